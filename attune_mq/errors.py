@@ -1,0 +1,41 @@
+"""Every error that the library raises, grouped by what the caller can do about it.
+
+* :class:`InvalidInput`: mend the file, the arguments or the payload, then call again.
+* :class:`BrokerUnavailable`: wait and try again; nothing is wrong with what was asked.
+* :class:`PermissionRefused`: ask an administrator for a permission.
+* :class:`InfrastructureError`: the broker's objects are not what the file says: set up, migrate.
+* :class:`PublishError`: the message is not known to be safe; the caller still owns it.
+* :class:`ConsumeError`: a consumer cannot be started or goes no further.
+
+pika's own exceptions never leave the library; they are the ``__cause__`` of one of these.
+"""
+
+from __future__ import annotations
+
+
+class AttuneError(Exception):
+    """The root of the tree: ``except AttuneError`` catches all that the library raises."""
+
+
+class InvalidInput(AttuneError):
+    """What was given is wrong: a file, an argument, a payload. Mend it, then call again."""
+
+
+class BrokerUnavailable(AttuneError):
+    """The broker cannot be reached or does not answer. Wait and try again."""
+
+
+class PermissionRefused(AttuneError):
+    """The broker knows us and refuses. Ask for the permission that the message names."""
+
+
+class InfrastructureError(AttuneError):
+    """What the broker has is not what the topology says."""
+
+
+class PublishError(AttuneError):
+    """A message is not known to be in a queue. The caller still owns it."""
+
+
+class ConsumeError(AttuneError):
+    """A consumer cannot be started, or cannot go on."""
