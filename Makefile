@@ -1,0 +1,53 @@
+# `make` lists the targets. Each does its own set-up; where nothing has changed that takes a moment.
+#
+#   VENV=DIR           the virtual environment (.venv)
+#   PYTHON=python3.12  the Python to make it with
+#   ARGS="..."         further arguments of the program that the target runs: make test ARGS="-k retry -x"
+
+.DEFAULT_GOAL := help
+VENV ?= .venv
+export VENV
+RUN := "$(VENV)/bin/python"
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: ## make the virtual environment and install what is pinned into it
+	@sh scripts/setup-python.sh
+
+.PHONY: demo
+demo: setup ## enforcements turn into finished executions over a real RabbitMQ
+	@sh scripts/setup-rabbitmq.sh --or-url
+	@$(RUN) -m attune_executor demo $(ARGS)
+
+.PHONY: test
+test: setup ## run the tests
+	@sh scripts/setup-rabbitmq.sh
+	@sh scripts/setup-postgresql.sh
+	@$(RUN) -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## check formatting, style, types and who imports whom
+	@$(RUN) -m ruff format --check
+	@$(RUN) -m ruff check
+	@$(RUN) -m mypy --strict
+	@"$(VENV)/bin/lint-imports" --no-cache --no-logo
+
+.PHONY: check
+check: lint test ## all that has to pass before a commit: lint, then test
+
+.PHONY: format
+format: setup ## format the code and mend what can be mended by itself
+	@$(RUN) -m ruff format
+	@$(RUN) -m ruff check --fix
+
+.PHONY: lock
+lock: ## resolve the newest versions anew and write them to constraints.txt
+	@sh scripts/lock.sh
+
+.PHONY: clean
+clean: ## remove caches and build products; the virtual environment stays
+	@rm -rf .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	@find attune_mq attune_executor examples tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,31 @@
+#!/bin/sh
+# Makes sure that this machine has PostgreSQL's server programs, with which the tests make a cluster of their own.
+# Installs them where apt and root (or sudo) are at hand.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/messages.sh
+
+has_server() {
+    command -v initdb >/dev/null 2>&1 && return 0
+    for initdb in /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb \
+        /opt/homebrew/opt/postgresql*/bin/initdb /usr/local/opt/postgresql*/bin/initdb; do
+        [ ! -x "$initdb" ] || return 0
+    done
+    return 1
+}
+
+advice() {
+    cat <<'TEXT'
+The tests need PostgreSQL and its server programs (`initdb`, `postgres`) are not on this machine.
+
+  Debian, Ubuntu   sudo apt-get install postgresql
+  Fedora           sudo dnf install postgresql-server
+  macOS            brew install postgresql@17
+
+No cluster has to be made and no service to run: the tests make one of their own. Then call make again.
+TEXT
+}
+
+has_server && exit 0
+sh scripts/apt-install.sh postgresql || fail "$(advice)"
+has_server || fail "$(advice)"
