@@ -1,0 +1,188 @@
+"""Opening the database such that what is committed stays committed.
+
+A message is acknowledged after its effect is committed. If the database then lost the commit, the
+effect would be gone and nobody would deliver the message again. The settings here rule that out,
+and make a transaction begin where the code says so.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy.exc
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+
+from attune_mq.errors import InvalidInput
+
+#: Primary result codes of SQLite (sqlite.org/rescode.html) that say nothing about the statement:
+#: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
+_SQLITE_TRANSIENT = frozenset({5, 6, 7, 8, 9, 10, 13, 14, 15})
+_SQLITE_PRIMARY_CODE = 0xFF
+
+#: Classes and codes of PostgreSQL (its manual, appendix A) that say nothing about the statement:
+#: connection, resources, operator intervention, system; serialization, deadlock, lock not
+#: available, idle in transaction too long, read-only (a primary that became a standby).
+_POSTGRESQL_TRANSIENT = ("08", "53", "57", "58", "40001", "40P01", "55P03", "25P03", "25006")
+
+_SQLITE_BEGIN = "attune_sqlite_begin"
+
+
+def create_database_engine(
+    url: str | URL, *, busy_timeout_ms: int = 5_000, pool_size: int = 10
+) -> Engine:
+    """An engine for SQLite (a file) or PostgreSQL (psycopg 3), set so that no commit is lost.
+
+    ``url`` is SQLAlchemy's: ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
+    ``postgresql://user@host/name``. ``busy_timeout_ms`` is how long SQLite waits for another
+    writer before it says that the database is locked. ``pool_size`` connections are kept, as many
+    again are opened when needed.
+
+    SQLite: every transaction begins with ``BEGIN IMMEDIATE``, so one writer at a time and no
+    deadlock between two that read first; WAL, so readers wait for nobody (:func:`reading`);
+    ``synchronous=FULL``; foreign keys are enforced. The file is opened at the first use.
+
+    Raises :class:`InvalidInput` for a URL that cannot be read, another database, an in-memory
+    SQLite database (each thread would see one of its own), a missing folder, a missing driver.
+    A password in the URL stands in no error.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed, busy_timeout_ms, pool_size)
+    return _postgresql_engine(parsed, pool_size)
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads one consistent state, and on SQLite waits for no writer."""
+    options: dict[str, Any] = {_SQLITE_BEGIN: "DEFERRED"}
+    if engine.dialect.name == "postgresql":
+        options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+    # The options stand until the connection goes back to the pool.
+    with engine.connect() as connection, connection.execution_options(**options).begin():
+        yield connection
+
+
+def insert_into(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An ``INSERT`` that has ``on_conflict_do_nothing`` and ``on_conflict_do_update``.
+
+    SQLite and PostgreSQL spell both alike, SQLAlchemy has a class for each.
+    """
+    if tx.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the database is locked, full or away: wait and do the same transaction again.
+
+    False for what another attempt will not mend (a constraint, a value that the database refuses,
+    a missing table) and for errors that are not the database's. Every connection that PostgreSQL
+    refuses counts as away, a wrong password too: a service that runs had the right one once.
+    """
+    if isinstance(error, sqlalchemy.exc.TimeoutError):  # every connection of the pool is in use
+        return True
+    if not isinstance(error, sqlalchemy.exc.DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    if isinstance(error.orig, sqlite3.Error):
+        return _sqlite_code(error.orig) in _SQLITE_TRANSIENT
+    code: str | None = getattr(error.orig, "sqlstate", None)
+    if code is None:  # the server said nothing: there was no connection to say it on
+        return isinstance(error, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError))
+    return code.startswith(_POSTGRESQL_TRANSIENT)
+
+
+def describe(error: BaseException) -> str:
+    """The first line of what the database said: fit for a log, no statement and no values."""
+    cause = getattr(error, "orig", None) or error
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    return lines[0]
+
+
+def _parse(url: str | URL) -> URL:
+    try:
+        parsed = make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        # "from None": SQLAlchemy's error quotes the URL, and with it the password.
+        raise InvalidInput(
+            "the database URL cannot be read: expected one such as sqlite:///attune.db "
+            "or postgresql://user@host/database"
+        ) from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("postgresql+psycopg", "sqlite", "sqlite+pysqlite"):
+        raise InvalidInput(
+            f"database URL: expected sqlite or postgresql (with psycopg), got {parsed.drivername!r}"
+        )
+    return parsed
+
+
+def _sqlite_engine(url: URL, busy_timeout_ms: int, pool_size: int) -> Engine:
+    _require_file(url)
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        hide_parameters=True,  # parameters are payloads, and errors end up in logs
+        connect_args={"timeout": busy_timeout_ms / 1000},
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _require_file(url: URL) -> None:
+    name = url.database or ""
+    if name in ("", ":memory:") or "mode=memory" in name or url.query.get("mode") == "memory":
+        raise InvalidInput(
+            "database URL: an SQLite database in memory is another one in each thread; "
+            "give a file, such as sqlite:///attune.db"
+        )
+    if not name.startswith("file:") and not Path(name).parent.is_dir():
+        raise InvalidInput(f"database URL: the folder of {name!r} does not exist; make it first")
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    # The driver would begin a transaction of its own at the first INSERT, which is too late: what
+    # was read before it would not be part of the transaction. None leaves BEGIN to us.
+    connection.isolation_level = None
+    # FULL: with NORMAL a WAL database may lose its last commits when the power fails, and by then
+    # the broker has had its acknowledgement (sqlite.org/pragma.html#pragma_synchronous).
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock first. A transaction that reads and then writes would, when
+    # another has written in between, fail at once, however long the busy timeout.
+    mode = connection.get_execution_options().get(_SQLITE_BEGIN, "IMMEDIATE")
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _postgresql_engine(url: URL, pool_size: int) -> Engine:
+    # A server that vanished without a word is noticed in this time, not in hours.
+    patience = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
+    try:
+        return create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,  # a restart of the server costs a reconnection, not a failure
+            hide_parameters=True,
+            connect_args={key: patience[key] for key in patience.keys() - url.query.keys()},
+        )
+    except ModuleNotFoundError as missing:
+        raise InvalidInput(
+            "PostgreSQL needs psycopg: pip install 'attune-mq[postgresql]'"
+        ) from missing
+
+
+def _sqlite_code(error: sqlite3.Error) -> int | None:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & _SQLITE_PRIMARY_CODE
