@@ -1,0 +1,150 @@
+"""Instances of families: ``worker.{worker_id}.executions`` for one worker id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from attune_mq.topology.contracts import Family
+from attune_mq.topology.fields import FrozenDict
+from attune_mq.topology.model import Topology, UnknownName
+from attune_mq.topology.objects import (
+    BUILT_IN_EXCHANGES,
+    Binding,
+    DeadLetterQueue,
+    DeadLetterTo,
+    OwnDeadLetterQueue,
+    Queue,
+)
+from attune_mq.topology.source import Path
+
+M = TypeVar("M")
+
+
+def instantiate(topology: Topology, family: str, /, **parameters: str | int) -> Topology:
+    """One instance of a family, as a topology that holds what belongs to the instance and the
+    exchanges that it refers to.
+
+    Its queues and consumers have the keys and tags of the family with the parameters in place,
+    so that it can be set up, published to and consumed like any other topology::
+
+        worker = instantiate(topology, "worker", worker_id=7)
+        worker.route("ExecutionRequested")
+
+    Raises :class:`UnknownName` for a family that the file does not have, and for parameters
+    other than the family's.
+    """
+    declared = topology.families.get(family)
+    if declared is None:
+        known = ", ".join(sorted(topology.families)) or "none"
+        file = topology.sources.file
+        raise UnknownName(f"{file} families: expected an entry {family!r}, found only: {known}")
+    if set(parameters) != set(declared.parameters):
+        expected, found = ", ".join(declared.parameters), ", ".join(parameters) or "none"
+        where = topology.where("families", family, "parameters")
+        raise UnknownName(f"{where}: expected the parameters {expected}, got {found}")
+    fill = _filler({name: str(value) for name, value in parameters.items()})
+    return _instance(topology, family, declared, fill)
+
+
+def _filler(parameters: Mapping[str, str]) -> Callable[[str], str]:
+    def fill(text: str) -> str:
+        for name, value in parameters.items():
+            text = text.replace(f"{{{name}}}", value)
+        return text
+
+    return fill
+
+
+def _instance(topology: Topology, key: str, family: Family, fill: Callable[[str], str]) -> Topology:
+    update = {
+        "queues": FrozenDict({k: _queue(queue, fill) for k, queue in family.queues.items()}),
+        "bindings": tuple(_binding(binding, fill) for binding in family.bindings),
+        "messages": FrozenDict(
+            {
+                name: contract.model_copy(update={"routing_key": fill(contract.routing_key)})
+                for name, contract in family.messages.items()
+            }
+        ),
+        "consumers": FrozenDict({fill(tag): spec for tag, spec in family.consumers.items()}),
+        "families": FrozenDict(),
+    }
+    instance = topology.model_copy(update=update)
+    needed = exchanges_of(instance, topology)
+    kept = {name: topology.exchanges[name] for name in topology.exchanges if name in needed}
+    links = tuple(binding for binding in topology.bindings if _links(binding, needed))
+    bindings = (*instance.bindings, *links)
+    origins = _origins(topology, key, family, fill, links)
+    return instance.model_copy(
+        update={"exchanges": FrozenDict(kept), "bindings": bindings}
+    ).located(topology.sources.derived(origins))
+
+
+def _queue(queue: Queue, fill: Callable[[str], str]) -> Queue:
+    update: dict[str, object] = {"name": fill(queue.name)}
+    rule = queue.dead_letter
+    if isinstance(rule, DeadLetterTo) and rule.routing_key is not None:
+        filled = rule.model_copy(update={"routing_key": fill(rule.routing_key)})
+        update["dead_letter"] = filled
+    return queue.model_copy(update=update)
+
+
+def _binding(binding: Binding, fill: Callable[[str], str]) -> Binding:
+    keys = tuple(fill(key) for key in binding.routing_keys)
+    return binding.model_copy(
+        update={"routing_key": fill(binding.routing_key), "routing_keys": keys}
+    )
+
+
+def _links(binding: Binding, exchanges: set[str]) -> bool:
+    between = binding.destination_type == "exchange"
+    return between and binding.destination in exchanges and binding.source in exchanges
+
+
+def exchanges_of(part: Topology, whole: Topology) -> set[str]:
+    """Keys of all exchanges of ``whole`` that what stands in ``part`` refers to, and of those
+    that these are fed by or lead to as alternate or from a fanout of dead letters."""
+    names = {binding.source for binding in part.bindings}
+    names |= {b.destination for b in part.bindings if b.destination_type == "exchange"}
+    names |= {contract.exchange for contract in part.messages.values()}
+    for rule in (part.dead_letter, *(queue.dead_letter for queue in part.queues.values())):
+        if isinstance(rule, DeadLetterQueue | OwnDeadLetterQueue) and rule.exchange:
+            names.add(rule.exchange)
+        elif isinstance(rule, DeadLetterTo):
+            names.add(rule.to)
+    return _closed(names - {""} - set(BUILT_IN_EXCHANGES), whole)
+
+
+def _closed(names: set[str], whole: Topology) -> set[str]:
+    """With alternates, and with the exchanges from which messages come to these."""
+    while True:
+        alternates = {
+            whole.exchanges[name].alternate_exchange for name in names if name in whole.exchanges
+        }
+        feeding = {
+            binding.source
+            for binding in whole.bindings
+            if binding.destination_type == "exchange" and binding.destination in names
+        }
+        more = {name for name in alternates | feeding if name} | names
+        if more == names:
+            return names
+        names = more
+
+
+def _origins(
+    topology: Topology,
+    key: str,
+    family: Family,
+    fill: Callable[[str], str],
+    links: tuple[Binding, ...],
+) -> dict[Path, Path]:
+    inside: Path = ("families", key)
+    origins: dict[Path, Path] = {("queues", k): (*inside, "queues", k) for k in family.queues}
+    origins |= {("messages", k): (*inside, "messages", k) for k in family.messages}
+    origins |= {("consumers", fill(t)): (*inside, "consumers", t) for t in family.consumers}
+    own = len(family.bindings)
+    origins |= {("bindings", i): (*inside, "bindings", i) for i in range(own)}
+    for index, link in enumerate(links):
+        origins[("bindings", own + index)] = ("bindings", topology.bindings.index(link))
+    return origins

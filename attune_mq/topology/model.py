@@ -1,0 +1,117 @@
+"""What is wanted on the broker, as one frozen value: no socket, no clock, no environment.
+
+The keys of a file name things in code; ``name`` is what the broker sees. References from one
+thing to another (the ``source`` of a binding, the ``queue`` of a consumer) are keys.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, PrivateAttr, StrictStr
+
+from attune_mq.errors import InvalidInput
+from attune_mq.topology.contracts import ConsumerSpec, Family, MessageContract
+from attune_mq.topology.fields import FrozenDict, FrozenMap, TopologyModel
+from attune_mq.topology.objects import (
+    BUILT_IN_EXCHANGES,
+    Binding,
+    DeadLetterRule,
+    Exchange,
+    Queue,
+    QueueType,
+)
+from attune_mq.topology.source import SourceMap, Where
+
+
+class UnknownName(InvalidInput):
+    """Code asked the topology for something that its file does not have."""
+
+
+class QueueDefaults(TopologyModel):
+    """What each queue is unless it says otherwise: main, dead letter and retry queues alike,
+    but not queues that are exclusive, auto-delete or transient, which are classic always."""
+
+    type: QueueType | None = None
+
+
+class Defaults(TopologyModel):
+    queue: QueueDefaults = QueueDefaults()
+
+
+class BrokerExpectation(TopologyModel):
+    """The broker that the file is meant for; checks without a broker go by it."""
+
+    version: Annotated[StrictStr, Field(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")]
+
+
+class Route(NamedTuple):
+    """Where a message is published, in the broker's names."""
+
+    exchange: str
+    routing_key: str
+
+
+class Topology(TopologyModel):
+    """A topology file. Equal topologies say the same, wherever they were written."""
+
+    version: Literal[1]
+    broker: BrokerExpectation | None = None
+    defaults: Defaults = Defaults()
+    dead_letter: DeadLetterRule = False
+    exchanges: FrozenMap[Exchange] = Field(default_factory=FrozenDict)
+    queues: FrozenMap[Queue] = Field(default_factory=FrozenDict)
+    bindings: tuple[Binding, ...] = ()
+    messages: FrozenMap[MessageContract] = Field(default_factory=FrozenDict)
+    consumers: FrozenMap[ConsumerSpec] = Field(default_factory=FrozenDict)
+    families: FrozenMap[Family] = Field(default_factory=FrozenDict)
+
+    _sources: SourceMap = PrivateAttr(default_factory=SourceMap)
+
+    @property
+    def sources(self) -> SourceMap:
+        """Where in its file each thing stands."""
+        return self._sources
+
+    def where(self, *path: str | int) -> Where:
+        return self._sources.where(*path)
+
+    def located(self, sources: SourceMap) -> Topology:
+        """The same topology, knowing where it was written."""
+        copy = self.model_copy()
+        copy._sources = sources
+        return copy
+
+    def exchange_name(self, key: str) -> str:
+        """The broker's name of an exchange; ``""`` and ``amq.*`` are the built-in ones."""
+        exchange = self.exchanges.get(key)
+        return exchange.name if exchange else key
+
+    def exchange_type(self, key: str) -> str:
+        exchange = self.exchanges.get(key)
+        return exchange.type if exchange else BUILT_IN_EXCHANGES.get(key, "direct")
+
+    def route(self, message_type: str) -> Route:
+        """Where messages of this type are published.
+
+        Raises :class:`UnknownName` when the file's ``messages`` do not have the type.
+        """
+        contract = self.messages.get(message_type)
+        if contract is None:
+            file = self._sources.file
+            known = ", ".join(sorted(self.messages)) or "none"
+            raise UnknownName(
+                f"{file} messages: expected an entry for {message_type!r} that says its exchange "
+                f"and routing_key, found only: {known}"
+            )
+        return Route(self.exchange_name(contract.exchange), contract.routing_key)
+
+    def consumer(self, tag: str) -> ConsumerSpec:
+        """Raises :class:`UnknownName` when the file's ``consumers`` do not have the tag."""
+        spec = self.consumers.get(tag)
+        if spec is None:
+            known = ", ".join(sorted(self.consumers)) or "none"
+            raise UnknownName(
+                f"{self._sources.file} consumers: expected an entry {tag!r}, found only: {known}"
+            )
+        return spec

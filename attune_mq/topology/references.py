@@ -1,0 +1,181 @@
+"""Every key that a file refers to must exist; every name must be given once.
+
+Works on the plain values of a document, so that a wrong reference is reported together with
+whatever else is wrong in the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from attune_mq.topology.document import Document
+from attune_mq.topology.objects import BUILT_IN_EXCHANGES
+from attune_mq.topology.source import Path, Problem, SourceMap
+from attune_mq.topology.validation import nearest, shown
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_OWN_FIELDS = {
+    "x-message-ttl": "ttl",
+    "x-expires": "expires",
+    "x-max-length": "max_length",
+    "x-max-length-bytes": "max_length_bytes",
+    "x-overflow": "overflow",
+    "x-delivery-limit": "delivery_limit",
+    "x-max-priority": "max_priority",
+    "x-single-active-consumer": "single_active_consumer",
+    "x-queue-type": "type",
+    "x-dead-letter-exchange": "dead_letter",
+    "x-dead-letter-routing-key": "dead_letter",
+    "x-dead-letter-strategy": "dead_letter",
+}
+
+
+def reference_problems(document: Document) -> list[Problem]:
+    """All references to nothing, names given twice and misused placeholders of a document."""
+    top = _mapping(document.data)
+    scope = _Scope(document.sources, _mapping(top.get("exchanges")), _mapping(top.get("messages")))
+    problems = list(scope.exchange_references(top))
+    problems += scope.block(top, (), _mapping(top.get("queues")))
+    for key, family in _mapping(top.get("families")).items():
+        path: Path = ("families", key)
+        problems += scope.block(_mapping(family), path, _mapping(_mapping(family).get("queues")))
+        problems += scope.placeholders(_mapping(family), path)
+    return problems
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+class _Scope:
+    """What names mean in one file: its exchanges and message types hold for its families too."""
+
+    def __init__(
+        self, sources: SourceMap, exchanges: Mapping[str, Any], messages: Mapping[str, Any]
+    ) -> None:
+        self.sources = sources
+        self.exchanges = exchanges
+        self.messages = messages
+
+    def exchange_references(self, top: Mapping[str, Any]) -> Iterator[Problem]:
+        """What stands above or beside the queues: exchanges and the file's dead letter rule."""
+        for key, exchange in self.exchanges.items():
+            alternate = _mapping(exchange).get("alternate_exchange")
+            yield from self._exchange(alternate, ("exchanges", key, "alternate_exchange"))
+        yield from self._names_once("exchanges", self.exchanges, ())
+        yield from self._dead_letter(top.get("dead_letter"), ("dead_letter",))
+
+    def block(
+        self, block: Mapping[str, Any], path: Path, queues: Mapping[str, Any]
+    ) -> Iterator[Problem]:
+        """Queues, bindings, messages and consumers: of the file, or of one family."""
+        yield from self._names_once("queues", queues, path)
+        for key, queue in queues.items():
+            at = (*path, "queues", key)
+            yield from self._dead_letter(_mapping(queue).get("dead_letter"), (*at, "dead_letter"))
+            yield from self._said_twice(_mapping(queue), at)
+        for index, binding in enumerate(_items(block.get("bindings"))):
+            yield from self._binding(_mapping(binding), (*path, "bindings", index), queues)
+        for key, message in _mapping(block.get("messages")).items():
+            at = (*path, "messages", key, "exchange")
+            yield from self._exchange(_mapping(message).get("exchange"), at)
+        types = [*self.messages, *_mapping(block.get("messages")), "*"]
+        for key, consumer in _mapping(block.get("consumers")).items():
+            at = (*path, "consumers", key)
+            spec = _mapping(consumer)
+            yield from self._known(spec.get("queue"), (*at, "queue"), queues, "the key of a queue")
+            for index, handled in enumerate(_items(spec.get("handles"))):
+                where = (*at, "handles", index)
+                yield from self._known(handled, where, types, "a message type of the file")
+
+    def placeholders(self, family: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+        """Each ``{name}`` is a parameter; each queue and tag has them all, or two would be one."""
+        parameters = [str(name) for name in _items(family.get("parameters"))]
+        for at, text in _texts(family, path):
+            for name in _PLACEHOLDER.findall(text):
+                yield from self._known(name, at, parameters, "a parameter of the family")
+        named = [
+            ((*path, "queues", key, "name"), _mapping(queue).get("name"))
+            for key, queue in _mapping(family.get("queues")).items()
+        ]
+        named += [((*path, "consumers", tag), tag) for tag in _mapping(family.get("consumers"))]
+        for place, text_or_tag in named:
+            missing = [name for name in parameters if f"{{{name}}}" not in str(text_or_tag)]
+            if text_or_tag and missing:
+                where = self.sources.where(*place)
+                yield Problem(where, f"a name with {{{missing[0]}}} in it", shown(text_or_tag))
+
+    def _binding(
+        self, binding: Mapping[str, Any], at: Path, queues: Mapping[str, Any]
+    ) -> Iterator[Problem]:
+        yield from self._exchange(binding.get("source"), (*at, "source"))
+        destination, where = binding.get("destination"), (*at, "destination")
+        if binding.get("destination_type", "queue") == "exchange":
+            yield from self._exchange(destination, where)
+        else:
+            yield from self._known(destination, where, queues, "the key of a queue")
+        if "routing_key" in binding and "routing_keys" in binding:
+            place = self.sources.where(*at, "routing_keys")
+            yield Problem(place, "routing_key or routing_keys", "both")
+
+    def _dead_letter(self, rule: Any, at: Path) -> Iterator[Problem]:
+        for key in ("exchange", "to"):
+            name: Any = _mapping(rule).get(key)
+            if name == "":
+                continue
+            yield from self._exchange(name, (*at, key))
+            kind = _mapping(self.exchanges.get(str(name))).get("type")
+            if key == "exchange" and kind in ("headers",):
+                expected = "a fanout, direct or topic exchange, which route dead letters by key"
+                yield Problem(self.sources.where(*at, key), expected, f"a {kind} exchange")
+
+    def _said_twice(self, queue: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+        for argument in _mapping(queue.get("arguments")):
+            field = _OWN_FIELDS.get(argument)
+            if field is not None:
+                where = self.sources.where(*at, "arguments", argument)
+                yield Problem(where, f"the queue's own key {field!r}", f"the argument {argument}")
+
+    def _exchange(self, name: Any, at: Path) -> Iterator[Problem]:
+        valid = [*self.exchanges, *BUILT_IN_EXCHANGES]
+        yield from self._known(name, at, valid, "the key of an exchange")
+
+    def _known(
+        self, name: Any, at: Path, valid: Collection[str], expected: str
+    ) -> Iterator[Problem]:
+        if not isinstance(name, str) or name in valid:
+            return
+        some = ", ".join(sorted(key for key in valid if not key.startswith("amq."))[:8])
+        listed = f"{expected} ({some})" if some else f"{expected} (there is none)"
+        yield Problem(self.sources.where(*at), listed, shown(name), nearest(name, valid))
+
+    def _names_once(self, kind: str, objects: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+        seen: dict[str, str] = {}
+        for key, value in objects.items():
+            name: Any = _mapping(value).get("name")
+            if not isinstance(name, str) or not name:
+                continue
+            if name in seen:
+                where = self.sources.where(*path, kind, key, "name")
+                yield Problem(
+                    where, "a name of its own", f"{name!r}, as {kind}.{seen[name]} has it"
+                )
+            seen.setdefault(name, key)
+
+
+def _texts(value: Any, at: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(value, str):
+        yield at, value
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, (*at, index))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield (*at, key), key
+            yield from _texts(item, (*at, key))
