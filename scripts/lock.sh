@@ -17,12 +17,12 @@ trap 'exit 143' TERM HUP
 
 say "Resolving the newest versions with $("$python" --version); this takes about a minute."
 "$python" -m venv "$work/venv"
-set -- "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check
+set -- "$work/venv/bin/python" -m pip install -qq --disable-pip-version-check
 "$@" --upgrade pip
 "$@" --group dev
 "$@" --no-build-isolation --editable '.[executor,postgresql]'
 {
-    echo '# Made by `make lock`; do not edit. Every version that the project is developed and tested with.'
+    echo '# Made by "make lock"; do not edit. Every version that the project is developed and tested with.'
     "$work/venv/bin/python" -m pip freeze --all --exclude-editable --exclude setuptools
 } >"$work/constraints.txt"
 if grep -n '[@/]' "$work/constraints.txt" | grep -v '^1:' >&2; then

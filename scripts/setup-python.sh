@@ -39,13 +39,12 @@ On Debian and Ubuntu: sudo apt-get install $package. Then call make again."
 
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
-        is_new_enough "$PYTHON" || fail \
-"PYTHON=$PYTHON is not a Python 3.11 or later ($("$PYTHON" --version 2>&1 || echo 'it does not run'))."
-        echo "$PYTHON"
-        return
+        set -- "$PYTHON"
+    else
+        set -- python3.13 python3.12 python3.11 python3
     fi
     without_venv=
-    for candidate in python3.13 python3.12 python3.11 python3; do
+    for candidate; do
         is_new_enough "$candidate" || continue
         if can_make_environments "$candidate"; then
             echo "$candidate"
@@ -66,10 +65,14 @@ serves() {
     [ -z "${PYTHON:-}" ] || [ "$(full_version "$venv/bin/python")" = "$(full_version "$PYTHON")" ]
 }
 
-make_environment() {
-    [ -w "$(dirname "$venv")" ] || fail \
-"You may not write to $(cd "$(dirname "$venv")" && pwd), where $venv belongs.
+require_writable() {
+    [ -w "$1" ] || fail \
+"You may not write to $1, and $venv has to be made or brought up to date.
 Call make as the owner of the checkout, or put it elsewhere: make VENV=/tmp/attune-venv ..."
+}
+
+make_environment() {
+    require_writable "$(dirname "$venv")"
     python=$(find_python)
     can_make_environments "$python" || install_venv_module "$python"
     say "Making $venv with $("$python" --version), once; this takes about a minute."
@@ -78,15 +81,17 @@ Call make as the owner of the checkout, or put it elsewhere: make VENV=/tmp/attu
 
 install_everything() {
     # The build backend comes with the group dev, pinned like the rest: hence no isolation in the last step.
-    set -- "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-    "$@" pip
-    "$@" --group dev
-    "$@" --no-build-isolation --editable '.[executor,postgresql]'
+    set -- "$venv/bin/python" -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+    "$@" pip && "$@" --group dev && "$@" --no-build-isolation --editable '.[executor,postgresql]'
 }
+
+[ -z "${PYTHON:-}" ] || is_new_enough "$PYTHON" || fail \
+"PYTHON=$PYTHON is not Python 3.11 or later; it says: $("$PYTHON" --version 2>&1 | head -n 1)"
 
 wanted=$(wanted_state)
 if serves; then
     [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || exit 0
+    require_writable "$venv"
     say "Bringing $venv up to date with pyproject.toml and constraints.txt."
 else
     make_environment
