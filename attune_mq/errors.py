@@ -21,6 +21,32 @@ class InvalidInput(AttuneError):
     """What was given is wrong: a file, an argument, a payload. Mend it, then call again."""
 
 
+class MalformedMessage(InvalidInput):
+    """A message that cannot be read, or not be written: wrong body, envelope or payload.
+
+    ``problems`` holds a sentence for each, in the text joined by semicolons: the field, what was
+    expected, the type of what was found. Never a value of the payload, since it may be a secret.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
+
+
+class UnknownMessageType(InvalidInput):
+    """No payload class is known for what came under this ``message_type``."""
+
+    def __init__(self, message_type: str) -> None:
+        super().__init__(message_type)
+        self.message_type = message_type
+
+    def __str__(self) -> str:
+        return f"no payload class reads this message of type {self.message_type!r}"
+
+
 class BrokerUnavailable(AttuneError):
     """The broker cannot be reached or does not answer. Wait and try again."""
 
