@@ -1,0 +1,202 @@
+"""A message body, read and written: bytes <-> :class:`Envelope` <-> payload.
+
+The body is UTF-8 JSON. Reading is lenient where the senders need it: a missing or null
+``message_id`` or ``correlation_id`` is filled in, a missing ``version`` is ``1.0``, missing
+``headers`` are empty, unknown fields are ignored, of two equal keys the last counts. All else that
+is not as it should be is :class:`~attune_mq.errors.MalformedMessage`, and reading raises nothing
+else: no body, however broken, deep or large, ends a consumer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self, TypeVar
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
+from pydantic_core import from_json, to_json
+
+from attune_mq.errors import MalformedMessage
+from attune_mq.messaging.fields import JsonData, JsonObject, Label, Text, Timestamp, TraceId
+from attune_mq.messaging.payload_model import Payload, PayloadTypes, payload_class
+from attune_mq.messaging.payloads import PAYLOAD_TYPES
+from attune_mq.messaging.problems import json_type, malformed
+
+P = TypeVar("P", bound=Payload)
+T = TypeVar("T")
+
+
+class MessageHeaders(BaseModel):
+    """The ``headers`` of the envelope, which are not those of AMQP.
+
+    ``retry_count`` is the original services' count; this library keeps its own in AMQP headers.
+    Further keys are kept as they are, in ``model_extra``. ``repr`` does not show them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+    __pydantic_extra__: dict[str, JsonData] = Field(init=False)
+
+    retry_count: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] = 0
+    source_service: Text | None = None
+    trace_id: TraceId | None = None
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name in type(self).model_fields:
+            yield name, getattr(self, name)
+
+    @model_serializer
+    def _leave_out_what_is_unset(self) -> dict[str, Any]:
+        written: dict[str, Any] = {"retry_count": self.retry_count}
+        if self.source_service is not None:
+            written["source_service"] = self.source_service
+        if self.trace_id is not None:
+            written["trace_id"] = self.trace_id
+        return written | (self.model_extra or {})
+
+
+class Envelope(BaseModel):
+    """One message. ``payload`` is the JSON object as it came; ``repr`` does not show it.
+
+    ``message_id`` is what duplicates are recognised by: 1 to 255 printable ASCII characters, a UUID
+    unless a sender chose otherwise. ``correlation_id`` and ``message_type`` have the same limits.
+    ``timestamp`` is in UTC, to the microsecond. ``payload`` is at most
+    :data:`~attune_mq.messaging.fields.MAX_PAYLOAD_DEPTH` levels deep, and not copied below its
+    outermost level: leave it alone.
+
+    :meth:`of` is the usual way to make one. The constructor raises
+    :class:`pydantic.ValidationError` for wrong values, without quoting them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    message_id: Label
+    correlation_id: Label
+    message_type: Label
+    version: Text = "1.0"
+    timestamp: Timestamp
+    headers: MessageHeaders = Field(default_factory=MessageHeaders)
+    payload: JsonObject = Field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        payload: Payload,
+        *,
+        source_service: str | None = None,
+        correlation_id: str | None = None,
+        trace_id: str | None = None,
+        message_id: str | None = None,
+        now: datetime | None = None,
+    ) -> Self:
+        """A new message that says *payload*.
+
+        ``message_id`` is a fresh UUID unless given, ``correlation_id`` is ``message_id`` unless
+        given, *now* is the clock's time unless given and must know its offset. To send the same
+        message again without its being a new one, give the same ``message_id``.
+
+        Raises :class:`~attune_mq.errors.MalformedMessage` if an argument does not fit the wire.
+        """
+        message_id = str(uuid4()) if message_id is None else message_id
+        fields = {
+            "message_id": message_id,
+            "correlation_id": message_id if correlation_id is None else correlation_id,
+            "message_type": payload.message_type,
+            "timestamp": datetime.now(UTC) if now is None else now,
+            "headers": {"source_service": source_service, "trace_id": trace_id},
+            "payload": payload.model_dump(mode="json"),
+        }
+        return _checked(cls.model_validate, fields)
+
+    def payload_as(self, payload_type: type[P]) -> P:
+        """The payload as a value of *payload_type*.
+
+        Raises :class:`~attune_mq.errors.MalformedMessage` if the message is of another type, or a
+        field is missing or wrong.
+        """
+        if self.message_type != payload_type.message_type:
+            raise MalformedMessage(
+                f"message_type: expected {payload_type.message_type}, found {self.message_type}"
+            )
+        return _checked(payload_type.model_validate, self.payload, within="payload")
+
+
+def decode_payload(envelope: Envelope, known: PayloadTypes = PAYLOAD_TYPES) -> Payload:
+    """The payload as a value of that class of *known* that reads its message type.
+
+    Raises :class:`~attune_mq.errors.UnknownMessageType` if there is none, and
+    :class:`~attune_mq.errors.MalformedMessage` if a field is missing or wrong.
+    """
+    return envelope.payload_as(payload_class(envelope.message_type, envelope.payload, known))
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The body that says *envelope*.
+
+    Raises :class:`~attune_mq.errors.MalformedMessage` for text that UTF-8 cannot hold (half of a
+    surrogate pair), which Python's strings can.
+    """
+    try:
+        return to_json(envelope)
+    except ValueError:
+        pass  # its text may quote a value, so it must not become the context of ours
+    raise MalformedMessage("body: expected text that UTF-8 can hold, found a lone surrogate")
+
+
+def decode(
+    body: bytes,
+    *,
+    fallback_message_id: str | None = None,
+    fallback_correlation_id: str | None = None,
+) -> Envelope:
+    """Reads *body*, of any content and size. Its JSON may lie 200 levels deep before it is refused.
+
+    The fallbacks are the AMQP properties ``message_id`` and ``correlation_id``: they stand in where
+    the body has none (or null). Without them an id is a fresh UUID, and then the same message
+    delivered twice is two messages: deduplication cannot see it.
+
+    Raises :class:`~attune_mq.errors.MalformedMessage`, and nothing else.
+    """
+    fields = _json_object(body)
+    _fill_in(fields, "message_id", fallback_message_id)
+    _fill_in(fields, "correlation_id", fallback_correlation_id)
+    return _checked(Envelope.model_validate, fields)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        value, problem = None, _why_not_json(body, str(error))
+    else:
+        problem = f"expected a JSON object, found {json_type(value)}"
+    if isinstance(value, dict):
+        return value
+    raise MalformedMessage(f"body: {problem}")
+
+
+def _why_not_json(body: bytes, parser_says: str) -> str:
+    """The parser's texts name what it stumbled on and where, and quote nothing."""
+    if not body:
+        return "expected JSON, found nothing"
+    if body.startswith(b"\xef\xbb\xbf"):
+        return "expected JSON without a byte order mark, found one"
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"expected UTF-8, found another encoding at byte {error.start}"
+    return f"expected JSON, found an error in it: {parser_says}"
+
+
+def _fill_in(fields: dict[str, Any], name: str, fallback: object) -> None:
+    """pika hands out a property as bytes when it is not UTF-8; such a one and ``""`` are no ids."""
+    if fields.get(name) is None:
+        fields[name] = fallback if isinstance(fallback, str) and fallback else str(uuid4())
+
+
+def _checked(validate: Callable[[Any], T], value: object, *, within: str = "") -> T:
+    try:
+        return validate(value)
+    except ValidationError as error:
+        problem = malformed(error, within=within)
+    raise problem
