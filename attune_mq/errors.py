@@ -47,8 +47,30 @@ class UnknownMessageType(InvalidInput):
         return f"no payload class reads this message of type {self.message_type!r}"
 
 
+class RabbitMQNotInstalled(InvalidInput):
+    """There is no RabbitMQ server on this machine to start. The message says how to get one."""
+
+
 class BrokerUnavailable(AttuneError):
     """The broker cannot be reached or does not answer. Wait and try again."""
+
+
+class BrokerNotStarted(BrokerUnavailable):
+    """A private RabbitMQ node did not become ready.
+
+    ``reason`` is a sentence: it ended, with which exit code; it took too long; a port is taken.
+    ``output`` is the end of what the node printed, "" where it never ran.
+    """
+
+    def __init__(self, reason: str, output: str = "") -> None:
+        super().__init__(reason, output)
+        self.reason = reason
+        self.output = output
+
+    def __str__(self) -> str:
+        if not self.output:
+            return self.reason
+        return f"{self.reason}; the end of what it printed:\n{self.output}"
 
 
 class PermissionRefused(AttuneError):
