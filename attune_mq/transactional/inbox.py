@@ -59,7 +59,9 @@ class Inbox:
             message_type=message_type,
             accepted_at_us=to_us(self._now()),
         )
-        return tx.execute(statement.on_conflict_do_nothing()).rowcount == 1
+        # Not "rowcount": not every driver still knows it after an INSERT.
+        taken = statement.on_conflict_do_nothing().returning(self._table.c.message_id)
+        return tx.execute(taken).first() is not None
 
     def forget_before(self, tx: Connection, cutoff: datetime, *, limit: int = 10_000) -> int:
         """Forget what was accepted before ``cutoff``, at most ``limit`` ids; says how many.

@@ -87,6 +87,7 @@ def _outbox(metadata: MetaData, prefix: str) -> Table:
         Column("message_id", Text, nullable=False),
         Column("correlation_id", Text, nullable=False),
         Column("message_type", Text, nullable=False),
+        Column("timestamp_us", BigInteger, nullable=False),
         # Both or neither; without them the publisher asks its topology, by message type.
         Column("exchange", Text, nullable=True),
         Column("routing_key", Text, nullable=True),

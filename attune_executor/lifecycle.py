@@ -1,0 +1,43 @@
+"""The states of an execution, and which may follow which. Pure: no database, no clock.
+
+``requested`` → ``scheduling`` → ``scheduled`` → ``running`` → (``canceling``) → one of the final
+states. Messages arrive late, twice and out of order, so a state may be skipped (``completed``
+before ``running`` was heard of), but an execution never goes back, and a final state is final.
+"""
+
+from __future__ import annotations
+
+from attune_mq.messaging.statuses import ExecutionStatus
+
+_ON_THE_WAY = (
+    ExecutionStatus.REQUESTED,
+    ExecutionStatus.SCHEDULING,
+    ExecutionStatus.SCHEDULED,
+    ExecutionStatus.RUNNING,
+    ExecutionStatus.CANCELING,
+)
+
+#: The states that nothing follows.
+FINAL = frozenset(ExecutionStatus) - frozenset(_ON_THE_WAY)
+
+#: The states in which an execution waits for the executor to choose a worker.
+UNSCHEDULED = frozenset({ExecutionStatus.REQUESTED, ExecutionStatus.SCHEDULING})
+
+#: The states in which an execution is a worker's to do: what a worker's load is made of.
+WITH_WORKER = frozenset(_ON_THE_WAY) - UNSCHEDULED
+
+#: The states that are the worker's to report. Those before are the executor's own, whatever a
+#: message says.
+REPORTABLE = FINAL | {ExecutionStatus.RUNNING, ExecutionStatus.CANCELING}
+
+
+def can_move(current: ExecutionStatus, new: ExecutionStatus) -> bool:
+    """Whether an execution in state ``current`` may go to ``new``; to itself it may not."""
+    return current in predecessors(new)
+
+
+def predecessors(new: ExecutionStatus) -> frozenset[ExecutionStatus]:
+    """The states from which an execution may go to ``new``."""
+    if new in FINAL:
+        return frozenset(_ON_THE_WAY)
+    return frozenset(_ON_THE_WAY[: _ON_THE_WAY.index(new)])
