@@ -77,6 +77,14 @@ class PermissionRefused(AttuneError):
     """The broker knows us and refuses. Ask for the permission that the message names."""
 
 
+class LoginRefused(PermissionRefused):
+    """The user or the password is wrong."""
+
+
+class VirtualHostRefused(PermissionRefused):
+    """The virtual host does not exist, or the user may not enter it."""
+
+
 class InfrastructureError(AttuneError):
     """What the broker has is not what the topology says."""
 

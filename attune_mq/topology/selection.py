@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attune_mq.topology.contracts import Family
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.families import exchanges_of
 from attune_mq.topology.fields import FrozenDict
@@ -12,7 +13,7 @@ from attune_mq.topology.source import Path
 
 def services(topology: Topology) -> set[str]:
     """Names of all services that the file speaks of, those of its families included."""
-    blocks = (topology, *topology.families.values())
+    blocks: tuple[Topology | Family, ...] = (topology, *topology.families.values())
     consuming = {spec.service for block in blocks for spec in block.consumers.values()}
     publishing = {
         name

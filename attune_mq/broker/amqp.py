@@ -1,0 +1,112 @@
+"""Opening connections. pika's exceptions become ours here."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from collections.abc import Iterator
+
+import pika
+from pika import exceptions as pika_errors
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
+
+from attune_mq.broker.settings import BrokerSettings, redacted, virtual_host
+from attune_mq.errors import AttuneError, BrokerUnavailable, LoginRefused, VirtualHostRefused
+
+
+def open_connection(settings: BrokerSettings, *, name: str) -> pika.BlockingConnection:
+    """A connection to the first host that lets us in, of all in random order.
+
+    ``name`` is what the broker's list of connections shows. Raises :class:`LoginRefused` or
+    :class:`VirtualHostRefused` when a host refuses us, and :class:`BrokerUnavailable`, naming
+    what each said, when none can be reached.
+    """
+    failures: list[AttuneError] = []
+    for url in random.sample(settings.urls, len(settings.urls)):
+        try:
+            return pika.BlockingConnection(settings.parameters(url, name=name))
+        except (pika_errors.AMQPError, OSError) as error:
+            failures.append(connection_failure(error, url))
+    refused = [failure for failure in failures if not isinstance(failure, BrokerUnavailable)]
+    if refused:
+        raise refused[0]
+    raise BrokerUnavailable("; ".join(str(failure) for failure in failures)) from failures[-1]
+
+
+def connection_failure(error: Exception, url: str) -> AttuneError:
+    """Why a connection to ``url`` could not be opened or was lost, as an error of ours."""
+    shown = redacted(url)
+    if isinstance(error, pika_errors.ProbableAuthenticationError | pika_errors.AuthenticationError):
+        failure: AttuneError = LoginRefused(
+            f"{shown}: the broker refuses this user and password; check both in the URL"
+        )
+    elif isinstance(error, pika_errors.ProbableAccessDeniedError):
+        failure = VirtualHostRefused(_virtual_host_refusal(error, url))
+    else:
+        failure = BrokerUnavailable(
+            f"{shown}: the broker cannot be reached: {_reason(error)}; is it running, "
+            f"and is this its address?"
+        )
+    failure.__cause__ = error
+    return failure
+
+
+def _virtual_host_refusal(error: Exception, url: str) -> str:
+    name, shown = virtual_host(url), redacted(url)
+    if "not found" in str(error):
+        return (
+            f"{shown}: there is no virtual host {name!r}; create it with "
+            f"`rabbitmqctl add_vhost {name}`, or write another in the URL (%2F stands for /)"
+        )
+    user = shown.partition("://")[2].partition(":")[0]
+    return (
+        f"{shown}: the user may not enter the virtual host {name!r}; grant it with "
+        f"`rabbitmqctl set_permissions -p {name} {user} …`"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    for inner in _chain(error):
+        if isinstance(inner, socket.gaierror):
+            return "the host name is not known"
+        if isinstance(inner, ConnectionRefusedError):
+            return "nothing listens there"
+        if isinstance(inner, TimeoutError | AMQPConnectorStackTimeout):
+            return "it does not answer in time"
+        if isinstance(inner, pika_errors.ConnectionClosedByBroker):
+            return f"it closed the connection ({inner.reply_code} {inner.reply_text})"
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+    return str(error) or type(error).__name__
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error with all that led to it; pika keeps the causes in its ``args`` and attributes."""
+    seen: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, list | tuple):
+            waiting += one
+        elif isinstance(one, BaseException) and one not in seen:
+            seen.append(one)
+            inner = (getattr(one, "exception", None), getattr(one, "exceptions", None))
+            waiting += [*one.args, *inner, one.__cause__]
+    return iter(seen)
+
+
+@contextlib.contextmanager
+def our_errors(settings: BrokerSettings) -> Iterator[None]:
+    """What pika says of a lost connection inside the block becomes :class:`BrokerUnavailable`."""
+    try:
+        yield
+    except (pika_errors.AMQPConnectionError, OSError) as error:
+        raise BrokerUnavailable(f"{settings}: the connection was lost: {_reason(error)}") from error
+
+
+def close_quietly(connection: pika.BlockingConnection) -> None:
+    """Closes a connection that may be gone already."""
+    with contextlib.suppress(pika_errors.AMQPError, OSError):
+        if connection.is_open:
+            connection.close()

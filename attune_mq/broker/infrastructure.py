@@ -1,0 +1,265 @@
+"""``setup_infrastructure``: what every service calls when it starts."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import pika
+from pika import exceptions as pika_errors
+from pika.adapters.blocking_connection import BlockingChannel
+
+from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
+from attune_mq.broker.replies import Different, Invalid, NotPermitted, NotThere, Reply, parse_reply
+from attune_mq.broker.report import (
+    Conflict,
+    ConflictingInfrastructure,
+    Created,
+    Missing,
+    MissingInfrastructure,
+    Outcome,
+    Refused,
+    SetupReport,
+    Unchanged,
+)
+from attune_mq.broker.settings import BrokerSettings
+from attune_mq.errors import BrokerUnavailable
+from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
+from attune_mq.topology.declarations import (
+    BindingDeclaration,
+    Declaration,
+    ExchangeDeclaration,
+    QueueDeclaration,
+    declarations,
+)
+from attune_mq.topology.model import Topology
+from attune_mq.topology.selection import needed_by
+from attune_mq.topology_file import load_topology
+
+logger = logging.getLogger(__name__)
+
+BUILT_IN_PREFIX = "amq."
+
+
+def setup_infrastructure(
+    topology: Topology | str | os.PathLike[str] | None = None,
+    broker: pika.BlockingConnection | BrokerSettings | str | None = None,
+    *,
+    service: str | None = None,
+    mode: Literal["create", "verify"] = "create",
+    on_conflict: Literal["warn", "fail"] = "warn",
+) -> SetupReport:
+    """Makes what the topology says and the broker lacks; changes nothing that is there.
+
+    ``topology``: a topology, the path of a file, or nothing for the default file. One instance of
+    a family is set up as ``instantiate(topology, "worker", worker_id=7)``.
+    ``broker``: an open connection (which stays open; used from the thread that owns it), a URL,
+    settings, or nothing for what the environment says.
+    ``service``: only what that service needs, see :func:`~attune_mq.topology.selection.needed_by`.
+    ``mode="verify"`` creates nothing, ever.
+    ``on_conflict="fail"`` raises on an object that exists with other properties; otherwise it is
+    a warning, as is a missing permission to declare what exists, and start goes on.
+
+    Calling it again, or from many services at once, does no harm: a second run finds everything
+    unchanged. No message is touched by it.
+
+    Raises :class:`~attune_mq.broker.report.MissingInfrastructure` where something that is needed
+    does not exist and cannot be made, naming each; with ``on_conflict="fail"``
+    :class:`~attune_mq.broker.report.ConflictingInfrastructure`; ``BrokerUnavailable``,
+    ``LoginRefused``, ``VirtualHostRefused``; and ``InvalidInput`` for a file or URL that is wrong.
+    All objects are tried before anything is raised, and the error carries the report.
+    """
+    wanted = topology if isinstance(topology, Topology) else load_topology(topology)
+    if service is not None:
+        wanted = needed_by(wanted, service)
+    logger.info("Setting up RabbitMQ infrastructure")
+    with _Declarer(broker, wanted, verify_only=mode == "verify") as declarer:
+        report = SetupReport(tuple(declarer.ensure_all(declarations(wanted))))
+    _log(report)
+    if on_conflict == "fail" and report.conflicts:
+        raise ConflictingInfrastructure(report)
+    if report.missing:
+        raise MissingInfrastructure(report)
+    return report
+
+
+def _log(report: SetupReport) -> None:
+    for conflict in report.conflicts:
+        logger.warning("Conflict: %s", conflict)
+    for refused in report.refused:
+        logger.warning("Refused: %s", refused)
+    created, unchanged = len(report.created), len(report.unchanged)
+    logger.info("RabbitMQ infrastructure: %d created, %d unchanged", created, unchanged)
+
+
+class _Declarer:
+    """Declares one object after the other such that one that is refused takes none along.
+
+    RabbitMQ answers a refusal by closing the channel, on some versions the connection: both are
+    opened anew for the next object, the connection only where it is our own.
+    """
+
+    def __init__(
+        self,
+        broker: pika.BlockingConnection | BrokerSettings | str | None,
+        topology: Topology,
+        *,
+        verify_only: bool,
+    ) -> None:
+        self._given = broker if isinstance(broker, pika.BlockingConnection) else None
+        self._settings = (
+            BrokerSettings()
+            if isinstance(broker, pika.BlockingConnection)
+            else BrokerSettings.of(broker)
+        )
+        self._topology = topology
+        self._verify_only = verify_only
+        self._connection = self._given
+        self._channel: BlockingChannel | None = None
+        self._made: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> _Declarer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._given is None and self._connection is not None:
+            close_quietly(self._connection)
+        elif self._channel is not None and self._channel.is_open:
+            self._channel.close()
+
+    def ensure_all(self, wanted: Iterable[Declaration]) -> Iterable[Outcome]:
+        with our_errors(self._settings):
+            for declaration in wanted:
+                yield self._ensure(declaration)
+
+    def _ensure(self, declaration: Declaration) -> Outcome:
+        where = self._topology.where(*declaration.path)
+        if isinstance(declaration, BindingDeclaration):
+            return self._ensure_binding(declaration)
+        absent = self._ask(lambda channel: _declare(channel, declaration, passive=True))
+        if self._verify_only:
+            if absent is None:
+                return Unchanged(declaration, where)
+            return Missing(declaration, where, "nothing was created, as asked")
+        refusal = self._ask(lambda channel: _declare(channel, declaration, passive=False))
+        if refusal is not None:
+            return self._refusal(declaration, refusal, exists=absent is None)
+        _log_declared(declaration)
+        if absent is None:
+            return Unchanged(declaration, where)
+        self._made.add((declaration.kind, declaration.name))
+        return Created(declaration, where)
+
+    def _ensure_binding(self, binding: BindingDeclaration) -> Outcome:
+        where = self._topology.where(*binding.path)
+        if self._verify_only:
+            return Unchanged(binding, where)
+        refusal = self._ask(lambda channel: _bind(channel, binding))
+        if refusal is not None:
+            return self._refusal(binding, refusal, exists=None)
+        ends = {("exchange", binding.source), (binding.destination_type, binding.destination)}
+        return Created(binding, where) if ends & self._made else Unchanged(binding, where)
+
+    def _refusal(self, declaration: Declaration, reply: Reply, *, exists: bool | None) -> Outcome:
+        where = self._topology.where(*declaration.path)
+        match reply:
+            case Different(field, expected, found):
+                place = self._topology.where(*declaration.path, FIELD_OF_ARGUMENT.get(field, field))
+                return Conflict(declaration, place, field, expected, found)
+            case NotPermitted(permission, detail):
+                needed = permission or _likely_permission(declaration, detail)
+                return Refused(declaration, where, needed, detail, exists)
+            case NotThere(kind, name):
+                return Missing(declaration, where, f"there is no {kind} '{name}'")
+            case Invalid(detail):
+                return Missing(declaration, where, f"the broker does not take it: {detail}")
+
+    def _ask(self, question: Callable[[BlockingChannel], object]) -> Reply | None:
+        """``None`` when the broker agreed; otherwise what it said as it closed the channel."""
+        try:
+            question(self._open_channel())
+        except pika_errors.ChannelClosedByBroker as error:
+            return parse_reply(error.reply_code, error.reply_text)
+        except pika_errors.ConnectionClosedByBroker as error:
+            if self._given is not None or error.reply_code == 320:
+                raise
+            self._connection = None
+            return parse_reply(error.reply_code, error.reply_text)
+        return None
+
+    def _open_channel(self) -> BlockingChannel:
+        if self._connection is None:
+            self._connection = open_connection(self._settings, name="attune_mq setup")
+        if not self._connection.is_open:
+            raise BrokerUnavailable("the connection that was given for setting up is closed")
+        if self._channel is None or not self._channel.is_open:
+            self._channel = self._connection.channel()
+        return self._channel
+
+
+def _declare(
+    channel: BlockingChannel, declaration: ExchangeDeclaration | QueueDeclaration, *, passive: bool
+) -> None:
+    if isinstance(declaration, ExchangeDeclaration):
+        channel.exchange_declare(
+            declaration.name,
+            exchange_type=declaration.type,
+            passive=passive,
+            durable=declaration.durable,
+            auto_delete=declaration.auto_delete,
+            internal=declaration.internal,
+            arguments=dict(declaration.arguments),
+        )
+    else:
+        declare_queue(channel, declaration, passive=passive)
+
+
+def declare_queue(
+    channel: BlockingChannel, declaration: QueueDeclaration, *, passive: bool = False
+) -> str:
+    """Declares one queue; returns its name, which the server chose where it was left empty."""
+    declared = channel.queue_declare(
+        declaration.name,
+        passive=passive,
+        durable=declaration.durable,
+        exclusive=declaration.exclusive,
+        auto_delete=declaration.auto_delete,
+        arguments=dict(declaration.arguments),
+    )
+    return str(declared.method.queue)
+
+
+def bind_queue(channel: BlockingChannel, binding: BindingDeclaration, queue: str) -> None:
+    channel.queue_bind(queue, binding.source, binding.routing_key, dict(binding.arguments))
+
+
+def _bind(channel: BlockingChannel, binding: BindingDeclaration) -> None:
+    if binding.destination_type == "queue":
+        bind_queue(channel, binding, binding.destination)
+    else:
+        channel.exchange_bind(
+            binding.destination, binding.source, binding.routing_key, dict(binding.arguments)
+        )
+
+
+def _log_declared(declaration: Declaration) -> None:
+    dead_letters = declaration.arguments.get("x-dead-letter-exchange")
+    if isinstance(declaration, ExchangeDeclaration):
+        logger.info("Exchange '%s' declared (%s)", declaration.name, declaration.type)
+    elif dead_letters is None:
+        logger.info("Queue '%s' declared", declaration.name)
+    else:
+        shown = "Queue '%s' declared with dead letter exchange '%s'"
+        logger.info(shown, declaration.name, dead_letters)
+
+
+def _likely_permission(declaration: Declaration, detail: str) -> str:
+    """RabbitMQ before 4.0 names the resource but not the permission; what is asked for tells."""
+    if f"'{declaration.name}'" in detail and not isinstance(declaration, BindingDeclaration):
+        dead_lettered = "x-dead-letter-exchange" in declaration.arguments
+        return "configure or read" if dead_lettered else "configure"
+    if isinstance(declaration, BindingDeclaration):
+        return "read" if f"'{declaration.source}'" in detail else "write"
+    return "write"
