@@ -6,6 +6,8 @@ set -eu
 . "$(dirname "$0")/messages.sh"
 
 policy=/usr/sbin/policy-rc.d  # what Debian asks before it starts a service; 101 is "do not"
+services='rabbitmq-server.service postgresql.service epmd.service epmd.socket'  # what could come along
+off_so_far=
 our_policy=
 log=
 
@@ -37,10 +39,15 @@ install_packages() {
         -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install "$@"
 }
 
-keep_off_at_boot() {
-    command -v systemctl >/dev/null 2>&1 || return 0
-    for package in "$@"; do  # RabbitMQ's and PostgreSQL's units have their packages' names
-        systemctl disable --quiet "$package" >/dev/null 2>&1 || true
+note_services_off_so_far() {
+    for service in $services; do
+        systemctl is-enabled --quiet "$service" 2>/dev/null || off_so_far="$off_so_far $service"
+    done
+}
+
+keep_them_off_at_boot() {
+    for service in $off_so_far; do
+        systemctl disable --quiet "$service" 2>/dev/null || true
     done
 }
 
@@ -52,10 +59,11 @@ trap 'exit 143' TERM HUP
 
 say "Installing $* with apt, once; this can take some minutes. No service is started."
 log=$(mktemp)
+note_services_off_so_far
 forbid_starting_services
 if ! install_packages "$@" >"$log" 2>&1 </dev/null; then
     tail -n 30 "$log" >&2
     say "apt could not install $*; its last words are above."
     exit 1
 fi
-keep_off_at_boot "$@"
+keep_them_off_at_boot

@@ -67,11 +67,12 @@ serves() {
 
 require_writable() {
     [ -w "$1" ] || fail \
-"You may not write to $1, and $venv has to be made or brought up to date.
+"You may not write to $(cd "$1" && pwd), and $venv has to be made or brought up to date.
 Call make as the owner of the checkout, or put it elsewhere: make VENV=/tmp/attune-venv ..."
 }
 
 make_environment() {
+    mkdir -p "$(dirname "$venv")"
     require_writable "$(dirname "$venv")"
     python=$(find_python)
     can_make_environments "$python" || install_venv_module "$python"
