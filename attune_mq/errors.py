@@ -2,6 +2,7 @@
 
 * :class:`InvalidInput`: mend the file, the arguments or the payload, then call again.
 * :class:`BrokerUnavailable`: wait and try again; nothing is wrong with what was asked.
+* :class:`DatabaseUnavailable`: likewise, for the database of inbox and outbox.
 * :class:`PermissionRefused`: ask an administrator for a permission.
 * :class:`InfrastructureError`: the broker's objects are not what the file says: set up, migrate.
 * :class:`PublishError`: the message is not known to be safe; the caller still owns it.
@@ -71,6 +72,10 @@ class BrokerNotStarted(BrokerUnavailable):
         if not self.output:
             return self.reason
         return f"{self.reason}; the end of what it printed:\n{self.output}"
+
+
+class DatabaseUnavailable(AttuneError):
+    """The service's own database is locked, full or cannot be reached. Wait and try again."""
 
 
 class PermissionRefused(AttuneError):
