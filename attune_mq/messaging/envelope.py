@@ -14,11 +14,18 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Self, TypeVar
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import from_json, to_json
 
 from attune_mq.errors import MalformedMessage
-from attune_mq.messaging.fields import JsonData, JsonObject, Label, Text, Timestamp, TraceId
+from attune_mq.messaging.fields import JsonObject, Label, Text, Timestamp, TraceId, check_json
 from attune_mq.messaging.payload_model import Payload, PayloadTypes, payload_class
 from attune_mq.messaging.payloads import PAYLOAD_TYPES
 from attune_mq.messaging.problems import json_type, malformed
@@ -35,11 +42,15 @@ class MessageHeaders(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
-    __pydantic_extra__: dict[str, JsonData] = Field(init=False)
-
     retry_count: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] = 0
     source_service: Text | None = None
     trace_id: TraceId | None = None
+
+    @model_validator(mode="after")
+    def _further_keys_hold_json(self) -> Self:
+        if self.model_extra:
+            check_json(self.model_extra)
+        return self
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name in type(self).model_fields:

@@ -7,10 +7,10 @@ They are as strict as the services that are written in Rust: ``"12"``, ``12.0`` 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,8 @@ MAX_PAYLOAD_DEPTH: Final = 126
 
 With the envelope around it that is 127, the most that ``serde_json`` reads.
 """
+
+T = TypeVar("T")
 
 _RFC_3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -57,23 +59,28 @@ def _timestamp(value: object) -> datetime:
         raise expected("a time in the years 1 to 9999 of UTC") from None
 
 
-def _json_data(value: object) -> object:
+def check_json(value: T) -> T:
     """Returns *value* if JSON can hold it: finite, text as keys, not too deep (so no cycle)."""
     level: list[object] = [value]
-    for _ in range(MAX_PAYLOAD_DEPTH + 1):
-        below: list[object] = []
-        for item in level:
-            if isinstance(item, dict):
-                _check_keys(item)
-                below.extend(item.values())
-            elif isinstance(item, list):
-                below.extend(item)
-            else:
-                _check_scalar(item)
-        if not below:
+    for _ in range(MAX_PAYLOAD_DEPTH):
+        level = [inner for item in level for inner in _inside(item)]
+        if not level:
             return value
-        level = below
-    raise expected(f"JSON at most {MAX_PAYLOAD_DEPTH} levels deep", found="more")
+    if any(isinstance(item, (dict, list)) for item in level):
+        raise expected(f"JSON at most {MAX_PAYLOAD_DEPTH} levels deep", found="more")
+    for scalar in level:
+        _check_scalar(scalar)
+    return value
+
+
+def _inside(item: object) -> Iterable[object]:
+    if isinstance(item, dict):
+        _check_keys(item)
+        return item.values()
+    if isinstance(item, list):
+        return item
+    _check_scalar(item)
+    return ()
 
 
 def _check_keys(item: Mapping[object, object]) -> None:
@@ -123,14 +130,14 @@ Any offset is read and made UTC; digits beyond microseconds are cut off, not rou
 without an offset is refused, because it is no point in time. Written with ``Z``.
 """
 
-JsonData = Annotated[Any, AfterValidator(_json_data)]
+JsonData = Annotated[Any, AfterValidator(check_json)]
 """Any JSON value: a ``dict`` with string keys, a ``list``, text, a number, a ``bool`` or ``None``.
 
 Refused are infinities and NaN (also ``1e999``, which would become one), other types, and what is
 nested more than :data:`MAX_PAYLOAD_DEPTH` levels deep. The value is not copied: leave it alone.
 """
 
-JsonObject = Annotated[Mapping[str, Any], AfterValidator(_json_data)]
+JsonObject = Annotated[Mapping[str, Any], AfterValidator(check_json)]
 """A JSON object, with the limits of :data:`JsonData`. Its outermost level is copied."""
 
 Secret = Annotated[
