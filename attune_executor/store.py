@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, null, select, update
 
 from attune_executor.lifecycle import FINAL, UNSCHEDULED, predecessors
+from attune_executor.migrations import migrate as migrate
 from attune_executor.tables import enforcements, executions, with_worker, workers
 from attune_mq.messaging.payloads import EnforcementCreated, WorkerRegistered
 from attune_mq.messaging.statuses import EnforcementStatus, ExecutionStatus

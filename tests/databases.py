@@ -144,7 +144,10 @@ def postgresql_url(postgresql_server: PostgreSQLServer) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The URL of an empty database; the test runs once on each kind."""
+    """The URL of an empty database; the test runs once on each kind.
+
+    For one kind: ``@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)``.
+    """
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 

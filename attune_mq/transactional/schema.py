@@ -97,7 +97,7 @@ def _outbox(metadata: MetaData, prefix: str) -> Table:
         Column("due_at_us", BigInteger, nullable=False),
         Column("available_at_us", BigInteger, nullable=False),
         Column("claimed_by", Text, nullable=True),
-        Column("attempts", Integer, nullable=False, default=0, server_default="0"),
+        Column("attempts", Integer, nullable=False, server_default="0"),
         Column("last_error", Text, nullable=True),
         PrimaryKeyConstraint("id", name=f"{name}_pkey"),
         Index(f"{name}_available_at", "available_at_us", "id"),
