@@ -1,0 +1,186 @@
+"""Where a message goes when it dies in a queue, as RabbitMQ decides it.
+
+Sources: https://www.rabbitmq.com/docs/dlx, and a broker for the cycle rule: a dead letter is not
+put into a queue in which it died before if nothing since then, that death included, was
+``rejected``. RabbitMQ drops such a copy without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, get_args
+
+from attune_mq.topology.exchange_types import Headers
+from attune_mq.topology.network import Network, QueueNode, Way
+
+Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
+"""Why a message died, in the words of the header ``x-first-death-reason``."""
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+Dropped = Literal["no dead letter exchange", "unroutable", "cycle"]
+"""Why a dead letter is lost. The first says that the queue has none, or one that is not there."""
+
+
+History = tuple[tuple[str, Reason], ...]
+"""Queue and reason of each death, the last one first, each pair once, as in ``x-death``."""
+
+
+class Loss(NamedTuple):
+    """A dead letter, or a copy of it, that is gone."""
+
+    queue: str
+    """The queue in which the message died last."""
+    why: Dropped
+    held: bool = False
+    """The queue dead-letters at least once: it keeps what it would have dropped, unseen, tries
+    again for ever, and fills up."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """What becomes of a message that dies in ``queue``."""
+
+    queue: str
+    reason: Reason
+    routing_key: str
+    queues: tuple[str, ...]
+    """Names, sorted, of the queues that it lands in next or, when followed, rests in at last."""
+    paths: tuple[Way, ...]
+    """The way to each of them, by each binding that leads there."""
+    losses: tuple[Loss, ...] = ()
+    """Where copies are lost, also while others arrive."""
+    unsimulated: tuple[str, ...] = ()
+    """Exchanges of a plugin's type that it came to; what they do with it is not known here."""
+
+    @property
+    def dropped(self) -> Dropped | None:
+        """Why nothing is left of it; ``None`` when a copy arrives somewhere, or may."""
+        return self.losses[0].why if self.losses and not self.queues else None
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message in a queue: what decides where it goes when it dies there.
+
+    ``keys`` are its own routing key and after that those of CC and BCC. ``headers`` are ``None``
+    where nothing is known of them: then all happens that may.
+    """
+
+    keys: tuple[str, ...]
+    headers: Headers | None = field(default_factory=dict)
+    history: History = ()
+
+    def died(self, node: QueueNode, reason: Reason) -> DeadLetter:
+        """The letter that is published to the dead letter exchange of the queue."""
+        death = (node.name, reason)
+        history = (death, *(past for past in self.history if past != death))
+        keys, headers = self.keys, self.headers
+        if node.death is not None and node.gives_key:
+            keys = (node.death.routing_key,)
+        if headers is not None:
+            headers = _with_death(headers, history, keeps_cc=not node.gives_key)
+        return DeadLetter(keys, headers, history)
+
+    def would_cycle(self, queue: str) -> bool:
+        """Whether it died in that queue before, and no client rejected it since."""
+        for name, reason in self.history:
+            if reason == "rejected":
+                return False
+            if name == queue:
+                return True
+        return False
+
+
+def _with_death(headers: Headers, history: History, *, keeps_cc: bool) -> Mapping[str, Any]:
+    queue, reason = history[-1]
+    kept = {k: v for k, v in headers.items() if k != "BCC" and (keeps_cc or k != "CC")}
+    first = {"x-first-death-queue": queue, "x-first-death-reason": reason}
+    deaths = [{"queue": name, "reason": why} for name, why in history]
+    return {**first, **kept, "x-death": deaths}
+
+
+def bury(
+    network: Network, queue: QueueNode, letter: DeadLetter, reason: Reason, *, follow: bool
+) -> Death:
+    """What becomes of ``letter`` when it dies in ``queue``.
+
+    With ``follow`` it goes on from every queue that has a TTL and a dead letter exchange: there it
+    expires, unless it is consumed before.
+    """
+    burial = _Burial(network)
+    waiting = [_Dying(queue, letter, reason, ())]
+    while waiting:
+        following = burial.step(waiting.pop())
+        if not follow:
+            burial.arrive(following)
+            break
+        resting = [copy for copy in following if not network.expires(copy.node)]
+        burial.arrive(resting)
+        waiting += burial.unseen([copy for copy in following if copy not in resting])
+    return burial.death(queue, letter, reason)
+
+
+class _Dying(NamedTuple):
+    """A message in a queue, and the way on which it came there since its first death."""
+
+    node: QueueNode
+    letter: DeadLetter
+    reason: Reason
+    way: Way
+
+
+class _Burial:
+    """What has become known of one death so far."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._ways: list[Way] = []
+        self._losses: dict[Loss, None] = {}
+        self._unsimulated: dict[str, None] = {}
+        self._seen: set[tuple[str, tuple[str, ...], History]] = set()
+
+    def step(self, dying: _Dying) -> list[_Dying]:
+        """The copies that come out of one death, each in the queue that it has come to."""
+        node, death = dying.node, dying.node.death
+        if death is None or not self._network.has_exchange(death.destination):
+            self._losses[Loss(node.name, "no dead letter exchange", node.holds_back)] = None
+            return []
+        letter = dying.letter.died(node, dying.reason)
+        reached = self._network.reached(death.destination, letter.keys, letter.headers)
+        self._unsimulated.update(dict.fromkeys(reached.unsimulated))
+        if not reached.ways and not reached.unsimulated:
+            self._losses[Loss(node.name, "unroutable", node.holds_back)] = None
+        copies = []
+        for way in reached.ways:
+            name = way[-1].destination
+            if dying.reason != "rejected" and letter.would_cycle(name):
+                self._losses[Loss(node.name, "cycle", node.holds_back)] = None
+            else:
+                whole = (*dying.way, death, *way)
+                copies.append(_Dying(self._network.queues[name], letter, "expired", whole))
+        return copies
+
+    def arrive(self, copies: list[_Dying]) -> None:
+        self._ways += [copy.way for copy in copies]
+
+    def unseen(self, copies: list[_Dying]) -> list[_Dying]:
+        """Without those of which an equal one was there before, on whatever way it came."""
+        new = []
+        for copy in copies:
+            state = (copy.node.name, copy.letter.keys, copy.letter.history)
+            if state not in self._seen:
+                self._seen.add(state)
+                new.append(copy)
+        return new
+
+    def death(self, queue: QueueNode, letter: DeadLetter, reason: Reason) -> Death:
+        return Death(
+            queue=queue.name,
+            reason=reason,
+            routing_key=letter.keys[0],
+            queues=tuple(sorted({way[-1].destination for way in self._ways})),
+            paths=tuple(self._ways),
+            losses=tuple(self._losses),
+            unsimulated=tuple(self._unsimulated),
+        )

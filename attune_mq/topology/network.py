@@ -1,0 +1,191 @@
+"""Exchanges, queues and what connects them, indexed once for fast routing.
+
+Names are the broker's. Bindings from, or to, what is not there do not exist on a broker either,
+and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from attune_mq.topology.arguments import exchange_arguments, queue_arguments
+from attune_mq.topology.contracts import Family
+from attune_mq.topology.exchange_types import BindingTable, Headers, Hop, binding_table
+from attune_mq.topology.expansion import DEFAULT_EXCHANGE, expand, retry_queue_name
+from attune_mq.topology.model import Topology
+from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
+from attune_mq.topology.source import Path
+
+Way = tuple[Hop, ...]
+"""The steps of a message from where it was published, or died, to a queue."""
+
+
+class ExchangeNode(NamedTuple):
+    name: str
+    type: str
+    internal: bool
+    bindings: BindingTable
+    alternate: Hop | None
+    """The step to the exchange that takes what no binding takes."""
+
+
+class QueueNode(NamedTuple):
+    name: str
+    path: Path
+    ttl_ms: int | None
+    death: Hop | None
+    """The step to the queue's dead letter exchange."""
+    gives_key: bool
+    """Whether dead letters get the key of ``death`` instead of keeping their own."""
+    holds_back: bool
+    """At-least-once dead-lettering: a dead letter without a way stays, unseen."""
+    retry_queues: tuple[str, ...] = ()
+    """Where the library's consumers send what is to be tried again later."""
+
+
+class Reached(NamedTuple):
+    """Where a message went from one exchange."""
+
+    ways: list[Way]
+    taken: list[Hop]
+    """Every binding that took it, those included that lead to no queue."""
+    unsimulated: list[str]
+    """Exchanges of a plugin's type on the way; what lies behind them is left out."""
+
+
+def blocks(topology: Topology) -> list[tuple[Path, Topology | Family]]:
+    """The file itself and its families, each with the path at which its queues, bindings,
+    messages and consumers stand."""
+    return [((), topology), *((("families", k), f) for k, f in topology.families.items())]
+
+
+class Network:
+    """``with_families`` takes the templates of families literally: ``worker.{worker_id}.cancel``
+    is then a queue, and ``{worker_id}`` one word like any other."""
+
+    def __init__(self, topology: Topology, *, with_families: bool = False) -> None:
+        self.topology = expand(topology)
+        self.blocks = blocks(self.topology) if with_families else blocks(self.topology)[:1]
+        self.queue_names = {
+            (*at, "queues", key): queue.name or f"<server-named {key}>"
+            for at, block in self.blocks
+            for key, queue in block.queues.items()
+        }
+        self.exchanges = self._exchanges()
+        self.queues = {
+            self.queue_names[(*at, "queues", key)]: self._queue((*at, "queues", key), queue)
+            for at, block in self.blocks
+            for key, queue in block.queues.items()
+        }
+
+    def reached(self, exchange: str, keys: Sequence[str], headers: Headers | None) -> Reached:
+        """The queues to which ``exchange`` brings a message, a way for each binding that does.
+
+        Each exchange routes a message once, whichever way it came. Without ``headers``, all that
+        may happen whatever they are. An exchange that is not there brings it nowhere.
+        """
+        ways: list[Way] = []
+        taken: list[Hop] = []
+        unsimulated: list[str] = []
+        seen = {exchange}
+        waiting: list[tuple[str, Way]] = [(exchange, ())]
+        while waiting:
+            name, way = waiting.pop()
+            hops = self._hops(name, keys, headers, unsimulated)
+            taken += hops
+            for hop in hops:
+                if hop.destination_type == "queue":
+                    ways.append((*way, hop))
+                elif hop.destination not in seen:
+                    seen.add(hop.destination)
+                    waiting.append((hop.destination, (*way, hop)))
+        return Reached(ways, taken, unsimulated)
+
+    def has_exchange(self, name: str) -> bool:
+        return name == DEFAULT_EXCHANGE or name in self.exchanges
+
+    def expires(self, queue: QueueNode) -> bool:
+        """Whether a message that waits there long enough goes on as a dead letter."""
+        death = queue.death
+        return (
+            queue.ttl_ms is not None and death is not None and self.has_exchange(death.destination)
+        )
+
+    def _hops(
+        self, name: str, keys: Sequence[str], headers: Headers | None, unsimulated: list[str]
+    ) -> Sequence[Hop]:
+        if name == DEFAULT_EXCHANGE:
+            return self._by_default(keys)
+        node = self.exchanges.get(name)
+        if node is None:
+            return ()
+        table = node.bindings
+        if headers is None:
+            hops = table.possible(keys)
+            may_miss = not table.by_key_alone
+        else:
+            hops = table.matched(keys, headers)
+            may_miss = False
+            if not table.is_simulated:
+                unsimulated.append(name)
+                return ()
+        if node.alternate is None or (hops and not may_miss):
+            return hops
+        return [*hops, node.alternate]
+
+    def _by_default(self, keys: Sequence[str]) -> list[Hop]:
+        found = [key for key in dict.fromkeys(keys) if key in self.queues]
+        return [Hop(DEFAULT_EXCHANGE, key, "queue", "default exchange", key) for key in found]
+
+    def _exchanges(self) -> dict[str, ExchangeNode]:
+        topology = self.topology
+        bindings: dict[str, list[Hop]] = {}
+        for at, block in self.blocks:
+            for index, binding in enumerate(block.bindings):
+                hop = self._binding(binding, at, index)
+                if hop is not None:
+                    bindings.setdefault(hop.source, []).append(hop)
+        nodes = {
+            name: ExchangeNode(name, kind, False, binding_table(kind, bindings.get(name, ())), None)
+            for name, kind in BUILT_IN_EXCHANGES.items()
+        }
+        for key, exchange in topology.exchanges.items():
+            name = exchange.name
+            table = binding_table(exchange.type, bindings.get(name, ()))
+            alternate = self._alternate(key)
+            nodes[name] = ExchangeNode(name, exchange.type, exchange.internal, table, alternate)
+        return nodes
+
+    def _alternate(self, key: str) -> Hop | None:
+        exchange = self.topology.exchanges[key]
+        to = exchange_arguments(self.topology, exchange).get("alternate-exchange")
+        if to is None:
+            return None
+        path = ("exchanges", key, "alternate_exchange")
+        return Hop(exchange.name, to, "exchange", "alternate exchange", path=path)
+
+    def _binding(self, binding: Binding, at: Path, index: int) -> Hop | None:
+        source = self.topology.exchange_name(binding.source)
+        if binding.destination_type == "exchange":
+            destination: str | None = self.topology.exchange_name(binding.destination)
+        else:
+            destination = self.queue_names.get((*at, "queues", binding.destination))
+        if destination is None:
+            return None
+        kind, key, arguments = binding.destination_type, binding.routing_key, binding.arguments
+        return Hop(source, destination, kind, "binding", key, arguments, (*at, "bindings", index))
+
+    def _queue(self, path: Path, queue: Queue) -> QueueNode:
+        arguments = queue_arguments(self.topology, queue)
+        name = self.queue_names[path]
+        to, key = (arguments.get(f"x-dead-letter-{what}") for what in ("exchange", "routing-key"))
+        death = None
+        if to is not None and queue.type != "stream":
+            at = (*path, "dead_letter")
+            death = Hop(name, to, "exchange", "dead letter", key or "", path=at)
+        holds = queue.type == "quorum" and queue.overflow == "reject-publish"
+        holds = holds and arguments.get("x-dead-letter-strategy") == "at-least-once"
+        delays = dict.fromkeys(queue.retry.backoff_ms if queue.retry else ())
+        retries = tuple(retry_queue_name(name, delay_ms) for delay_ms in delays)
+        return QueueNode(name, path, queue.ttl_ms, death, key is not None, holds, retries)

@@ -1,0 +1,108 @@
+"""Topic patterns: which routing keys a binding of a topic exchange takes.
+
+A routing key is a list of words between dots. In a pattern ``*`` stands for exactly one word and
+``#`` for any number of words, none included; within a longer word both are ordinary characters.
+A word may be empty: ``a..b`` has three words. The empty key has no word at all, so ``#`` takes it
+and ``*`` does not.
+
+Source: https://www.rabbitmq.com/docs/exchanges#topic; the rules on empty words and the empty key
+were asked of a broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+ONE_WORD = "*"
+ANY_WORDS = "#"
+
+_Words = tuple[str, ...]
+_Positions = frozenset[int]
+
+
+def words_of(key: str) -> _Words:
+    """The words of a routing key or pattern; the empty key has none."""
+    return tuple(key.split(".")) if key else ()
+
+
+def is_wildcard(pattern: str) -> bool:
+    """Whether a topic exchange takes anything in ``pattern`` other than literally."""
+    return any(word in (ONE_WORD, ANY_WORDS) for word in words_of(pattern))
+
+
+def matches(pattern: str, routing_key: str) -> bool:
+    """Whether a topic exchange gives a message with ``routing_key`` to a binding with ``pattern``.
+
+    Stars and hashes in the *routing key* are ordinary words.
+    """
+    words = words_of(pattern)
+    positions = _start(words)
+    for word in words_of(routing_key):
+        positions = _after(words, positions, word)
+    return len(words) in positions
+
+
+def overlaps(one: str, other: str) -> bool:
+    """Whether there is a routing key that both patterns match."""
+    if not is_wildcard(one):
+        return matches(other, one)
+    if not is_wildcard(other):
+        return matches(one, other)
+    return any(both == (True, True) for both in _verdicts(one, other))
+
+
+def subsumes(general: str, specific: str) -> bool:
+    """Whether ``general`` matches every routing key that ``specific`` matches."""
+    if not is_wildcard(specific):
+        return matches(general, specific)
+    return all(both != (False, True) for both in _verdicts(general, specific))
+
+
+def _verdicts(one: str, other: str) -> Iterator[tuple[bool, bool]]:
+    """Does ``one``, does ``other`` match? For every routing key there is, told apart only by words
+    that stand in a pattern; ``None`` is a word that stands in neither.
+
+    One list of words is no key: the single empty word, since the empty key has no words.
+    """
+    first, second = words_of(one), words_of(other)
+    alphabet: set[str | None] = {*first, *second, "", None} - {ONE_WORD, ANY_WORDS}
+    start = (_start(first), _start(second), 0)
+    seen, waiting = {start}, [start]
+    while waiting:
+        left, right, length = waiting.pop()
+        if length >= 0:
+            yield len(first) in left, len(second) in right
+        for word in alphabet:
+            alone = length == 0 and word == ""
+            step = (_after(first, left, word), _after(second, right, word), -1 if alone else 1)
+            if step not in seen:
+                seen.add(step)
+                waiting.append(step)
+
+
+def _start(words: _Words) -> _Positions:
+    return _closed(words, {0})
+
+
+def _after(words: _Words, positions: _Positions, word: str | None) -> _Positions:
+    """Where in the pattern one may stand, one word of the key later."""
+    following = set()
+    for position in positions:
+        if position == len(words):
+            continue
+        if words[position] == ANY_WORDS:
+            following.add(position)
+        elif words[position] in (ONE_WORD, word):
+            following.add(position + 1)
+    return _closed(words, following)
+
+
+def _closed(words: _Words, positions: set[int]) -> _Positions:
+    """With the positions after each ``#``, since it may stand for nothing."""
+    closed = set(positions)
+    for position in positions:
+        following = position
+        while following < len(words) and words[following] == ANY_WORDS:
+            following += 1
+            closed.add(following)
+    return frozenset(closed)
