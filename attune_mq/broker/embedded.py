@@ -1,0 +1,321 @@
+"""A private RabbitMQ node as a child process: for development, demonstrations and tests.
+
+    with EmbeddedBroker() as broker:
+        connection = pika.BlockingConnection(pika.URLParameters(broker.url))
+
+The node has a name, a cookie, a data directory, ports and an Erlang port mapper (epmd) of its own,
+and listens on the loopback address alone; several run side by side. It is gone without a trace
+when its owner is: after ``stop()``, after the process ended without it, and after SIGKILL
+(:mod:`attune_mq.broker.embedded_guard` says how). It runs as whatever user its owner is.
+
+It is no place for messages that matter: ``stop()`` deletes its data. ``kill()`` and ``restart()``
+keep them, so what a killed node of a service would lose is lost here too, and no more than that.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from attune_mq.broker.embedded_node import (
+    LOOPBACK,
+    PASSWORD,
+    USER,
+    Installation,
+    Node,
+    Ports,
+    amqp_version,
+    call_management,
+    is_free,
+)
+from attune_mq.broker.embedded_processes import GuardedProcesses
+from attune_mq.errors import BrokerNotStarted, BrokerUnavailable, InvalidInput
+
+logger = logging.getLogger(__name__)
+
+PORT_ATTEMPTS = 3
+POLL_S = 0.03
+ORDERLY_STOP_S = 20.0
+"""What a node may take to stop in order when its data are kept: with management it takes six."""
+USAGE_EXIT_CODES = range(64, 66)
+"""Those with which rabbitmqctl says that its arguments are wrong (``sysexits.h``)."""
+
+
+class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
+    """A private node. ``with`` or ``start()`` starts it; the end of ``with`` or ``stop()`` ends it.
+
+    ``port``: of AMQP; by default a free one. All other ports are free ones in any case.
+    ``management``: with the HTTP API, at ``management_url``; it makes the start a second longer.
+    ``plugins``: further plugins to enable, e.g. ``rabbitmq_consistent_hash_exchange``.
+    ``config``: lines of ``rabbitmq.conf``, e.g. ``{"vm_memory_high_watermark.absolute": "64MB"}``.
+    ``server``: the ``rabbitmq-server`` to run; by default what ``find_server()`` finds.
+    ``root``: a directory with another system in it (debootstrap) whose server is run by ``chroot``:
+    another version of RabbitMQ. It needs root's rights, and ``/proc`` mounted in it.
+    ``start_timeout_s``: from spawn to ready. Usual are 4 to 8 s, on a busy machine 15.
+
+    ``url`` and its like are known once it is started, and stay until it is stopped.
+    One object is for one thread; a process forked off the owner cannot use it.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int | None = None,
+        management: bool = False,
+        plugins: Sequence[str] = (),
+        config: Mapping[str, str | int] | None = None,
+        server: Path | None = None,
+        root: Path | None = None,
+        start_timeout_s: float = 60.0,
+    ) -> None:
+        self.node_name = f"attune-{secrets.token_hex(4)}@localhost"
+        self._fixed_port = port
+        self._management = management
+        self._plugins = (*plugins, *(["rabbitmq_management"] if management else []))
+        self._config = dict(config or {})
+        self._server = server
+        self._root = root
+        self._start_timeout_s = start_timeout_s
+        self._ports = Ports.choose(port)
+        self._version = ""
+        self._processes: GuardedProcesses | None = None
+        self._system: Installation
+        self._environment: dict[str, str] = {}
+
+    # what the node is
+
+    @property
+    def port(self) -> int:
+        """The port of AMQP, on 127.0.0.1."""
+        return self._ports.amqp
+
+    @property
+    def url(self) -> str:
+        """The URL of its virtual host ``/``, with the user guest and the password guest."""
+        return self.url_of("/")
+
+    def url_of(self, vhost: str) -> str:
+        """The URL of another virtual host. It need not exist."""
+        return f"amqp://{USER}:{PASSWORD}@{LOOPBACK}:{self.port}/{quote(vhost, safe='')}"
+
+    @property
+    def management_url(self) -> str | None:
+        """The URL of the HTTP API, with user and password; None without ``management``."""
+        if not self._management:
+            return None
+        return f"http://{USER}:{PASSWORD}@{LOOPBACK}:{self._ports.management}"
+
+    @property
+    def version(self) -> str:
+        """The version of RabbitMQ as the node itself tells it, "" before the first start."""
+        return self._version
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are. Raises ``BrokerUnavailable`` if it was not started."""
+        return self._started().directory
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there: also while it is paused, not when it was killed."""
+        return self._processes is not None and self._processes.exit_code("node") is None
+
+    # its life
+
+    def start(self) -> Self:
+        """Start the node and return when it is ready: it has answered an AMQP handshake.
+
+        After ``kill()`` it starts again on its old port and data; while it runs, nothing happens.
+        Raises ``RabbitMQNotInstalled``, and ``BrokerNotStarted`` with the end of what the node
+        printed. A node that does not start for the first time leaves nothing behind; after
+        ``kill()`` its data stay. A port of ours that another process was quicker to take is
+        replaced, up to three times; a ``port`` that the caller gave is not.
+        """
+        if self._processes is not None:
+            if not self.running:
+                self._start_node(self._system, self._processes)
+            return self
+        for _ in range(PORT_ATTEMPTS - 1):
+            try:
+                return self._start_first()
+            except BrokerNotStarted:
+                if self._fixed_port is not None or not self._ports.taken():
+                    raise
+                self._ports = Ports.choose()
+        return self._start_first()
+
+    def stop(self) -> None:
+        """Stop the node in order, delete its directory, and return when both are gone.
+
+        It takes one second, with management two. A node that was not started, or was stopped, is
+        left as it is. Its data are deleted: a later ``start()`` starts an empty node.
+        """
+        processes, self._processes = self._processes, None
+        if processes is not None:
+            processes.close()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash of the machine would be but for what the disk still had to write.
+
+        Durable queues and confirmed persistent messages are there after ``start()``; messages that
+        were not confirmed may be lost.
+        """
+        self._started().end("node", grace_s=0)
+
+    def restart(self) -> Self:
+        """Stop the node in order and start it again on the same port and data."""
+        self._started().end("node", grace_s=ORDERLY_STOP_S)
+        return self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP: the node keeps its connections and answers nothing, until ``resume()``."""
+        self._started().signal("node", signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: the node goes on after ``pause()``."""
+        self._started().signal("node", signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # what can be asked of it
+
+    def rabbitmqctl(self, *arguments: str, timeout_s: float = 60.0) -> str:
+        """What ``rabbitmqctl`` prints for these arguments. A call takes half a second or more.
+
+        Raises ``InvalidInput`` for arguments that it refuses, ``BrokerUnavailable`` otherwise.
+        """
+        self._started()
+        program = self._system.server.with_name("rabbitmqctl")
+        try:
+            done = subprocess.run(
+                self._system.command(program, "--node", self.node_name, *arguments),
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BrokerUnavailable(f"rabbitmqctl took longer than {timeout_s} s") from error
+        if done.returncode:
+            kind = InvalidInput if done.returncode in USAGE_EXIT_CODES else BrokerUnavailable
+            told = (done.stderr or done.stdout).strip()
+            raise kind(f"rabbitmqctl {' '.join(arguments)} failed ({done.returncode}): {told}")
+        return done.stdout
+
+    @contextmanager
+    def fresh_vhost(self) -> Iterator[str]:
+        """A new, empty virtual host while the context lasts: its URL. For tests that share a node.
+
+        It costs some 50 ms with management, and two seconds by ``rabbitmqctl`` without.
+        """
+        name = f"fresh-{secrets.token_hex(4)}"
+        self._make_vhost(name)
+        try:
+            yield self.url_of(name)
+        finally:
+            if self.running:
+                self._delete_vhost(name)
+
+    def _make_vhost(self, name: str) -> None:
+        if self._management:
+            self._call_management("PUT", f"vhosts/{name}")  # its creator gets all permissions
+        else:
+            self.rabbitmqctl("add_vhost", name)
+            self.rabbitmqctl("set_permissions", "--vhost", name, USER, ".*", ".*", ".*")
+
+    def _delete_vhost(self, name: str) -> None:
+        if self._management:
+            self._call_management("DELETE", f"vhosts/{name}")
+        else:
+            self.rabbitmqctl("delete_vhost", name)
+
+    def _call_management(self, method: str, path: str) -> None:
+        call_management(self._ports.management, method, path)
+
+    # how it starts
+
+    def _started(self) -> GuardedProcesses:
+        if self._processes is None:
+            raise BrokerUnavailable("the private RabbitMQ node is not started")
+        return self._processes
+
+    def _start_first(self) -> Self:
+        system = self._system = Installation.find(self._server, self._root)
+        if self._fixed_port is not None and not is_free(self._fixed_port):
+            raise BrokerNotStarted(
+                f"port {self._fixed_port} of {LOOPBACK} is in use by another process; "
+                "choose another, or leave it out for a free one"
+            )
+        try:
+            processes = self._processes = GuardedProcesses(system.temporary_directory)
+            home = system.inside(processes.directory)
+            node = Node(self.node_name, self._ports, home, self._plugins, self._config)
+            node.write_files(processes.directory)
+            self._environment = node.environment()
+            self._start_epmd(system, processes)
+            self._start_node(system, processes)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start_epmd(self, system: Installation, processes: GuardedProcesses) -> None:
+        port = str(self._ports.epmd)
+        command = system.command(system.epmd, "-port", port, "-address", LOOPBACK)
+        processes.start("epmd", command, self._environment)
+        self._wait(processes, "epmd", lambda: not is_free(self._ports.epmd))
+
+    def _start_node(self, system: Installation, processes: GuardedProcesses) -> None:
+        started_at = time.monotonic()
+        processes.start("node", system.command(system.server, "-noinput"), self._environment)
+        try:
+            self._wait(processes, "node", self._is_ready)
+        except BaseException:
+            processes.end("node", grace_s=0)
+            raise
+        seconds = round(time.monotonic() - started_at, 2)
+        logger.info(
+            "Private RabbitMQ node is ready",
+            extra={"port": self.port, "version": self.version, "seconds": seconds},
+        )
+
+    def _is_ready(self) -> bool:
+        self._version = amqp_version(self.port, self.node_name) or ""
+        if self._version and self._management:
+            try:
+                self._call_management("GET", "overview")  # it answers 500 for a moment
+            except BrokerUnavailable:
+                return False
+        return bool(self._version)
+
+    def _wait(self, processes: GuardedProcesses, name: str, done: Callable[[], bool]) -> None:
+        """Poll, for want of anything to wait on, until done, the process ends or time is up."""
+        deadline = time.monotonic() + self._start_timeout_s
+        while not done():
+            exit_code = processes.exit_code(name)
+            if exit_code is not None:
+                reason = f"the {name} of a private RabbitMQ node ended with exit code {exit_code}"
+                raise BrokerNotStarted(reason, processes.output(name))
+            if time.monotonic() > deadline:
+                reason = f"a private RabbitMQ node was not ready in {self._start_timeout_s} s"
+                raise BrokerNotStarted(reason, processes.output(name))
+            time.sleep(POLL_S)

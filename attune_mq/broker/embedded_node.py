@@ -1,0 +1,256 @@
+"""What a private RabbitMQ node needs: a server, free ports, files and an environment of its own.
+
+The node must neither see nor touch anything else of RabbitMQ on the machine: ``/etc/rabbitmq``, the
+user's cookie and the usual epmd stay out of it, and every port is bound to 127.0.0.1 (epmd adds
+``::1`` on its own account). What is set here, and why:
+
+* Ports and addresses come by environment variables and arguments, not from a ``rabbitmq.conf``:
+  reading one costs the start a second. There is one only if the caller asks for settings.
+* ``-start_epmd false`` keeps every Erlang of this node, ``rabbitmqctl`` included, from starting an
+  epmd daemon, which would outlive it. The node's epmd is a child of its guard.
+* ``inet_dist_use_interface`` keeps Erlang's distribution, that of ``rabbitmqctl`` too, on loopback.
+* ``RABBITMQ_ALLOW_INPUT`` makes the server's script replace itself by Erlang instead of waiting for
+  it, so that signals and the exit code are the node's own. That it takes no input, after all, is
+  said by its argument ``-noinput``.
+* All that the node prints goes to one file, early errors included (``RABBITMQ_LOGS=-``).
+
+Sources: https://www.rabbitmq.com/docs/configure, https://www.erlang.org/doc/apps/erts/erl_cmd.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import secrets
+import shutil
+import socket
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from attune_mq.errors import BrokerUnavailable, RabbitMQNotInstalled
+
+LOOPBACK = "127.0.0.1"
+USER, PASSWORD = "guest", "guest"
+"""RabbitMQ's own first user. Whoever has an account on the machine can connect as it."""
+
+USUAL_PLACES = (
+    Path("/usr/lib/rabbitmq/bin"),  # Debian, RPM; their /usr/sbin wrapper changes user and logs
+    Path("/opt/homebrew/sbin"),
+    Path("/usr/local/sbin"),
+    Path("/opt/rabbitmq/sbin"),  # the Docker image
+)
+PRIVATE_PORTS = range(20_000, 32_768)
+"""Below the ports from which Linux and macOS take one for every outgoing connection."""
+
+
+def find_server(places: Iterable[Path] = USUAL_PLACES, path: str | None = None) -> Path:
+    """The ``rabbitmq-server`` of this machine: in one of ``places``, else on ``path`` (``PATH``).
+
+    Raises ``RabbitMQNotInstalled``, whose message says how to get one.
+    """
+    looked_in = [place / "rabbitmq-server" for place in places]
+    for candidate in looked_in:
+        if os.access(candidate, os.X_OK):
+            return candidate
+    if found := shutil.which("rabbitmq-server", path=path):
+        return Path(found)
+    raise RabbitMQNotInstalled(
+        "no RabbitMQ server here (looked for "
+        + ", ".join(str(candidate) for candidate in looked_in)
+        + ", and on PATH). Install it: apt-get install rabbitmq-server (Debian, Ubuntu) or "
+        "brew install rabbitmq (macOS); or run one, docker run -p 5672:5672 rabbitmq:4, "
+        "and set ATTUNE_MQ_URL=amqp://guest:guest@localhost:5672/%2F"
+    )
+
+
+def find_epmd(path: str | None = None) -> Path:
+    """Erlang's port mapper: on ``path`` (``PATH``), else beside the ``erl`` found there."""
+    if found := shutil.which("epmd", path=path):
+        return Path(found)
+    erl = shutil.which("erl", path=path)
+    beside = Path(erl).resolve().with_name("epmd") if erl else None
+    if beside is not None and os.access(beside, os.X_OK):
+        return beside
+    raise RabbitMQNotInstalled("Erlang's epmd is not on PATH; it comes with Erlang: install erlang")
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on this port of the loopback address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The programs of a node: of this system, or of another one below ``root``, by ``chroot``."""
+
+    server: Path
+    epmd: Path
+    root: Path | None = None
+
+    @classmethod
+    def find(cls, server: Path | None, root: Path | None) -> Installation:
+        """What the caller named, else what is found. Raises ``RabbitMQNotInstalled``."""
+        if root is None:
+            server, epmd = server or find_server(), find_epmd()
+            outside = server
+        else:
+            server, epmd = server or USUAL_PLACES[0] / "rabbitmq-server", Path("/usr/bin/epmd")
+            outside = root / server.relative_to("/")
+        if not os.access(outside, os.X_OK):
+            raise RabbitMQNotInstalled(
+                f"there is no RabbitMQ server at {outside}, where it was said to be"
+            )
+        return cls(server, epmd, root)
+
+    def command(self, program: Path, *arguments: str) -> list[str]:
+        """How to run a program of this system."""
+        enter = [] if self.root is None else ["chroot", str(self.root)]
+        return [*enter, str(program), *arguments]
+
+    @property
+    def temporary_directory(self) -> Path:
+        """Where the node's directory can be made, as this process sees it."""
+        return Path(tempfile.gettempdir()) if self.root is None else self.root / "tmp"
+
+    def inside(self, path: Path) -> Path:
+        """A path as the processes of this system see it."""
+        return path if self.root is None else "/" / path.relative_to(self.root)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports of one node, all different."""
+
+    amqp: int
+    management: int
+    distribution: int
+    epmd: int
+
+    @classmethod
+    def choose(cls, amqp: int | None = None) -> Ports:
+        """Ports that are free now. Another process can still take one before the node does."""
+        shuffled = random.SystemRandom().sample(PRIVATE_PORTS, len(PRIVATE_PORTS))
+        free = (port for port in shuffled if port != amqp and is_free(port))
+        return cls(next(free) if amqp is None else amqp, next(free), next(free), next(free))
+
+    def taken(self) -> list[int]:
+        """Those on which somebody listens."""
+        ports = (self.amqp, self.management, self.distribution, self.epmd)
+        return [port for port in ports if not is_free(port)]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node as its processes are told of it. ``home`` is its directory as the node sees it."""
+
+    name: str
+    ports: Ports
+    home: Path
+    plugins: tuple[str, ...]
+    config: Mapping[str, str | int]
+
+    def write_files(self, directory: Path) -> None:
+        """Write its files into ``directory``, which is ``home`` as this process sees it."""
+        cookie = directory / ".erlang.cookie"
+        cookie.write_text(secrets.token_hex(16))
+        cookie.chmod(0o400)  # Erlang refuses a cookie that others can read
+        (directory / "conf.d").mkdir()
+        (directory / "plugins").write_text(f"[{','.join(self.plugins)}].\n")
+        if self.config:
+            lines = [f"{key} = {value}\n" for key, value in self.config.items()]
+            (directory / "rabbitmq.conf").write_text("".join(lines))
+
+    def environment(self) -> dict[str, str]:
+        """All that its processes inherit: from this process PATH, language and time zone alone."""
+        inherited = {name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ}
+        loopback = "{" + LOOPBACK.replace(".", ",") + "}"
+        return inherited | {
+            "LANG": "C.UTF-8",  # rabbitmqctl complains of any encoding but UTF-8
+            "HOME": str(self.home),
+            "TMPDIR": str(self.home),
+            "RABBITMQ_NODENAME": self.name,
+            "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
+            "RABBITMQ_NODE_PORT": str(self.ports.amqp),
+            "RABBITMQ_DIST_PORT": str(self.ports.distribution),
+            "RABBITMQ_MNESIA_BASE": str(self.home / "data"),
+            "RABBITMQ_LOG_BASE": str(self.home / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_ALLOW_INPUT": "yes",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.home / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.home / "no-rabbitmq-env.conf"),
+            "RABBITMQ_CONFIG_FILE": str(self.home / "rabbitmq.conf"),
+            "RABBITMQ_CONFIG_FILES": str(self.home / "conf.d"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.home / "no-advanced.config"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"-rabbitmq_management tcp_config "
+                f'[{{ip,"{LOOPBACK}"}},{{port,{self.ports.management}}}]'
+            ),
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            "ERL_EPMD_PORT": str(self.ports.epmd),
+            "ERL_CRASH_DUMP_SECONDS": "0",  # a crash dump costs seconds and is deleted anyway
+            "ERL_ZFLAGS": f"-start_epmd false -kernel inet_dist_use_interface {loopback}",
+        }
+
+
+def amqp_version(port: int, node_name: str, timeout_s: float = 2.0) -> str | None:
+    """The version of the node that answers an AMQP 0-9-1 handshake here, None if none does yet.
+
+    An answer counts only if it bears the name of our node (in its ``cluster_name``): another
+    process may have taken the port, and it may well be another RabbitMQ.
+    """
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout_s) as connection:
+            connection.settimeout(timeout_s)
+            connection.sendall(b"AMQP\x00\x00\x09\x01")
+            start = _read_frame(connection)
+    except OSError:
+        return None
+    if node_name.split("@")[0].encode() + b"@" not in start:
+        return None
+    return _string_field(start, b"version")
+
+
+def _read_frame(connection: socket.socket) -> bytes:
+    """The payload of one frame: type, channel and size come first, one octet follows."""
+    with connection.makefile("rb") as stream:
+        size = int.from_bytes(stream.read(7)[3:], "big")
+        return stream.read(size)
+
+
+def _string_field(table: bytes, name: bytes) -> str | None:
+    """The value of a long string in an encoded field table."""
+    _, found, rest = table.partition(bytes([len(name)]) + name + b"S")
+    if not found:
+        return None
+    size = int.from_bytes(rest[:4], "big")
+    return rest[4 : 4 + size].decode()
+
+
+def call_management(port: int, method: str, path: str, *, timeout_s: float = 10.0) -> None:
+    """One request to the HTTP API, never by a proxy.
+
+    Raises ``BrokerUnavailable`` where there is no answer, or the answer is not a success.
+    """
+    token = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout_s)
+    try:
+        connection.request(method, f"/api/{path}", headers=headers)
+        response = connection.getresponse()
+        told = response.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        raise BrokerUnavailable(f"{method} {path}: {error!r}") from error
+    finally:
+        connection.close()
+    if response.status >= 400:
+        raise BrokerUnavailable(f"{method} {path}: {response.status} {told}")
