@@ -43,6 +43,7 @@ BUILT_IN_EXCHANGES: Mapping[str, str] = MappingProxyType(
         "amq.fanout": "fanout",
         "amq.headers": "headers",
         "amq.match": "headers",
+        "amq.rabbitmq.trace": "topic",
         "amq.topic": "topic",
     }
 )

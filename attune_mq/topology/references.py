@@ -12,6 +12,7 @@ from typing import Any
 
 from attune_mq.topology.document import Document
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES
+from attune_mq.topology.raw_arguments import is_said_by_a_key
 from attune_mq.topology.source import Path, Problem, SourceMap
 from attune_mq.topology.validation import nearest, shown
 
@@ -35,7 +36,7 @@ _OWN_FIELDS = {
 def reference_problems(document: Document) -> list[Problem]:
     """All references to nothing, names given twice and misused placeholders of a document."""
     top = _mapping(document.data)
-    scope = _Scope(document.sources, _mapping(top.get("exchanges")), _mapping(top.get("messages")))
+    scope = _Scope(document.sources, top)
     problems = list(scope.exchange_references(top))
     problems += scope.block(top, (), _mapping(top.get("queues")))
     for key, family in _mapping(top.get("families")).items():
@@ -56,12 +57,12 @@ def _items(value: Any) -> list[Any]:
 class _Scope:
     """What names mean in one file: its exchanges and message types hold for its families too."""
 
-    def __init__(
-        self, sources: SourceMap, exchanges: Mapping[str, Any], messages: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, sources: SourceMap, top: Mapping[str, Any]) -> None:
         self.sources = sources
-        self.exchanges = exchanges
-        self.messages = messages
+        self.exchanges = _mapping(top.get("exchanges"))
+        self.messages = _mapping(top.get("messages"))
+        self.dead_letter = top.get("dead_letter")
+        self.names = {str(_mapping(each).get("name")) for each in self.exchanges.values()}
 
     def exchange_references(self, top: Mapping[str, Any]) -> Iterator[Problem]:
         """What stands above or beside the queues: exchanges and the file's dead letter rule."""
@@ -136,11 +137,21 @@ class _Scope:
                 yield Problem(self.sources.where(*at, key), expected, f"a {kind} exchange")
 
     def _said_twice(self, queue: Mapping[str, Any], at: Path) -> Iterator[Problem]:
-        for argument in _mapping(queue.get("arguments")):
+        """An argument beside or instead of the key that says it. What no key says may stand."""
+        arguments = _mapping(queue.get("arguments"))
+        for argument in arguments:
             field = _OWN_FIELDS.get(argument)
-            if field is not None:
-                where = self.sources.where(*at, "arguments", argument)
-                yield Problem(where, f"the queue's own key {field!r}", f"the argument {argument}")
+            if field is None or not (
+                self._says(queue, field) or is_said_by_a_key(argument, arguments, self.names)
+            ):
+                continue
+            where = self.sources.where(*at, "arguments", argument)
+            yield Problem(where, f"the queue's own key {field!r}", f"the argument {argument}")
+
+    def _says(self, queue: Mapping[str, Any], field: str) -> bool:
+        if field == "dead_letter":
+            return isinstance(queue.get(field, self.dead_letter), Mapping)
+        return queue.get(field) is not None
 
     def _exchange(self, name: Any, at: Path) -> Iterator[Problem]:
         valid = [*self.exchanges, *BUILT_IN_EXCHANGES]
