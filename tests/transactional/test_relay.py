@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine, select
+
+from attune_mq.errors import BrokerUnavailable
+from attune_mq.messaging.payload_model import Payload
+from attune_mq.transactional import (
+    OutboundMessage,
+    Outbox,
+    OutboxRelay,
+    Relayed,
+    Tables,
+)
+from tests.transactional.conftest import Clock
+from tests.transactional.recording import Outcome, RecordingPublisher, refuse
+
+
+class Said(Payload):
+    message_type = "Said"
+    word: str
+
+
+def say(engine: Engine, outbox: Outbox, count: int = 1) -> list[str]:
+    with engine.begin() as tx:
+        return [outbox.add(tx, Said(word=str(n))).message_id for n in range(count)]
+
+
+@pytest.fixture
+def publisher() -> RecordingPublisher:
+    return RecordingPublisher()
+
+
+@pytest.fixture
+def relay(
+    engine: Engine, outbox: Outbox, publisher: RecordingPublisher, clock: Clock
+) -> OutboxRelay:
+    return OutboxRelay(engine, outbox, publisher, now=clock)
+
+
+def test_a_turn_publishes_what_is_due_in_order_and_deletes_it(
+    engine: Engine, outbox: Outbox, relay: OutboxRelay, publisher: RecordingPublisher
+) -> None:
+    written = say(engine, outbox, 3)
+    assert relay.run_once() == Relayed(confirmed=3)
+    assert publisher.message_ids == written
+    with engine.begin() as tx:
+        assert outbox.backlog(tx).messages == 0
+    assert relay.run_once() == Relayed()
+
+
+def test_a_turn_publishes_a_batch_at_a_time(
+    engine: Engine, outbox: Outbox, publisher: RecordingPublisher
+) -> None:
+    say(engine, outbox, 5)
+    relay = OutboxRelay(engine, outbox, publisher, batch_size=2)
+    assert [relay.run_once().confirmed for _ in range(4)] == [2, 2, 1, 0]
+    assert [len(batch) for batch in publisher.batches] == [2, 2, 1]
+
+
+def test_a_turn_keeps_what_is_not_confirmed_and_deletes_the_rest(
+    engine: Engine, outbox: Outbox, tables: Tables, clock: Clock
+) -> None:
+    good, bad, _ = written = say(engine, outbox, 3)
+    publisher = RecordingPublisher(lambda m: refuse(m) if m.message_id == bad else None)
+    relay = OutboxRelay(engine, outbox, publisher, now=clock)
+
+    assert relay.run_once() == Relayed(confirmed=2, failed=1)
+    with engine.connect() as connection:
+        [row] = connection.execute(select(tables.outbox)).all()
+    assert (row.message_id, row.attempts, row.claimed_by) == (bad, 1, None)
+    assert row.last_error == "PublishError: no queue takes it"
+    assert good in publisher.message_ids
+    assert publisher.message_ids == written
+
+
+def test_a_turn_waits_twice_as_long_after_each_failure_up_to_the_longest_pause(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    publisher = RecordingPublisher(refuse)
+    relay = OutboxRelay(engine, outbox, publisher, longest_retry_s=5, now=clock)
+    say(engine, outbox)
+    assert relay.run_once().failed == 1
+    for pause_s in (1, 2, 4, 5, 5):
+        clock.forward(pause_s - 0.001)
+        assert relay.run_once() == Relayed()
+        clock.forward(0.001)
+        assert relay.run_once().failed == 1
+
+
+def test_a_turn_never_gives_a_message_up(engine: Engine, outbox: Outbox, clock: Clock) -> None:
+    publisher = RecordingPublisher(refuse)
+    relay = OutboxRelay(engine, outbox, publisher, now=clock)
+    [message_id] = say(engine, outbox)
+    for _ in range(12):
+        assert relay.run_once().failed == 1
+        clock.forward(60)
+    publisher.judge = None
+    assert relay.run_once().confirmed == 1
+    assert set(publisher.message_ids) == {message_id}
+
+
+def test_a_turn_counts_no_attempt_when_the_broker_is_away(
+    engine: Engine, outbox: Outbox, tables: Tables, clock: Clock
+) -> None:
+    publisher = RecordingPublisher(_broker_is_away)
+    relay = OutboxRelay(engine, outbox, publisher, now=clock)
+    say(engine, outbox, 2)
+    with pytest.raises(BrokerUnavailable):
+        relay.run_once()
+    with engine.connect() as connection:
+        assert [row.attempts for row in connection.execute(select(tables.outbox))] == [0, 0]
+    publisher.judge = None
+    assert relay.run_once().confirmed == 2
+
+
+def test_a_turn_deletes_nothing_when_the_publisher_breaks_its_promise_of_one_outcome_each(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    class Forgetful(RecordingPublisher):
+        def publish_envelopes(self, items: object) -> list[Outcome]:
+            return [None]
+
+    say(engine, outbox, 2)
+    relay = OutboxRelay(engine, outbox, Forgetful(), now=clock)
+    with pytest.raises(ValueError, match="shorter"):
+        relay.run_once()
+    with engine.begin() as tx:
+        assert outbox.backlog(tx).messages == 2
+
+
+def test_a_turn_says_once_that_a_message_fails_and_nothing_of_what_it_holds(
+    engine: Engine, outbox: Outbox, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with engine.begin() as tx:
+        message_id = outbox.add(tx, Said(word="geheim")).message_id
+    relay = OutboxRelay(engine, outbox, RecordingPublisher(refuse), now=clock)
+    for _ in range(5):
+        relay.run_once()
+        clock.forward(60)
+    [record] = caplog.records
+    assert message_id in record.getMessage()
+    assert "no queue takes it" in record.getMessage()
+    assert "geheim" not in caplog.text
+
+
+def test_what_a_slow_relay_held_too_long_is_published_twice_and_nothing_else_deleted(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    fast = RecordingPublisher()
+    [old] = say(engine, outbox)
+    new: list[str] = []
+
+    def meanwhile(message: OutboundMessage) -> Outcome:
+        clock.forward(60)
+        OutboxRelay(engine, outbox, fast, now=clock).run_once()
+        new.extend(say(engine, outbox))
+        return None
+
+    slow = OutboxRelay(engine, outbox, RecordingPublisher(meanwhile), lease_s=60, now=clock)
+    assert slow.run_once().confirmed == 1
+    assert fast.message_ids == [old]
+    with engine.begin() as tx:
+        assert outbox.backlog(tx).messages == 1
+    OutboxRelay(engine, outbox, fast, now=clock).run_once()
+    assert fast.message_ids == [old, *new]
+
+
+def _broker_is_away(message: OutboundMessage) -> Outcome:
+    raise BrokerUnavailable("connection refused")

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, MetaData
+
+from attune_mq.messaging.payload_model import Payload
+from attune_mq.transactional import Inbox, Outbox, OutboxRelay, Tables, define_tables, utc_now
+from tests.databases import wait_until
+from tests.transactional.crashing_relay import POINTS
+from tests.transactional.recording import RecordingPublisher
+
+ROOT = Path(__file__).parents[2]
+
+
+class Said(Payload):
+    message_type = "Said"
+    word: str
+
+
+@contextmanager
+def relay_process(url: str, point: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    module = "tests.transactional.crashing_relay"
+    process = subprocess.Popen([sys.executable, "-m", module, url, point, str(folder)], cwd=ROOT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def killed_at(point: str, url: str, folder: Path) -> list[str]:
+    """Kill (SIGKILL) a relay that stands at ``point``; what it had published by then."""
+    with relay_process(url, point, folder) as process:
+
+        def stands_there() -> bool:
+            assert process.poll() is None, "the relay ended by itself"
+            return (folder / "reached").exists()
+
+        wait_until(stands_there, f"the relay stands {point}")
+    published = folder / "published"
+    return published.read_text().split() if published.exists() else []
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_relay_that_is_killed_loses_nothing_and_repeats_under_the_same_ids(
+    engine: Engine, database_url: str, tmp_path: Path, point: str
+) -> None:
+    tables = _create_tables(engine)
+    outbox = Outbox(tables.outbox)
+    with engine.begin() as tx:
+        written = [outbox.add(tx, Said(word=str(n))).message_id for n in range(5)]
+
+    before = killed_at(point, database_url, tmp_path)
+    after = _publish_the_rest(engine, tables)
+
+    assert before == ([] if point == "before publishing" else written)
+    assert after == written
+    assert _effects(engine, tables, before + after) == written
+
+
+def test_nobody_takes_what_a_killed_relay_held_before_its_lease_ends(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    tables = _create_tables(engine)
+    outbox = Outbox(tables.outbox)
+    with engine.begin() as tx:
+        outbox.add(tx, Said(word="held"))
+    killed_at("before publishing", database_url, tmp_path)
+
+    publisher = RecordingPublisher()
+    OutboxRelay(engine, outbox, publisher).run_once()
+    assert publisher.message_ids == []
+
+
+def _create_tables(engine: Engine) -> Tables:
+    metadata = MetaData()
+    tables = define_tables(metadata)
+    metadata.create_all(engine)
+    return tables
+
+
+def _publish_the_rest(engine: Engine, tables: Tables) -> list[str]:
+    """What another relay publishes, once the lease of the killed one is over."""
+    later = utc_now() + timedelta(hours=1)
+    outbox = Outbox(tables.outbox, now=lambda: later)
+    publisher = RecordingPublisher()
+    relay = OutboxRelay(engine, outbox, publisher, now=lambda: later)
+
+    def is_empty() -> bool:
+        relay.run_once()
+        with engine.begin() as tx:
+            return outbox.backlog(tx).messages == 0
+
+    # PostgreSQL may need a moment to notice that the killed process is gone.
+    wait_until(is_empty, "the outbox is empty")
+    return publisher.message_ids
+
+
+def _effects(engine: Engine, tables: Tables, deliveries: list[str]) -> list[str]:
+    """What a consumer with an inbox makes of these deliveries."""
+    inbox = Inbox(tables.inbox)
+    with engine.begin() as tx:
+        return [m for m in deliveries if inbox.accept(tx, m, consumer="tests")]
