@@ -9,6 +9,13 @@ VENV ?= .venv
 export VENV
 RUN := "$(VENV)/bin/python"
 
+# In a checkout that belongs to somebody else the tools keep no caches.
+ifneq ($(shell test -w . && echo yes),yes)
+export RUFF_NO_CACHE := true
+export MYPY_CACHE_DIR := /dev/null
+export PYTEST_ADDOPTS := $(PYTEST_ADDOPTS) -p no:cacheprovider
+endif
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
