@@ -6,10 +6,11 @@ cd "$(dirname "$0")/.."
 . scripts/messages.sh
 
 has_server() {
-    command -v initdb >/dev/null 2>&1 && return 0
-    for initdb in /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb \
-        /opt/homebrew/opt/postgresql*/bin/initdb /usr/local/opt/postgresql*/bin/initdb; do
-        [ ! -x "$initdb" ] || return 0
+    # Where tests/databases.py looks, too.
+    on_path=$(command -v postgres || true)
+    for programs in "${on_path%/*}" /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
+        /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin; do
+        [ ! -x "$programs/initdb" ] || [ ! -x "$programs/postgres" ] || return 0
     done
     return 1
 }

@@ -8,9 +8,8 @@ cd "$(dirname "$0")/.."
 . scripts/messages.sh
 
 has_server() {
-    # Debian keeps sbin off the PATH of all but root, and Homebrew's formula is not always linked.
-    PATH=$PATH:/usr/lib/rabbitmq/bin:/usr/sbin:/usr/local/sbin
-    PATH=$PATH:/opt/homebrew/sbin:/opt/homebrew/opt/rabbitmq/sbin:/usr/local/opt/rabbitmq/sbin
+    # Where attune_mq.broker.embedded looks, too.
+    PATH=/usr/lib/rabbitmq/bin:/opt/homebrew/sbin:/usr/local/sbin:/opt/rabbitmq/sbin:$PATH
     command -v rabbitmq-server >/dev/null 2>&1
 }
 
