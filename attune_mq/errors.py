@@ -13,6 +13,8 @@ pika's own exceptions never leave the library; they are the ``__cause__`` of one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class AttuneError(Exception):
     """The root of the tree: ``except AttuneError`` catches all that the library raises."""
@@ -98,5 +100,68 @@ class PublishError(AttuneError):
     """A message is not known to be in a queue. The caller still owns it."""
 
 
+class Unroutable(PublishError):
+    """The exchange exists and no queue takes the message: it is in no queue."""
+
+
+class PublishRefused(PublishError):
+    """The broker refused the message: it is in no queue that refused it.
+
+    A full queue with ``reject-publish``, an exchange that is missing, internal or not permitted,
+    a message beyond the broker's size limit. A queue that took its copy before another refused
+    (a fanout) keeps it: publishing again may double it there.
+    """
+
+
+class NotConfirmed(PublishError):
+    """The deadline passed, or the connection went, before the broker confirmed the message.
+
+    ``sent`` is ``False`` where it never left this process and never will; otherwise it may or may
+    not be in its queues, and publishing it again with the same ``message_id`` is safe for
+    consumers that drop what they have seen.
+    """
+
+    def __init__(self, text: str, *, sent: bool) -> None:
+        super().__init__(text)
+        self.sent = sent
+
+
+class PublishManyFailed(PublishError):
+    """Some of many messages are not known to be safe.
+
+    ``failures`` has the position of each of them in what was given, and its error. All others are
+    confirmed.
+    """
+
+    def __init__(self, failures: Mapping[int, PublishError], total: int) -> None:
+        self.failures = dict(failures)
+        first = min(self.failures)
+        super().__init__(
+            f"{len(self.failures)} of {total} messages are not confirmed; the first is number "
+            f"{first}: {self.failures[first]}"
+        )
+
+
 class ConsumeError(AttuneError):
     """A consumer cannot be started, or cannot go on."""
+
+
+class DuplicateConsumerTag(ConsumeError):
+    """Two consumers of one process would have the same tag. Give each its own."""
+
+
+class Reject(AttuneError):
+    """Raised by a handler: this message can never be handled. It is dead-lettered at once."""
+
+
+class RetryLater(AttuneError):
+    """Raised by a handler: not now. The message is tried again, after ``delay_s`` if given, and
+    counts as tried: after its last attempt it is dead-lettered.
+
+    The delay is exact on a queue that has no retry queues; otherwise the nearest retry queue that
+    is at least as long decides, or the longest.
+    """
+
+    def __init__(self, reason: str, *, delay_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.delay_s = delay_s

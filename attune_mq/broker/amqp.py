@@ -34,7 +34,7 @@ def open_connection(settings: BrokerSettings, *, name: str) -> pika.BlockingConn
     raise BrokerUnavailable("; ".join(str(failure) for failure in failures)) from failures[-1]
 
 
-def connection_failure(error: Exception, url: str) -> AttuneError:
+def connection_failure(error: BaseException, url: str) -> AttuneError:
     """Why a connection to ``url`` could not be opened or was lost, as an error of ours."""
     shown = redacted(url)
     if isinstance(error, pika_errors.ProbableAuthenticationError | pika_errors.AuthenticationError):
@@ -52,7 +52,7 @@ def connection_failure(error: Exception, url: str) -> AttuneError:
     return failure
 
 
-def _virtual_host_refusal(error: Exception, url: str) -> str:
+def _virtual_host_refusal(error: BaseException, url: str) -> str:
     name, shown = virtual_host(url), redacted(url)
     if "not found" in str(error):
         return (

@@ -34,6 +34,7 @@ from attune_mq.topology.declarations import (
     QueueDeclaration,
     declarations,
 )
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 from attune_mq.topology.selection import needed_by
 from attune_mq.topology_file import load_topology
@@ -74,6 +75,7 @@ def setup_infrastructure(
     wanted = topology if isinstance(topology, Topology) else load_topology(topology)
     if service is not None:
         wanted = needed_by(wanted, service)
+    wanted = expand(wanted)
     logger.info("Setting up RabbitMQ infrastructure")
     with _Declarer(broker, wanted, verify_only=mode == "verify") as declarer:
         report = SetupReport(tuple(declarer.ensure_all(declarations(wanted))))

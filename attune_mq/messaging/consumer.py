@@ -1,0 +1,194 @@
+"""A consumer: one blocking pika connection, one thread, one tag.
+
+How a message travels: the connection's thread takes the delivery and gives it to a worker thread,
+which reads and handles it (:mod:`handlers`), decides what becomes of it (:mod:`settlement`), and,
+where that is a retry or a dead letter, publishes the copy and waits for its confirm. Only then is
+the original handed back to the connection's thread to be acknowledged, and only on the channel
+that it came on. If the power fails anywhere on this way, the original is still in its queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
+from attune_mq.broker.infrastructure import setup_infrastructure
+from attune_mq.broker.settings import BrokerSettings
+from attune_mq.errors import AttuneError, DuplicateConsumerTag
+from attune_mq.messaging.backoff import Backoff
+from attune_mq.messaging.delivery import Delivery
+from attune_mq.messaging.handlers import Handlers
+from attune_mq.messaging.processing import Processor
+from attune_mq.messaging.publisher import Publisher
+from attune_mq.messaging.session import Session
+from attune_mq.messaging.status import ConsumerStatus, Progress
+from attune_mq.messaging.workers import WorkerPool
+from attune_mq.topology.expansion import expand
+from attune_mq.topology.model import Topology
+
+logger = logging.getLogger(__name__)
+
+_tags_in_use: set[tuple[tuple[str, ...], str]] = set()
+_tags_lock = threading.Lock()
+
+DEFAULT_STOP_DEADLINE_S = 30.0
+
+
+class Consumer:
+    """Consumes the queue that the topology wires to ``tag``, and survives what can happen.
+
+    ``tag``: a key of the file's ``consumers``. The tag that the broker sees is the same, or
+    ``tag@instance`` where an ``instance`` is named, which several processes side by side should do
+    so that people who watch can tell them apart. A second consumer with the same tag in one
+    process is refused before the broker is asked.
+    ``publisher``: for the copies of retried and dead-lettered messages; its own unless given.
+    ``concurrency``, ``prefetch``: the topology's unless given. ``setup``: whether, on every new
+    connection, what the topology lacks is made or only verified.
+
+    It reconnects for ever, with a jittered pause, to any of the hosts; it notices a deleted queue,
+    a cancelled consumer and a closed channel, sets the topology up again and goes on.
+    :attr:`status` says what it is doing *now*.
+
+    A message can be handled twice (an acknowledgement that is lost with its connection), never not
+    at all. On a queue without a dead letter exchange (``dead_letter: false``) a message that
+    fails for good is dropped, with an error in the log: the file says that it may be.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        tag: str,
+        handlers: Handlers,
+        broker: BrokerSettings | str | None = None,
+        *,
+        publisher: Publisher | None = None,
+        instance: str | None = None,
+        concurrency: int | None = None,
+        prefetch: int | None = None,
+        setup: Literal["create", "verify"] = "create",
+    ) -> None:
+        self._topology = expand(topology)
+        self._spec = self._topology.consumer(tag)
+        self._settings = BrokerSettings.of(broker)
+        self._setup = setup
+        self._prefetch = self._spec.prefetch_count if prefetch is None else prefetch
+        self._concurrency = concurrency or self._spec.concurrency
+        self.tag = tag if instance is None else f"{tag}@{instance}"
+        self._own_publisher = publisher is None
+        self._publisher = publisher or Publisher(
+            self._topology, self._settings, source_service=self._spec.service
+        )
+        self._progress = Progress(self.tag, self._topology.queues[self._spec.queue].name)
+        self._processor = Processor(
+            self._topology, self._spec, handlers, self._publisher, self._progress
+        )
+        self._stopping = threading.Event()
+        self._deadline_s = DEFAULT_STOP_DEADLINE_S
+        self._session: Session | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def status(self) -> ConsumerStatus:
+        """What it is doing at this moment, and what it has done so far. Safe from any thread."""
+        session = self._session
+        return self._progress.status(
+            in_flight=session.in_flight if session else 0,
+            registered=session is not None and session.is_registered,
+        )
+
+    def start(self) -> None:
+        """Runs in a thread of its own. Raises as :meth:`run` does for a duplicate tag."""
+        self._claim_tag()
+        self._thread = threading.Thread(target=self._run_claimed, name=self.tag, daemon=True)
+        self._thread.start()
+
+    def run(self) -> None:
+        """Consumes in this thread until :meth:`stop` is called from another.
+
+        Raises :class:`~attune_mq.errors.DuplicateConsumerTag`. A broker that is away, or refuses,
+        is not raised but waited for, and said in the log and by :attr:`status`.
+        """
+        self._claim_tag()
+        self._run_claimed()
+
+    def stop(self, deadline_s: float = DEFAULT_STOP_DEADLINE_S) -> None:
+        """Asks it to stop; returns at once. Nothing new begins; what is being handled may finish
+        until the deadline; what was not begun goes back to the queue now. Called again with
+        ``0`` it stops at once: what is being handled goes back too, and may be done twice."""
+        self._deadline_s = deadline_s
+        self._stopping.set()
+        session = self._session
+        if session is not None:
+            session.stop(deadline_s)
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Waits for the thread to end; whether it has."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._thread is None or not self._thread.is_alive()
+
+    def _claim_tag(self) -> None:
+        with _tags_lock:
+            if (self._settings.urls, self.tag) in _tags_in_use:
+                raise DuplicateConsumerTag(
+                    f"consumer tag '{self.tag}' is in use in this process: expected a tag of its "
+                    f"own for each consumer; name an instance, or another tag in the topology"
+                )
+            _tags_in_use.add((self._settings.urls, self.tag))
+
+    def _run_claimed(self) -> None:
+        backoff = Backoff()
+        pool = WorkerPool(self._work, concurrency=self._concurrency, name=self.tag)
+        try:
+            while not self._stopping.is_set():
+                self._run_session(pool, backoff.reset)
+                self._stopping.wait(backoff.next_s())
+        finally:
+            with _tags_lock:
+                _tags_in_use.discard((self._settings.urls, self.tag))
+            pool.close()
+            if self._own_publisher:
+                self._publisher.close()
+            self._progress.stopped()
+            logger.info("Consumer '%s' stopped", self.tag)
+
+    def _work(self, delivery: Delivery) -> None:
+        """On a worker thread. A session that is gone has nothing left to settle."""
+        action = self._processor.process(delivery)
+        session = self._session
+        if session is not None:
+            session.finished(delivery, action)
+
+    def _run_session(self, pool: WorkerPool[Delivery], consuming: Callable[[], None]) -> None:
+        """One connection from its opening to its end; nothing that ends it ends the consumer."""
+        try:
+            self._progress.connecting()
+            connection = open_connection(self._settings, name=self.tag)
+        except AttuneError as error:
+            self._progress.failed(error)
+            return
+        session = Session(
+            connection,
+            topology=self._topology,
+            spec=self._spec,
+            tag=self.tag,
+            prefetch=self._prefetch,
+            pool=pool,
+            progress=self._progress,
+            prepare=lambda: setup_infrastructure(self._topology, connection, mode=self._setup),
+        )
+        self._session = session
+        if self._stopping.is_set():
+            session.stop(self._deadline_s)
+        try:
+            with our_errors(self._settings):
+                session.run(consuming)
+        except Exception as error:  # whatever it is: the broker keeps the messages, we reconnect
+            self._progress.failed(error)
+        finally:
+            self._session = None
+            pool.take_back()  # what has not begun is of a channel that is gone
+            close_quietly(connection)

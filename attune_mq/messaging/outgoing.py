@@ -1,0 +1,156 @@
+"""A message on its way out, and the ledger of those whose confirm has not come yet."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pika
+
+from attune_mq.errors import NotConfirmed, PublishError, PublishRefused, Unroutable
+
+MAX_HEADER_BYTES = 131_072 - 64
+"""RabbitMQ's frame size, less what the frame itself needs."""
+
+
+class Outgoing(NamedTuple):
+    """What is sent: broker names, a body and its properties. ``message_type`` is for messages to
+    people only."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: pika.BasicProperties
+    message_type: str = ""
+
+    def fits_a_frame(self) -> bool:
+        """A header table beyond a frame is a 501 that ends the connection for everybody on it."""
+        if not self.properties.headers:
+            return True
+        return sum(len(piece) for piece in self.properties.encode()) <= MAX_HEADER_BYTES
+
+    def __str__(self) -> str:
+        what = self.message_type or "message"
+        return (
+            f"{what} {self.properties.message_id} to exchange '{self.exchange}' "
+            f"with routing key '{self.routing_key}'"
+        )
+
+
+class Receipt(NamedTuple):
+    """The broker has the message in every queue that it was routed to."""
+
+    message_id: str
+    exchange: str
+    routing_key: str
+
+
+class Batch:
+    """Messages that one caller waits for, each resolved exactly once."""
+
+    def __init__(self, messages: Sequence[Outgoing]) -> None:
+        self.outcomes: list[PublishError | Receipt | None] = [None] * len(messages)
+        self.entries = [Entry(message, self, index) for index, message in enumerate(messages)]
+        self._left = len(messages)
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        if not messages:
+            self._done.set()
+
+    def resolve(self, index: int, outcome: PublishError | Receipt) -> None:
+        """The first outcome counts: the confirm that came, or the deadline that passed before."""
+        with self._lock:
+            if self.outcomes[index] is None:
+                self.outcomes[index] = outcome
+                self._left -= 1
+                if not self._left:
+                    self._done.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._done.wait(timeout_s)
+
+
+class Entry:
+    """One message of a batch. ``sent_at`` is on the monotonic clock, ``None`` before it is sent."""
+
+    __slots__ = ("abandoned", "batch", "index", "message", "returned", "sent_at")
+
+    def __init__(self, message: Outgoing, batch: Batch, index: int) -> None:
+        self.message = message
+        self.batch = batch
+        self.index = index
+        self.returned: str | None = None
+        self.sent_at: float | None = None
+        self.abandoned = False
+
+    def confirmed(self) -> None:
+        """The broker acknowledged, which it also does for what it has just returned."""
+        if self.returned is None:
+            message = self.message
+            receipt = Receipt(
+                str(message.properties.message_id), message.exchange, message.routing_key
+            )
+            self.batch.resolve(self.index, receipt)
+        else:
+            text = f"{self.message}: no queue takes it ({self.returned}); bind a queue to that key"
+            self.batch.resolve(self.index, Unroutable(text))
+
+    def refused(self, reason: str) -> None:
+        self.batch.resolve(self.index, PublishRefused(f"{self.message}: refused: {reason}"))
+
+    def unconfirmed(self, reason: str) -> None:
+        text = f"{self.message}: not confirmed: {reason}"
+        self.batch.resolve(self.index, NotConfirmed(text, sent=self.sent_at is not None))
+
+    def failed(self, error: PublishError) -> None:
+        self.batch.resolve(self.index, error)
+
+
+class Ledger:
+    """What was sent on one channel and not confirmed, by delivery tag. Of the I/O thread alone."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, Entry] = {}
+        self._next_tag = 1
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def record(self, entry: Entry) -> None:
+        """``entry`` was just sent: the broker counts the messages of a channel from 1."""
+        entry.sent_at = time.monotonic()
+        self._entries[self._next_tag] = entry
+        self._next_tag += 1
+
+    def settle(self, delivery_tag: int, *, multiple: bool) -> list[Entry]:
+        """The entries that a confirm speaks of; tags only ever grow, so they stand in order."""
+        if not multiple:
+            entry = self._entries.pop(delivery_tag, None)
+            return [] if entry is None else [entry]
+        tags = []
+        for tag in self._entries:
+            if tag > delivery_tag:
+                break
+            tags.append(tag)
+        return [self._entries.pop(tag) for tag in tags]
+
+    def returned(
+        self, message_id: str | None, exchange: str | None, routing_key: str | None, why: str
+    ) -> None:
+        """Marks the oldest such message: ``basic.return`` has no delivery tag, and comes before
+        the confirm of its message, in the order in which messages were published."""
+        for entry in self._entries.values():
+            message = entry.message
+            same = message.exchange == exchange and message.routing_key == routing_key
+            if same and message.properties.message_id == message_id and entry.returned is None:
+                entry.returned = why
+                return
+
+    def drain(self) -> list[Entry]:
+        """All that is left, when the channel is gone."""
+        entries = list(self._entries.values())
+        self._entries.clear()
+        self._next_tag = 1
+        return entries

@@ -1,0 +1,246 @@
+"""The publisher: a message is in its queue, or the caller knows that it may not be."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import pika
+
+from attune_mq.broker.settings import BrokerSettings
+from attune_mq.errors import BrokerUnavailable, PublishError, PublishManyFailed
+from attune_mq.messaging.confirming import ConfirmingConnection
+from attune_mq.messaging.envelope import Envelope, encode
+from attune_mq.messaging.outgoing import Batch, Outgoing, Receipt
+from attune_mq.messaging.payload_model import Payload
+from attune_mq.messaging.properties import amqp_properties
+from attune_mq.topology.model import Route, Topology
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TIMEOUT_S = 30.0
+
+
+class Publisher:
+    """Publishes payloads by their type, where the topology says.
+
+    Every message is persistent, mandatory and confirmed. :meth:`publish` returns once the broker
+    has it in every queue that it is routed to, and raises otherwise; it never drops one silently.
+    One connection and one thread, opened at the first message; safe to use from any thread, also
+    from many at once, whose confirms then share the way. It reconnects by itself.
+
+    A message could be lost only where the broker loses what it confirmed: a queue that is not
+    durable, or one on a single node whose disk is lost.
+
+    ``source_service`` is the name that stands in each envelope. ``timeout_s`` is the deadline for
+    a confirm, which holds also while the broker blocks the connection.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        broker: BrokerSettings | str | None = None,
+        *,
+        source_service: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self._topology = topology
+        self._source_service = source_service
+        self._timeout_s = timeout_s
+        name = f"{source_service or 'attune_mq'} publisher"
+        self._connection = ConfirmingConnection(BrokerSettings.of(broker), name=name)
+        self._start = threading.Lock()
+        self._started = False
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def publish(
+        self,
+        message: Payload | Envelope,
+        *,
+        route: Route | None = None,
+        correlation_id: str | None = None,
+        trace_id: str | None = None,
+        message_id: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> Receipt:
+        """Publishes one message and waits for its confirm.
+
+        ``message``: a payload, which gets an envelope of its own, or an envelope as it is.
+        ``route``: where to, if not where the topology sends the type; such as the route of one
+        instance of a family. ``headers``: AMQP headers.
+
+        Raises :class:`~attune_mq.errors.Unroutable`, :class:`~attune_mq.errors.PublishRefused`
+        and :class:`~attune_mq.errors.NotConfirmed`, all of them
+        :class:`~attune_mq.errors.PublishError`; and
+        :class:`~attune_mq.topology.model.UnknownName` for a type without a route.
+        """
+        envelope = (
+            message
+            if isinstance(message, Envelope)
+            else self._envelope(message, correlation_id, trace_id, message_id)
+        )
+        outgoing = self.outgoing(envelope, route=route, headers=headers)
+        outcome = self.send([outgoing], timeout_s=timeout_s)[0]
+        if isinstance(outcome, PublishError):
+            raise outcome
+        return outcome
+
+    def publish_many(
+        self,
+        messages: Iterable[Payload | Envelope],
+        *,
+        route: Route | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Receipt]:
+        """Publishes many with their confirms in flight together, in order, and waits for all.
+
+        ``timeout_s`` is for each thousand of them. Raises
+        :class:`~attune_mq.errors.PublishManyFailed`, which tells of each message that is not
+        confirmed; all others are.
+        """
+        outgoing = [
+            self.outgoing(
+                message if isinstance(message, Envelope) else self._envelope(message), route=route
+            )
+            for message in messages
+        ]
+        per_thousand_s = self._timeout_s if timeout_s is None else timeout_s
+        outcomes = self.send(outgoing, timeout_s=per_thousand_s * (1 + len(outgoing) // 1_000))
+        failures = {i: one for i, one in enumerate(outcomes) if isinstance(one, PublishError)}
+        if failures:
+            raise PublishManyFailed(failures, total=len(outgoing))
+        return [one for one in outcomes if isinstance(one, Receipt)]
+
+    def publish_envelopes(self, items: Sequence[_Addressed]) -> list[PublishError | None]:
+        """For an outbox: one outcome a message, in order; ``None`` means confirmed.
+
+        Raises :class:`~attune_mq.errors.BrokerUnavailable` where none could be sent.
+        """
+        outcomes = self.send([self._readdressed(item) for item in items])
+        errors = [one if isinstance(one, PublishError) else None for one in outcomes]
+        if errors and all(isinstance(e, PublishError) and not _was_sent(e) for e in errors):
+            raise BrokerUnavailable(str(errors[0])) from errors[0]
+        return errors
+
+    def send(
+        self, messages: Sequence[Outgoing], *, timeout_s: float | None = None
+    ) -> list[PublishError | Receipt]:
+        """The ground of the others: publishes what is complete already, and never raises for one
+        message. One outcome for each, in order, when the last is known or the deadline is over."""
+        if self._closed:
+            raise PublishError("the publisher is closed")
+        self._ensure_started()
+        deadline_s = self._timeout_s if timeout_s is None else timeout_s
+        batch = Batch(messages)
+        self._connection.submit(batch.entries)
+        if not batch.wait(deadline_s):
+            trouble = self._connection.trouble or "the broker has not answered"
+            reason = f"no confirm within {deadline_s:g} s: {trouble}"
+            self._connection.abandon(batch.entries, reason)
+        return [outcome for outcome in batch.outcomes if outcome is not None]
+
+    def outgoing(
+        self,
+        envelope: Envelope,
+        *,
+        route: Route | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Outgoing:
+        """An envelope with its address and properties, as it would be sent."""
+        exchange, routing_key = route or self._topology.route(envelope.message_type)
+        properties = amqp_properties(envelope)
+        if headers:
+            properties.headers = dict(headers)
+        body = encode(envelope)
+        return Outgoing(exchange, routing_key, body, properties, envelope.message_type)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing is being confirmed just now, or ``None``. For readiness."""
+        return self._connection.trouble if self._started else None
+
+    @property
+    def unconfirmed_count(self) -> int:
+        """Messages that are waiting to be sent or for their confirm."""
+        return self._connection.unconfirmed_count
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Closes the connection. Callers that still wait get :class:`NotConfirmed`."""
+        with self._start:
+            self._closed = True
+            if self._started:
+                self._connection.close(timeout_s)
+
+    def _envelope(
+        self,
+        payload: Payload,
+        correlation_id: str | None = None,
+        trace_id: str | None = None,
+        message_id: str | None = None,
+    ) -> Envelope:
+        return Envelope.of(
+            payload,
+            source_service=self._source_service,
+            correlation_id=correlation_id,
+            trace_id=trace_id,
+            message_id=message_id,
+        )
+
+    def _readdressed(self, item: _Addressed) -> Outgoing:
+        if item.exchange is None or item.routing_key is None:
+            exchange, routing_key = self._topology.route(item.message_type)
+        else:
+            exchange, routing_key = item.exchange, item.routing_key
+        properties = pika.BasicProperties(
+            content_type="application/json",
+            delivery_mode=2,
+            message_id=item.message_id,
+            correlation_id=item.correlation_id,
+            timestamp=int(item.timestamp.timestamp()),
+        )
+        return Outgoing(exchange, routing_key, item.body, properties, item.message_type)
+
+    def _ensure_started(self) -> None:
+        if not self._started:
+            with self._start:
+                if not self._started:
+                    self._connection.start()
+                    self._started = True
+
+
+class _Addressed(Protocol):
+    """A message of an outbox; see ``attune_mq.transactional.OutboundMessage``."""
+
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def correlation_id(self) -> str: ...
+    @property
+    def message_type(self) -> str: ...
+    @property
+    def timestamp(self) -> Any: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def exchange(self) -> str | None: ...
+    @property
+    def routing_key(self) -> str | None: ...
+
+
+def _was_sent(error: PublishError) -> bool:
+    return bool(getattr(error, "sent", True))

@@ -1,0 +1,100 @@
+"""What a consumer is doing now, and what it has done."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+logger = logging.getLogger(__name__)
+
+State = Literal["starting", "connecting", "consuming", "stopping", "stopped"]
+
+
+@dataclass(frozen=True)
+class ConsumerStatus:
+    """``state`` is ``consuming`` only while the broker has the tag registered, as far as is known
+    here. ``since_s`` is on the monotonic clock. ``detail`` says why it is not consuming."""
+
+    tag: str
+    queue: str
+    state: State
+    since_s: float
+    detail: str | None
+    in_flight: int
+    handled: int
+    retried: int
+    dead_lettered: int
+    connections: int
+
+
+class Progress:
+    """Written by the threads of one consumer, read by anyone."""
+
+    def __init__(self, tag: str, queue: str) -> None:
+        self._lock = threading.Lock()
+        self._tag = tag
+        self._queue = queue
+        self._state: State = "starting"
+        self._since_s = time.monotonic()
+        self._detail: str | None = None
+        self.handled = 0
+        self.retried = 0
+        self.dead_lettered = 0
+        self._connections = 0
+
+    def connecting(self) -> None:
+        if self._state != "connecting":
+            self._enter("connecting", self._detail)
+
+    def consuming(self, queue: str) -> None:
+        self._queue = queue
+        self._connections += 1
+        self._enter("consuming", None)
+        logger.info("Consumer started for queue '%s' with tag '%s'", queue, self._tag)
+
+    def failed(self, error: Exception) -> None:
+        """Said once for each reason, not for each attempt."""
+        reason = str(error) or type(error).__name__
+        if reason != self._detail or self._state == "consuming":
+            logger.warning("Consumer '%s' is not consuming: %s", self._tag, reason)
+        self._enter("connecting", reason)
+
+    def lost(self, reason: str) -> None:
+        logger.warning("Consumer '%s' is not consuming: %s", self._tag, reason)
+        self._enter("connecting", reason)
+
+    def stopping(self) -> None:
+        self._enter("stopping", None)
+
+    def stopped(self) -> None:
+        self._enter("stopped", None)
+
+    def count(self, counter: Literal["handled", "retried", "dead_lettered"]) -> None:
+        with self._lock:
+            setattr(self, counter, getattr(self, counter) + 1)
+
+    def status(self, *, in_flight: int, registered: bool) -> ConsumerStatus:
+        state = self._state
+        if state == "consuming" and not registered:
+            state = "connecting"
+        return ConsumerStatus(
+            tag=self._tag,
+            queue=self._queue,
+            state=state,
+            since_s=self._since_s,
+            detail=self._detail,
+            in_flight=in_flight,
+            handled=self.handled,
+            retried=self.retried,
+            dead_lettered=self.dead_lettered,
+            connections=self._connections,
+        )
+
+    def _enter(self, state: State, detail: str | None) -> None:
+        with self._lock:
+            if state != self._state:
+                self._since_s = time.monotonic()
+            self._state, self._detail = state, detail
