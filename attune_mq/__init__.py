@@ -1,0 +1,127 @@
+"""One declarative RabbitMQ topology that every service sets up, checks and travels on.
+
+::
+
+    from attune_mq import Message, Service, payloads
+
+    service = Service("notifier")
+
+    @service.on(payloads.NotificationCreated)
+    def tell(message: Message[payloads.NotificationCreated]) -> None:
+        print(message.payload.activity)
+
+    service.run()
+
+What is listed in ``__all__`` is public and documented; each name is imported when it is first
+used, so that a command line which needs few of them starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attune_mq.broker.infrastructure import setup_infrastructure as setup_infrastructure
+    from attune_mq.broker.report import ConflictingInfrastructure as ConflictingInfrastructure
+    from attune_mq.broker.report import MissingInfrastructure as MissingInfrastructure
+    from attune_mq.broker.report import SetupReport as SetupReport
+    from attune_mq.broker.settings import BrokerSettings as BrokerSettings
+    from attune_mq.errors import AttuneError as AttuneError
+    from attune_mq.errors import BrokerUnavailable as BrokerUnavailable
+    from attune_mq.errors import ConsumeError as ConsumeError
+    from attune_mq.errors import DuplicateConsumerTag as DuplicateConsumerTag
+    from attune_mq.errors import InfrastructureError as InfrastructureError
+    from attune_mq.errors import InvalidInput as InvalidInput
+    from attune_mq.errors import LoginRefused as LoginRefused
+    from attune_mq.errors import MalformedMessage as MalformedMessage
+    from attune_mq.errors import NotConfirmed as NotConfirmed
+    from attune_mq.errors import PermissionRefused as PermissionRefused
+    from attune_mq.errors import PublishError as PublishError
+    from attune_mq.errors import PublishManyFailed as PublishManyFailed
+    from attune_mq.errors import PublishRefused as PublishRefused
+    from attune_mq.errors import Reject as Reject
+    from attune_mq.errors import RetryLater as RetryLater
+    from attune_mq.errors import Unroutable as Unroutable
+    from attune_mq.errors import VirtualHostRefused as VirtualHostRefused
+    from attune_mq.messaging import payloads as payloads
+    from attune_mq.messaging.consumer import Consumer as Consumer
+    from attune_mq.messaging.delivery import Message as Message
+    from attune_mq.messaging.envelope import Envelope as Envelope
+    from attune_mq.messaging.handlers import Handlers as Handlers
+    from attune_mq.messaging.outgoing import Receipt as Receipt
+    from attune_mq.messaging.payload_model import Payload as Payload
+    from attune_mq.messaging.publisher import Publisher as Publisher
+    from attune_mq.messaging.status import ConsumerStatus as ConsumerStatus
+    from attune_mq.service import Service as Service
+    from attune_mq.topology.expansion import expand as expand
+    from attune_mq.topology.families import instantiate as instantiate
+    from attune_mq.topology.loading import parse_topology as parse_topology
+    from attune_mq.topology.model import Route as Route
+    from attune_mq.topology.model import Topology as Topology
+    from attune_mq.topology.model import UnknownName as UnknownName
+    from attune_mq.topology.selection import needed_by as needed_by
+    from attune_mq.topology.source import InvalidTopology as InvalidTopology
+    from attune_mq.topology_file import TopologyFileError as TopologyFileError
+    from attune_mq.topology_file import load_topology as load_topology
+
+_HOMES = {
+    "setup_infrastructure": "attune_mq.broker.infrastructure",
+    "ConflictingInfrastructure": "attune_mq.broker.report",
+    "MissingInfrastructure": "attune_mq.broker.report",
+    "SetupReport": "attune_mq.broker.report",
+    "BrokerSettings": "attune_mq.broker.settings",
+    "AttuneError": "attune_mq.errors",
+    "BrokerUnavailable": "attune_mq.errors",
+    "ConsumeError": "attune_mq.errors",
+    "DuplicateConsumerTag": "attune_mq.errors",
+    "InfrastructureError": "attune_mq.errors",
+    "InvalidInput": "attune_mq.errors",
+    "LoginRefused": "attune_mq.errors",
+    "MalformedMessage": "attune_mq.errors",
+    "NotConfirmed": "attune_mq.errors",
+    "PermissionRefused": "attune_mq.errors",
+    "PublishError": "attune_mq.errors",
+    "PublishManyFailed": "attune_mq.errors",
+    "PublishRefused": "attune_mq.errors",
+    "Reject": "attune_mq.errors",
+    "RetryLater": "attune_mq.errors",
+    "Unroutable": "attune_mq.errors",
+    "VirtualHostRefused": "attune_mq.errors",
+    "Consumer": "attune_mq.messaging.consumer",
+    "Message": "attune_mq.messaging.delivery",
+    "Envelope": "attune_mq.messaging.envelope",
+    "Handlers": "attune_mq.messaging.handlers",
+    "Receipt": "attune_mq.messaging.outgoing",
+    "Payload": "attune_mq.messaging.payload_model",
+    "Publisher": "attune_mq.messaging.publisher",
+    "ConsumerStatus": "attune_mq.messaging.status",
+    "Service": "attune_mq.service",
+    "expand": "attune_mq.topology.expansion",
+    "instantiate": "attune_mq.topology.families",
+    "parse_topology": "attune_mq.topology.loading",
+    "Route": "attune_mq.topology.model",
+    "Topology": "attune_mq.topology.model",
+    "UnknownName": "attune_mq.topology.model",
+    "needed_by": "attune_mq.topology.selection",
+    "InvalidTopology": "attune_mq.topology.source",
+    "TopologyFileError": "attune_mq.topology_file",
+    "load_topology": "attune_mq.topology_file",
+}
+
+__all__ = ["payloads", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "payloads":
+        return importlib.import_module("attune_mq.messaging.payloads")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'attune_mq' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

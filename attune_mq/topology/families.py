@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from attune_mq.topology.contracts import Family
+from attune_mq.topology.contracts import Family, MessageContract
 from attune_mq.topology.fields import FrozenDict
 from attune_mq.topology.model import Topology, UnknownName
 from attune_mq.topology.objects import (
@@ -25,6 +25,8 @@ def instantiate(topology: Topology, family: str, /, **parameters: str | int) -> 
     """One instance of a family, as a topology that holds what belongs to the instance and the
     exchanges that it refers to.
 
+    It also has the message types of the file, with the family's own routes in place of the file's
+    where both have one, so that a service of this instance can publish all that it publishes.
     Its queues and consumers have the keys and tags of the family with the parameters in place,
     so that it can be set up, published to and consumed like any other topology::
 
@@ -62,8 +64,8 @@ def _instance(topology: Topology, key: str, family: Family, fill: Callable[[str]
         "bindings": tuple(_binding(binding, fill) for binding in family.bindings),
         "messages": FrozenDict(
             {
-                name: contract.model_copy(update={"routing_key": fill(contract.routing_key)})
-                for name, contract in family.messages.items()
+                **topology.messages,
+                **{name: _contract(one, fill) for name, one in family.messages.items()},
             }
         ),
         "consumers": FrozenDict({fill(tag): spec for tag, spec in family.consumers.items()}),
@@ -94,6 +96,10 @@ def _binding(binding: Binding, fill: Callable[[str], str]) -> Binding:
     return binding.model_copy(
         update={"routing_key": fill(binding.routing_key), "routing_keys": keys}
     )
+
+
+def _contract(contract: MessageContract, fill: Callable[[str], str]) -> MessageContract:
+    return contract.model_copy(update={"routing_key": fill(contract.routing_key)})
 
 
 def _links(binding: Binding, exchanges: set[str]) -> bool:

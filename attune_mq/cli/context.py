@@ -1,0 +1,65 @@
+"""What every command of the command line works with."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attune_mq.broker.settings import BrokerSettings
+    from attune_mq.topology.model import Topology
+
+OK = 0
+FOUND = 1
+WRONG_INPUT = 2
+UNREACHABLE = 3
+REFUSED = 4
+CONFLICT = 5
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Context:
+    """The general options. Standard output is for a command's answer and nothing else."""
+
+    topology_path: str | None = None
+    url: str | None = None
+    management: str | None = None
+    format: str = "text"
+
+    @property
+    def is_json(self) -> bool:
+        return self.format == "json"
+
+    @property
+    def management_url(self) -> str | None:
+        return self.management or os.environ.get("ATTUNE_MQ_MANAGEMENT_URL") or None
+
+    @property
+    def is_coloured(self) -> bool:
+        """Colour is for people at a terminal who have not asked for none (https://no-color.org)."""
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def topology(self) -> Topology:
+        from attune_mq.topology_file import load_topology
+
+        return load_topology(self.topology_path)
+
+    def broker(self) -> BrokerSettings:
+        from attune_mq.broker.settings import BrokerSettings
+
+        return BrokerSettings.of(self.url)
+
+    def emit(self, value: object) -> None:
+        """One JSON document."""
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+
+    def line(self, text: str = "") -> None:
+        print(text)
+
+    def note(self, text: str) -> None:
+        """For people, on standard error."""
+        print(text, file=sys.stderr)
