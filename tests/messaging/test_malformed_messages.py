@@ -6,9 +6,16 @@ import logging
 import traceback
 
 import pytest
+from pydantic import ValidationError
 
 from attune_mq.errors import MalformedMessage
-from attune_mq.messaging.envelope import Envelope, decode, decode_payload, encode
+from attune_mq.messaging.envelope import (
+    Envelope,
+    MessageHeaders,
+    decode,
+    decode_payload,
+    encode,
+)
 from attune_mq.messaging.fields import MAX_PAYLOAD_DEPTH
 from tests.messaging.bodies import ENVELOPE, REQUEST, body, with_config
 
@@ -187,3 +194,14 @@ def test_a_payload_field_of_the_wrong_type_is_named_without_its_value(
     assert "payload.candidate_access_token: expected a string, found an array" in str(caught.value)
     assert "s3cr3t" not in caplog.text
     assert caught.value.__context__ is None
+
+
+def test_an_error_in_making_an_envelope_quotes_no_value() -> None:
+    for wrong in ({"payload": ["s3cr3t"]}, {"headers": {"trace_id": "s3cr3t"}}):
+        with pytest.raises(ValidationError) as caught:
+            Envelope.model_validate(wrong)
+        assert "s3cr3t" not in str(caught.value)
+
+    with pytest.raises(ValidationError) as caught:
+        MessageHeaders(trace_id="s3cr3t")
+    assert "s3cr3t" not in str(caught.value)
