@@ -25,6 +25,9 @@ Dropped = Literal["no dead letter exchange", "unroutable", "cycle"]
 History = tuple[tuple[str, Reason], ...]
 """Queue and reason of each death, the last one first, each pair once, as in ``x-death``."""
 
+_State = tuple[str, tuple[str, ...], History]
+"""A queue, and the keys and history of a letter in it: what decides where it goes on to."""
+
 
 class Loss(NamedTuple):
     """A dead letter, or a copy of it, that is gone."""
@@ -50,13 +53,17 @@ class Death:
     """The way to each of them, by each binding that leads there."""
     losses: tuple[Loss, ...] = ()
     """Where copies are lost, also while others arrive."""
+    circling: tuple[str, ...] = ()
+    """Queues through which it goes round for ever: up to RabbitMQ 3.12, where later versions drop
+    it as a cycle."""
     unsimulated: tuple[str, ...] = ()
     """Exchanges of a plugin's type that it came to; what they do with it is not known here."""
 
     @property
     def dropped(self) -> Dropped | None:
         """Why nothing is left of it; ``None`` when a copy arrives somewhere, or may."""
-        return self.losses[0].why if self.losses and not self.queues else None
+        left = self.queues or self.circling or self.unsimulated
+        return self.losses[0].why if self.losses and not left else None
 
 
 @dataclass(frozen=True)
@@ -71,15 +78,14 @@ class DeadLetter:
     headers: Headers | None = field(default_factory=dict)
     history: History = ()
 
-    def died(self, node: QueueNode, reason: Reason) -> DeadLetter:
+    def died(self, node: QueueNode, reason: Reason, broker_version: tuple[int, ...]) -> DeadLetter:
         """The letter that is published to the dead letter exchange of the queue."""
-        death = (node.name, reason)
-        history = (death, *(past for past in self.history if past != death))
+        history = _remembered(self.history, (node.name, reason), broker_version)
         keys, headers = self.keys, self.headers
         if node.death is not None and node.gives_key:
             keys = (node.death.routing_key,)
         if headers is not None:
-            headers = _with_death(headers, history, keeps_cc=not node.gives_key)
+            headers = _with_death(headers, self.history, history, keeps_cc=not node.gives_key)
         return DeadLetter(keys, headers, history)
 
     def would_cycle(self, queue: str) -> bool:
@@ -92,12 +98,24 @@ class DeadLetter:
         return False
 
 
-def _with_death(headers: Headers, history: History, *, keeps_cc: bool) -> Mapping[str, Any]:
-    queue, reason = history[-1]
-    kept = {k: v for k, v in headers.items() if k != "BCC" and (keeps_cc or k != "CC")}
-    first = {"x-first-death-queue": queue, "x-first-death-reason": reason}
-    deaths = [{"queue": name, "reason": why} for name, why in history]
-    return {**first, **kept, "x-death": deaths}
+def _remembered(
+    history: History, death: tuple[str, Reason], broker_version: tuple[int, ...]
+) -> History:
+    """The last death first; up to 3.12 the broker turns the older ones round each time."""
+    older = history if broker_version >= (3, 13) else history[::-1]
+    return (death, *(past for past in older if past != death))
+
+
+def _with_death(
+    headers: Headers, before: History, history: History, *, keeps_cc: bool
+) -> Mapping[str, Any]:
+    """As a headers exchange sees them: the broker adds what it knows of the deaths."""
+    changed = {k: v for k, v in headers.items() if keeps_cc or k != "CC"}
+    if not before:
+        queue, reason = history[0]
+        changed |= {"x-first-death-queue": queue, "x-first-death-reason": reason}
+    changed["x-death"] = [{"queue": name, "reason": why} for name, why in history]
+    return changed
 
 
 def bury(
@@ -109,25 +127,23 @@ def bury(
     expires, unless it is consumed before.
     """
     burial = _Burial(network)
-    waiting = [_Dying(queue, letter, reason, ())]
+    waiting = [_Dying(queue, letter, reason)]
     while waiting:
-        following = burial.step(waiting.pop())
-        if not follow:
-            burial.arrive(following)
-            break
-        resting = [copy for copy in following if not network.expires(copy.node)]
-        burial.arrive(resting)
-        waiting += burial.unseen([copy for copy in following if copy not in resting])
+        copies = burial.step(waiting.pop())
+        going_on = [copy for copy in copies if follow and network.expires(copy.node)]
+        burial.arrive([copy for copy in copies if copy not in going_on])
+        waiting += burial.new(going_on)
     return burial.death(queue, letter, reason)
 
 
 class _Dying(NamedTuple):
-    """A message in a queue, and the way on which it came there since its first death."""
+    """A message that dies in a queue, and what came before since its first death."""
 
     node: QueueNode
     letter: DeadLetter
     reason: Reason
-    way: Way
+    way: Way = ()
+    before: tuple[_State, ...] = ()
 
 
 class _Burial:
@@ -138,41 +154,50 @@ class _Burial:
         self._ways: list[Way] = []
         self._losses: dict[Loss, None] = {}
         self._unsimulated: dict[str, None] = {}
-        self._seen: set[tuple[str, tuple[str, ...], History]] = set()
+        self._circling: set[str] = set()
+        self._seen: set[_State] = set()
 
     def step(self, dying: _Dying) -> list[_Dying]:
         """The copies that come out of one death, each in the queue that it has come to."""
         node, death = dying.node, dying.node.death
         if death is None or not self._network.has_exchange(death.destination):
-            self._losses[Loss(node.name, "no dead letter exchange", node.holds_back)] = None
+            self._lose(node, "no dead letter exchange", held=node.holds_back)
             return []
-        letter = dying.letter.died(node, dying.reason)
+        letter = dying.letter.died(node, dying.reason, self._network.broker_version)
         reached = self._network.reached(death.destination, letter.keys, letter.headers)
         self._unsimulated.update(dict.fromkeys(reached.unsimulated))
-        if not reached.ways and not reached.unsimulated:
-            self._losses[Loss(node.name, "unroutable", node.holds_back)] = None
-        copies = []
+        copies, cycling = [], False
         for way in reached.ways:
             name = way[-1].destination
             if dying.reason != "rejected" and letter.would_cycle(name):
-                self._losses[Loss(node.name, "cycle", node.holds_back)] = None
-            else:
-                whole = (*dying.way, death, *way)
-                copies.append(_Dying(self._network.queues[name], letter, "expired", whole))
+                cycling = True
+                continue
+            state = (name, letter.keys, letter.history)
+            whole, before = (*dying.way, death, *way), (*dying.before, state)
+            copies.append(_Dying(self._network.queues[name], letter, "expired", whole, before))
+        if cycling:
+            self._lose(node, "cycle", held=node.holds_back and not copies)
+        elif not copies and not reached.unsimulated:
+            self._lose(node, "unroutable", held=node.holds_back)
         return copies
+
+    def _lose(self, node: QueueNode, why: Dropped, *, held: bool) -> None:
+        self._losses[Loss(node.name, why, held)] = None
 
     def arrive(self, copies: list[_Dying]) -> None:
         self._ways += [copy.way for copy in copies]
 
-    def unseen(self, copies: list[_Dying]) -> list[_Dying]:
-        """Without those of which an equal one was there before, on whatever way it came."""
-        new = []
+    def new(self, copies: list[_Dying]) -> list[_Dying]:
+        """Those whose like was not there before, on whatever way it came."""
+        fresh = []
         for copy in copies:
-            state = (copy.node.name, copy.letter.keys, copy.letter.history)
-            if state not in self._seen:
-                self._seen.add(state)
-                new.append(copy)
-        return new
+            *earlier, state = copy.before
+            if state in earlier:
+                self._circling |= {name for name, _, _ in earlier[earlier.index(state) :]}
+            elif state not in self._seen:
+                fresh.append(copy)
+            self._seen.add(state)
+        return fresh
 
     def death(self, queue: QueueNode, letter: DeadLetter, reason: Reason) -> Death:
         return Death(
@@ -182,5 +207,6 @@ class _Burial:
             queues=tuple(sorted({way[-1].destination for way in self._ways})),
             paths=tuple(self._ways),
             losses=tuple(self._losses),
+            circling=tuple(sorted(self._circling)),
             unsimulated=tuple(self._unsimulated),
         )

@@ -96,26 +96,43 @@ class FanoutTable:
 class _Node:
     """A node of the trie of patterns: the words so far lead here."""
 
-    __slots__ = ("any_words", "hops", "one_word", "words")
+    __slots__ = ("any_words", "hops", "loops", "one_word", "reach", "words")
 
-    def __init__(self) -> None:
+    def __init__(self, *, loops: bool = False) -> None:
         self.words: dict[str, _Node] = {}
         self.one_word: _Node | None = None
         self.any_words: _Node | None = None
+        self.loops = loops
+        """Whether it is the end of a ``#``, which further words do not leave."""
         self.hops: list[Hop] = []
+        self.reach: tuple[_Node, ...] = (self,)
+        """The node itself and those that are one ``#`` away, which may stand for no word."""
 
     def child(self, word: str) -> _Node:
+        if word == ANY_WORDS:
+            self.any_words = self.any_words or _Node(loops=True)
+            return self.any_words
         if word == ONE_WORD:
             self.one_word = self.one_word or _Node()
             return self.one_word
-        if word == ANY_WORDS:
-            self.any_words = self.any_words or _Node()
-            return self.any_words
         return self.words.setdefault(word, _Node())
+
+    def seal(self) -> None:
+        """Work ``reach`` out, once all patterns are in."""
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            waiting += [*node.words.values(), *filter(None, (node.one_word, node.any_words))]
+            reach, last = [node], node.any_words
+            while last is not None:
+                reach.append(last)
+                last = last.any_words
+            node.reach = tuple(reach)
 
 
 class TopicTable:
-    """Patterns as in :mod:`attune_mq.topology.patterns`, all of them matched in one walk."""
+    """Patterns as in :mod:`attune_mq.topology.patterns`, all of them matched at once: word by word
+    from one set of nodes of their trie to the next."""
 
     by_key_alone = True
     is_simulated = True
@@ -127,33 +144,32 @@ class TopicTable:
             for word in words_of(hop.routing_key):
                 node = node.child(word)
             node.hops.append(hop)
+        self._root.seal()
 
     def matched(self, keys: Sequence[str], headers: Headers) -> Hops:
         return self.possible(keys)
 
     def possible(self, keys: Sequence[str]) -> Hops:
-        found: dict[int, list[Hop]] = {}
-        for key in keys:
-            _walk(self._root, words_of(key), 0, found)
-        if len(found) == 1:
-            return next(iter(found.values()))
-        return [hop for hops in found.values() for hop in hops]
+        if len(keys) == 1:
+            ends = self._ends(keys[0])
+        else:
+            ends = dict.fromkeys(node for key in keys for node in self._ends(key))
+        return [hop for node in ends for hop in node.hops]
 
-
-def _walk(node: _Node, words: tuple[str, ...], at: int, found: dict[int, list[Hop]]) -> None:
-    """Collect what is bound at the nodes to which ``words`` from ``at`` on lead, each node once."""
-    if node.any_words is not None:
-        for following in range(at, len(words) + 1):
-            _walk(node.any_words, words, following, found)
-    if at == len(words):
-        if node.hops:
-            found[id(node)] = node.hops
-        return
-    literal = node.words.get(words[at])
-    if literal is not None:
-        _walk(literal, words, at + 1, found)
-    if node.one_word is not None:
-        _walk(node.one_word, words, at + 1, found)
+    def _ends(self, key: str) -> Iterable[_Node]:
+        """The nodes at which the patterns that match ``key`` end, each once."""
+        nodes: Iterable[_Node] = self._root.reach
+        for word in words_of(key):
+            following: dict[_Node, None] = {}
+            for node in nodes:
+                if node.loops:
+                    following[node] = None
+                for child in (node.words.get(word), node.one_word):
+                    if child is not None:
+                        for reached in child.reach:
+                            following[reached] = None
+            nodes = following
+        return nodes
 
 
 X_MATCH = "x-match"
@@ -174,11 +190,13 @@ class _HeadersMatch:
         }
 
     def takes(self, headers: Mapping[str, Any]) -> bool:
-        agreed = (
-            name in headers and (value is None or headers[name] == value)
-            for name, value in self.wanted.items()
-        )
-        return all(agreed) if self.needs_all else any(agreed)
+        for name, value in self.wanted.items():
+            if name in headers and (value is None or headers[name] == value):
+                if not self.needs_all:
+                    return True
+            elif self.needs_all:
+                return False
+        return self.needs_all
 
 
 class HeadersTable:
@@ -212,9 +230,11 @@ class HeadersTable:
     def matched(self, keys: Sequence[str], headers: Headers) -> Hops:
         given = {name: comparable(value) for name, value in headers.items()}
         candidates = dict.fromkeys(self._unconditional)
-        for name, value in given.items():
-            candidates.update(dict.fromkeys(self._by_name.get(name, ())))
-            candidates.update(dict.fromkeys(self._by_value.get((name, value), ())))
+        for header in given.items():
+            for match in self._by_value.get(header, ()):
+                candidates[match] = None
+            for match in self._by_name.get(header[0], ()):
+                candidates[match] = None
         return [match.hop for match in candidates if match.takes(given)]
 
     def possible(self, keys: Sequence[str]) -> Hops:
@@ -223,20 +243,20 @@ class HeadersTable:
 
 def comparable(value: Any) -> Any:
     """A header's value such that two are equal when the broker thinks so: ``1`` is not ``true``,
-    a text is no number, integers of all widths are alike. ``None`` is void."""
-    if value is None:
-        return None
+    but bytes are a text, a time is its seconds, and integers of all widths are alike."""
+    if value is None or type(value) in (str, int):
+        return value
     if isinstance(value, bool):
         return "boolean", value
     if isinstance(value, datetime):
-        return "number", int(value.timestamp())
-    if isinstance(value, str | bytes):
-        return "text", value.encode() if isinstance(value, str) else value
+        return int(value.timestamp())
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape")
     if isinstance(value, Mapping):
         return "table", tuple((name, comparable(item)) for name, item in value.items())
     if isinstance(value, list | tuple):
         return "array", tuple(comparable(item) for item in value)
-    return "number", value
+    return value
 
 
 class PluginTable:

@@ -15,7 +15,25 @@ from attune_mq.topology.exchange_types import BindingTable, Headers, Hop, bindin
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE, expand, retry_queue_name
 from attune_mq.topology.model import Topology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
+from attune_mq.topology.raw_arguments import (
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY,
+    DEAD_LETTER_STRATEGY,
+)
 from attune_mq.topology.source import Path
+
+TRACE = "amq.rabbitmq.trace"
+"""The built-in exchange to which the broker alone publishes."""
+
+_REQUIRED_TO_HOLD = {
+    "x-queue-type": "quorum",
+    "x-overflow": "reject-publish",
+    DEAD_LETTER_STRATEGY: "at-least-once",
+}
+"""Without the others, at-least-once dead-lettering silently is at-most-once."""
+
+NEWEST_BROKER = "4.3"
+"""The version of RabbitMQ whose rules hold where a file names none."""
 
 Way = tuple[Hop, ...]
 """The steps of a message from where it was published, or died, to a queue."""
@@ -23,7 +41,6 @@ Way = tuple[Hop, ...]
 
 class ExchangeNode(NamedTuple):
     name: str
-    type: str
     internal: bool
     bindings: BindingTable
     alternate: Hop | None
@@ -50,6 +67,8 @@ class Reached(NamedTuple):
     ways: list[Way]
     taken: list[Hop]
     """Every binding that took it, those included that lead to no queue."""
+    dead_ends: list[str]
+    """Exchanges that it came to where no binding took it, nor an alternate exchange."""
     unsimulated: list[str]
     """Exchanges of a plugin's type on the way; what lies behind them is left out."""
 
@@ -60,17 +79,33 @@ def blocks(topology: Topology) -> list[tuple[Path, Topology | Family]]:
     return [((), topology), *((("families", k), f) for k, f in topology.families.items())]
 
 
+def _version(asked: str | None, topology: Topology) -> tuple[int, ...]:
+    named = topology.broker.version if topology.broker else NEWEST_BROKER
+    return tuple(int(part) for part in (asked or named).split(".")[:2])
+
+
 class Network:
     """``with_families`` takes the templates of families literally: ``worker.{worker_id}.cancel``
     is then a queue, and ``{worker_id}`` one word like any other."""
 
-    def __init__(self, topology: Topology, *, with_families: bool = False) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        with_families: bool = False,
+        broker_version: str | None = None,
+    ) -> None:
         self.topology = expand(topology)
+        self.broker_version = _version(broker_version, topology)
         self.blocks = blocks(self.topology) if with_families else blocks(self.topology)[:1]
         self.queue_names = {
             (*at, "queues", key): queue.name or f"<server-named {key}>"
             for at, block in self.blocks
             for key, queue in block.queues.items()
+        }
+        self._by_default = {
+            name: Hop(DEFAULT_EXCHANGE, name, "queue", "default exchange", name)
+            for name in self.queue_names.values()
         }
         self.exchanges = self._exchanges()
         self.queues = {
@@ -83,24 +118,25 @@ class Network:
         """The queues to which ``exchange`` brings a message, a way for each binding that does.
 
         Each exchange routes a message once, whichever way it came. Without ``headers``, all that
-        may happen whatever they are. An exchange that is not there brings it nowhere.
+        may happen whatever they are. An exchange that is not there brings it nowhere, and so does
+        the default exchange as another's alternate (3.10 was asked): it has no bindings.
         """
-        ways: list[Way] = []
-        taken: list[Hop] = []
-        unsimulated: list[str] = []
+        if exchange == DEFAULT_EXCHANGE:
+            return self._reached_by_default(keys)
+        reached = Reached([], [], [], [])
         seen = {exchange}
         waiting: list[tuple[str, Way]] = [(exchange, ())]
         while waiting:
             name, way = waiting.pop()
-            hops = self._hops(name, keys, headers, unsimulated)
-            taken += hops
+            hops = self._hops(name, keys, headers, reached)
+            reached.taken.extend(hops)
             for hop in hops:
                 if hop.destination_type == "queue":
-                    ways.append((*way, hop))
+                    reached.ways.append((*way, hop))
                 elif hop.destination not in seen:
                     seen.add(hop.destination)
                     waiting.append((hop.destination, (*way, hop)))
-        return Reached(ways, taken, unsimulated)
+        return reached
 
     def has_exchange(self, name: str) -> bool:
         return name == DEFAULT_EXCHANGE or name in self.exchanges
@@ -113,30 +149,33 @@ class Network:
         )
 
     def _hops(
-        self, name: str, keys: Sequence[str], headers: Headers | None, unsimulated: list[str]
+        self, name: str, keys: Sequence[str], headers: Headers | None, reached: Reached
     ) -> Sequence[Hop]:
-        if name == DEFAULT_EXCHANGE:
-            return self._by_default(keys)
+        """What takes a message at one exchange."""
         node = self.exchanges.get(name)
         if node is None:
+            reached.dead_ends.append(name)
             return ()
         table = node.bindings
         if headers is None:
-            hops = table.possible(keys)
-            may_miss = not table.by_key_alone
+            hops, may_miss = table.possible(keys), not table.by_key_alone
+        elif table.is_simulated:
+            hops, may_miss = table.matched(keys, headers), False
         else:
-            hops = table.matched(keys, headers)
-            may_miss = False
-            if not table.is_simulated:
-                unsimulated.append(name)
-                return ()
-        if node.alternate is None or (hops and not may_miss):
+            reached.unsimulated.append(name)
+            return ()
+        if hops and not may_miss:
             return hops
-        return [*hops, node.alternate]
+        if node.alternate is not None:
+            return [*hops, node.alternate]
+        if not hops:
+            reached.dead_ends.append(name)
+        return hops
 
-    def _by_default(self, keys: Sequence[str]) -> list[Hop]:
-        found = [key for key in dict.fromkeys(keys) if key in self.queues]
-        return [Hop(DEFAULT_EXCHANGE, key, "queue", "default exchange", key) for key in found]
+    def _reached_by_default(self, keys: Sequence[str]) -> Reached:
+        hops = [self._by_default[key] for key in dict.fromkeys(keys) if key in self._by_default]
+        dead_ends = [] if hops else [DEFAULT_EXCHANGE]
+        return Reached([(hop,) for hop in hops], hops, dead_ends, [])
 
     def _exchanges(self) -> dict[str, ExchangeNode]:
         topology = self.topology
@@ -147,20 +186,22 @@ class Network:
                 if hop is not None:
                     bindings.setdefault(hop.source, []).append(hop)
         nodes = {
-            name: ExchangeNode(name, kind, False, binding_table(kind, bindings.get(name, ())), None)
+            name: ExchangeNode(
+                name, name == TRACE, binding_table(kind, bindings.get(name, ())), None
+            )
             for name, kind in BUILT_IN_EXCHANGES.items()
         }
         for key, exchange in topology.exchanges.items():
             name = exchange.name
             table = binding_table(exchange.type, bindings.get(name, ()))
             alternate = self._alternate(key)
-            nodes[name] = ExchangeNode(name, exchange.type, exchange.internal, table, alternate)
+            nodes[name] = ExchangeNode(name, exchange.internal, table, alternate)
         return nodes
 
     def _alternate(self, key: str) -> Hop | None:
         exchange = self.topology.exchanges[key]
         to = exchange_arguments(self.topology, exchange).get("alternate-exchange")
-        if to is None:
+        if not isinstance(to, str):
             return None
         path = ("exchanges", key, "alternate_exchange")
         return Hop(exchange.name, to, "exchange", "alternate exchange", path=path)
@@ -179,13 +220,19 @@ class Network:
     def _queue(self, path: Path, queue: Queue) -> QueueNode:
         arguments = queue_arguments(self.topology, queue)
         name = self.queue_names[path]
-        to, key = (arguments.get(f"x-dead-letter-{what}") for what in ("exchange", "routing-key"))
+        to, key = arguments.get(DEAD_LETTER_EXCHANGE), arguments.get(DEAD_LETTER_ROUTING_KEY)
         death = None
-        if to is not None and queue.type != "stream":
+        if isinstance(to, str) and queue.type != "stream":
             at = (*path, "dead_letter")
             death = Hop(name, to, "exchange", "dead letter", key or "", path=at)
-        holds = queue.type == "quorum" and queue.overflow == "reject-publish"
-        holds = holds and arguments.get("x-dead-letter-strategy") == "at-least-once"
+        ttl_ms = arguments.get("x-message-ttl")
         delays = dict.fromkeys(queue.retry.backoff_ms if queue.retry else ())
-        retries = tuple(retry_queue_name(name, delay_ms) for delay_ms in delays)
-        return QueueNode(name, path, queue.ttl_ms, death, key is not None, holds, retries)
+        return QueueNode(
+            name=name,
+            path=path,
+            ttl_ms=ttl_ms if isinstance(ttl_ms, int) else None,
+            death=death,
+            gives_key=key is not None,
+            holds_back=_REQUIRED_TO_HOLD.items() <= arguments.items(),
+            retry_queues=tuple(retry_queue_name(name, delay_ms) for delay_ms in delays),
+        )
