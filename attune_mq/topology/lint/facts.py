@@ -50,6 +50,10 @@ class QueueFact(NamedTuple):
         """Not one that comes and goes with the connection or the consumer that uses it."""
         return not self.queue.belongs_to_a_connection and not self.queue.auto_delete
 
+    @property
+    def is_of_family(self) -> bool:
+        return self.path[0] == "families"
+
 
 class BindingFact(NamedTuple):
     path: Path
@@ -218,8 +222,15 @@ class Facts:
         if argument in fact.queue.arguments:
             return self.where(*fact.path, "arguments", argument)
         if argument.startswith(_DEAD_LETTER):
-            return self.where(*fact.path, "dead_letter")
+            inherited = self._inherits_dead_letter(fact)
+            return self.where("dead_letter") if inherited else self.where(*fact.path, "dead_letter")
         return self.where(*fact.path, _FIELD_OF_ARGUMENT[argument])
+
+    def _inherits_dead_letter(self, fact: QueueFact) -> bool:
+        """Whether the rule at the top of the file says it, rather than the queue itself."""
+        block = self.written.families[str(fact.path[1])] if fact.is_of_family else self.written
+        queue = block.queues.get(str(fact.path[-1]))
+        return queue is not None and queue.dead_letter is None
 
     def _queues(self) -> Iterator[QueueFact]:
         for at, block in self.blocks:

@@ -107,7 +107,7 @@ def stream_without_retention(facts: Facts) -> Iterator[Fault]:
 )
 def family_queue_without_limit(facts: Facts) -> Iterator[Fault]:
     for fact in facts.queues:
-        lasting = fact.path[0] == "families" and fact.is_shared and fact.queue.purpose == "main"
+        lasting = fact.is_of_family and fact.is_shared and fact.queue.purpose == "main"
         consumed = fact.path in facts.consumers_of
         if lasting and consumed and not any(limit in fact.arguments for limit in _LIMITS):
             message = f"queue {fact.name} goes on filling when its instance is gone"
