@@ -7,7 +7,7 @@ before ``running`` was heard of), but an execution never goes back, and a final 
 
 from __future__ import annotations
 
-from attune_mq.messaging.statuses import ExecutionStatus
+from attune_mq.payloads import ExecutionStatus
 
 _ON_THE_WAY = (
     ExecutionStatus.REQUESTED,

@@ -19,8 +19,12 @@ from sqlalchemy import Connection, Row, func, null, select, update
 from attune_executor.lifecycle import FINAL, UNSCHEDULED, predecessors
 from attune_executor.migrations import migrate as migrate
 from attune_executor.tables import enforcements, executions, with_worker, workers
-from attune_mq.messaging.payloads import EnforcementCreated, WorkerRegistered
-from attune_mq.messaging.statuses import EnforcementStatus, ExecutionStatus
+from attune_mq.payloads import (
+    EnforcementCreated,
+    EnforcementStatus,
+    ExecutionStatus,
+    WorkerRegistered,
+)
 from attune_mq.transactional import from_us, insert_into, to_us
 
 

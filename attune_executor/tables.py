@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from attune_executor.lifecycle import WITH_WORKER
-from attune_mq.messaging.statuses import EnforcementStatus, ExecutionStatus
+from attune_mq.payloads import EnforcementStatus, ExecutionStatus
 from attune_mq.transactional import define_tables
 
 metadata = MetaData(

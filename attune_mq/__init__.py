@@ -22,7 +22,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attune_mq import payloads as payloads
     from attune_mq.broker.infrastructure import setup_infrastructure as setup_infrastructure
+    from attune_mq.broker.inspection import QueueInspector as QueueInspector
     from attune_mq.broker.report import ConflictingInfrastructure as ConflictingInfrastructure
     from attune_mq.broker.report import MissingInfrastructure as MissingInfrastructure
     from attune_mq.broker.report import SetupReport as SetupReport
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from attune_mq.errors import RetryLater as RetryLater
     from attune_mq.errors import Unroutable as Unroutable
     from attune_mq.errors import VirtualHostRefused as VirtualHostRefused
-    from attune_mq.messaging import payloads as payloads
+    from attune_mq.exit_codes import exit_code as exit_code
     from attune_mq.messaging.consumer import Consumer as Consumer
     from attune_mq.messaging.delivery import Message as Message
     from attune_mq.messaging.envelope import Envelope as Envelope
@@ -66,7 +68,9 @@ if TYPE_CHECKING:
     from attune_mq.topology_file import load_topology as load_topology
 
 _HOMES = {
+    "exit_code": "attune_mq.exit_codes",
     "setup_infrastructure": "attune_mq.broker.infrastructure",
+    "QueueInspector": "attune_mq.broker.inspection",
     "ConflictingInfrastructure": "attune_mq.broker.report",
     "MissingInfrastructure": "attune_mq.broker.report",
     "SetupReport": "attune_mq.broker.report",
@@ -114,7 +118,7 @@ __all__ = ["payloads", *_HOMES]
 
 def __getattr__(name: str) -> Any:
     if name == "payloads":
-        return importlib.import_module("attune_mq.messaging.payloads")
+        return importlib.import_module("attune_mq.payloads")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'attune_mq' has no attribute {name!r}")

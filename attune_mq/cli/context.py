@@ -8,17 +8,16 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attune_mq.exit_codes import CONFLICT as CONFLICT
+from attune_mq.exit_codes import FOUND as FOUND
+from attune_mq.exit_codes import OK as OK
+from attune_mq.exit_codes import REFUSED as REFUSED
+from attune_mq.exit_codes import UNREACHABLE as UNREACHABLE
+from attune_mq.exit_codes import WRONG_INPUT as WRONG_INPUT
+
 if TYPE_CHECKING:
     from attune_mq.broker.settings import BrokerSettings
     from attune_mq.topology.model import Topology
-
-OK = 0
-FOUND = 1
-WRONG_INPUT = 2
-UNREACHABLE = 3
-REFUSED = 4
-CONFLICT = 5
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from attune_mq.cli.context import (
-    CONFLICT,
-    INTERRUPTED,
-    REFUSED,
-    UNREACHABLE,
-    WRONG_INPUT,
-    Context,
-)
+from attune_mq.cli.context import Context
+from attune_mq.exit_codes import INTERRUPTED, WRONG_INPUT, exit_code
 
 COMMANDS = {
     "show": "print the topology with everything the library adds",
@@ -98,7 +92,7 @@ def _run(command: str, rest: Sequence[str], context: Context) -> int:
     parser = argparse.ArgumentParser(prog=f"attune-mq {command}", description=module.SUMMARY)
     module.add_arguments(parser)
     arguments = parser.parse_args(rest)
-    _quiet_pika()
+    _quiet_logs()
     from attune_mq.errors import AttuneError
 
     try:
@@ -108,26 +102,9 @@ def _run(command: str, rest: Sequence[str], context: Context) -> int:
         return exit_code(error)
 
 
-def exit_code(error: BaseException | None) -> int:
-    """The exit code of an error of ours; of what led to it, where that says more."""
-    from attune_mq.broker.report import ConflictingInfrastructure, MissingInfrastructure
-    from attune_mq.errors import BrokerUnavailable, PermissionRefused, PublishError
-
-    if isinstance(error, BrokerUnavailable):
-        return UNREACHABLE
-    if isinstance(error, PermissionRefused):
-        return REFUSED
-    if isinstance(error, ConflictingInfrastructure):
-        return CONFLICT
-    if isinstance(error, MissingInfrastructure):
-        return REFUSED if error.report.refused else 1
-    if isinstance(error, PublishError):
-        return exit_code(error.__cause__) if error.__cause__ else 1
-    return WRONG_INPUT
-
-
-def _quiet_pika() -> None:
-    """pika logs what it raises; our own errors say it to people."""
+def _quiet_logs() -> None:
+    """A command answers, and raises what is wrong; what is logged on the way says it twice."""
     import logging
 
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+    logging.getLogger("attune_mq").setLevel(logging.ERROR)

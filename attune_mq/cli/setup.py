@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from typing import Any
 
 from attune_mq.broker.infrastructure import setup_infrastructure
@@ -30,7 +29,6 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         family, _, given = arguments.instance.partition(":")
         parameters = dict(pair.partition("=")[::2] for pair in given.split(",") if pair)
         topology = instantiate(topology, family, **parameters)
-    logging.disable(logging.WARNING)  # the report says it
     try:
         report = setup_infrastructure(
             topology,

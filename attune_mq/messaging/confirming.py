@@ -68,7 +68,7 @@ class ConfirmingConnection:
         with self._lock:
             for entry in entries:
                 entry.abandoned = True
-                entry.unconfirmed(reason)
+                entry.unconfirmed(reason, self._last_failure)
 
     @property
     def trouble(self) -> str | None:
@@ -259,7 +259,7 @@ class ConfirmingConnection:
         with self._lock:
             self._wake_scheduled = False
             for entry in self._ledger.drain():
-                entry.unconfirmed(f"{reason}: {self._last_failure}")
+                entry.unconfirmed(f"{reason}: {self._last_failure}", self._last_failure)
 
     @staticmethod
     def _is_passing(failure: AttuneError) -> bool:

@@ -100,9 +100,11 @@ class Entry:
     def refused(self, reason: str) -> None:
         self.batch.resolve(self.index, PublishRefused(f"{self.message}: refused: {reason}"))
 
-    def unconfirmed(self, reason: str) -> None:
+    def unconfirmed(self, reason: str, cause: BaseException | None = None) -> None:
         text = f"{self.message}: not confirmed: {reason}"
-        self.batch.resolve(self.index, NotConfirmed(text, sent=self.sent_at is not None))
+        error = NotConfirmed(text, sent=self.sent_at is not None)
+        error.__cause__ = cause
+        self.batch.resolve(self.index, error)
 
     def failed(self, error: PublishError) -> None:
         self.batch.resolve(self.index, error)

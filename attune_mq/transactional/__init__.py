@@ -39,6 +39,7 @@ from attune_mq.transactional.outbox import (
     Outbox,
     SupportsRoute,
 )
+from attune_mq.transactional.patience import Patience
 from attune_mq.transactional.relay import OutboxRelay, Relayed, SupportsPublish
 from attune_mq.transactional.schema import Tables, define_tables, from_us, to_us, utc_now
 
@@ -50,6 +51,7 @@ __all__ = [
     "OutboundMessage",
     "Outbox",
     "OutboxRelay",
+    "Patience",
     "Relayed",
     "SupportsPublish",
     "SupportsRoute",

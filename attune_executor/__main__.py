@@ -1,0 +1,84 @@
+"""``attune-executor``: run the executor, or the demonstration."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from attune_mq import AttuneError, exit_code
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code, as ``attune-mq`` has them."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except AttuneError as error:
+        sys.stderr.write(f"attune-executor: {error}\n")
+        return exit_code(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="attune-executor", description="Turns enforcements into executions, over RabbitMQ."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="the executor, until SIGTERM or Ctrl-C")
+    run.add_argument("--url", help="of the broker, else ATTUNE_MQ_URL")
+    run.add_argument("--topology", metavar="FILE", help="else ATTUNE_MQ_TOPOLOGY, ./topology.yaml")
+    run.add_argument("--rules", metavar="FILE", help="rules and actions (default: rules.yaml)")
+    run.add_argument("--database-url", metavar="URL", help="default: sqlite:///attune.db")
+    run.add_argument("--instance", help="tells this executor's consumer tags from another's")
+    run.add_argument("--config", metavar="FILE", type=Path, help="settings as YAML")
+    run.add_argument("--embedded", action="store_true", help="on a private RabbitMQ node")
+    run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    run.set_defaults(run=_run)
+    demo = commands.add_parser("demo", help="sensor, executor, worker and notifier at work")
+    demo.add_argument("--enforcements", type=int, default=120, help="how many (default: 120)")
+    demo.add_argument("--url", help="on this broker instead of a private node")
+    demo.add_argument("--format", choices=("text", "json"), default="text")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from attune_executor import logs
+    from attune_executor.service import Executor
+    from attune_executor.settings import load_settings
+
+    logs.configure(arguments.log_level)
+    with ExitStack() as stack:
+        url = arguments.url
+        if arguments.embedded:
+            from attune_mq.broker.embedded import EmbeddedBroker
+
+            url = stack.enter_context(EmbeddedBroker()).url
+        settings = load_settings(
+            arguments.config,
+            url=url,
+            topology=arguments.topology,
+            rules=arguments.rules,
+            database_url=arguments.database_url,
+            instance=arguments.instance,
+        )
+        Executor(settings).run()
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from attune_executor.demo import run_demo
+
+    return run_demo(
+        enforcements=arguments.enforcements, url=arguments.url, as_json=arguments.format == "json"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

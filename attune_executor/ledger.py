@@ -1,0 +1,97 @@
+"""One message, one transaction: its effect, that it was taken, what it says to others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from attune_executor.tables import messages
+from attune_mq import Envelope, Message, Payload, Route
+from attune_mq.transactional import (
+    Inbox,
+    Outbox,
+    OutboxRelay,
+    Patience,
+    SupportsPublish,
+    reading,
+    utc_now,
+)
+
+P = TypeVar("P", bound=Payload)
+T = TypeVar("T")
+
+
+class Ledger:
+    """The database as the components use it.
+
+    :meth:`once` is all that a handler does: whatever crashes, either nothing of it is in the
+    database and the broker delivers the message again, or all of it is and the relay publishes
+    what is in the outbox.
+    """
+
+    def __init__(self, engine: Engine, publisher: SupportsPublish, *, service: str) -> None:
+        self._engine = engine
+        self._inbox = Inbox(messages.inbox)
+        self._outbox = Outbox(messages.outbox, source_service=service)
+        self.relay = OutboxRelay(engine, self._outbox, publisher)
+        self.patience = Patience()
+
+    def once(self, message: Message[P], effect: Callable[[Entry], None]) -> None:
+        """Has the effect of a message that was not taken before, by this executor or another."""
+
+        def transaction() -> None:
+            with self._engine.begin() as tx:
+                taken = self._inbox.accept(
+                    tx,
+                    message.message_id,
+                    consumer=message.consumer_tag,
+                    message_type=message.envelope.message_type,
+                )
+                if taken:
+                    effect(Entry(tx, self._outbox, message.envelope))
+
+        self.patience.persist(transaction)
+        self.relay.wake()
+
+    def read(self, question: Callable[[Connection], T]) -> T:
+        """What the database says now, outside of any effect."""
+
+        def transaction() -> T:
+            with reading(self._engine) as tx:
+                return question(tx)
+
+        return self.patience.persist(transaction)
+
+    def forget(self, keep: timedelta) -> None:
+        """The ids of messages that were taken longer ago than ``keep``, a batch a transaction."""
+        batch = 10_000
+        forgotten = batch
+        while forgotten == batch:
+            with self._engine.begin() as tx:
+                forgotten = self._inbox.forget_before(tx, utc_now() - keep, limit=batch)
+
+
+class Entry:
+    """The transaction of one message: ``tx`` for its effect, :meth:`say` for what follows."""
+
+    def __init__(self, tx: Connection, outbox: Outbox, envelope: Envelope) -> None:
+        self.tx = tx
+        self.now = utc_now()
+        self._outbox = outbox
+        self._envelope = envelope
+
+    def say(
+        self, payload: Payload, *, route: Route | None = None, not_before: datetime | None = None
+    ) -> None:
+        """Publishes once the transaction is committed, in the conversation of the message."""
+        self._outbox.add(
+            self.tx,
+            payload,
+            route=route,
+            correlation_id=self._envelope.correlation_id,
+            trace_id=self._envelope.headers.trace_id,
+            not_before=not_before,
+        )

@@ -1,0 +1,87 @@
+"""The execution scheduler: a living worker for each execution."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from attune_executor import store
+from attune_executor.ledger import Entry, Ledger
+from attune_executor.manager import finish
+from attune_executor.presence import WorkerQueues
+from attune_executor.rules import Rules
+from attune_mq import Message, Reject, Service
+from attune_mq.payloads import (
+    ExecutionDispatch,
+    ExecutionRequested,
+    ExecutionStatus,
+    WorkerRegistered,
+)
+
+
+class ExecutionScheduler:
+    """Takes ``ExecutionRequested``, chooses the least loaded living worker that has the action's
+    runtime, and sends the dispatch to its queue.
+
+    Without such a worker it tries again after ``delay_s``, by a message that waits in the outbox,
+    so that it costs no consumer anything; after ``attempts`` the execution fails.
+    """
+
+    def __init__(
+        self, ledger: Ledger, rules: Rules, workers: WorkerQueues, *, attempts: int, delay_s: float
+    ) -> None:
+        self._ledger = ledger
+        self._rules = rules
+        self._workers = workers
+        self._attempts = attempts
+        self._delay = timedelta(seconds=delay_s)
+
+    def register(self, service: Service) -> None:
+        service.on(ExecutionRequested)(self.on_request)
+        service.on(WorkerRegistered)(self.on_worker)
+
+    def on_worker(self, message: Message[WorkerRegistered]) -> None:
+        self._ledger.once(message, lambda entry: _register(entry, message.payload))
+
+    def on_request(self, message: Message[ExecutionRequested]) -> None:
+        """The broker is asked about the workers before the transaction begins, which is short."""
+        request = message.payload
+        action = self._rules.actions.get(request.action_ref)
+        if action is None:
+            raise Reject(f"no action {request.action_ref!r} in the rules file")
+        worker = self._living_worker(action.runtime)
+        self._ledger.once(message, lambda entry: self._schedule(entry, request, worker))
+
+    def _living_worker(self, runtime: str) -> store.Worker | None:
+        able = self._ledger.read(lambda tx: store.workers_for_runtime(tx, runtime))
+        return next((one for one in able if self._workers.is_alive(one.worker_id)), None)
+
+    def _schedule(
+        self, entry: Entry, request: ExecutionRequested, worker: store.Worker | None
+    ) -> None:
+        attempt = store.count_scheduling_attempt(entry.tx, request.execution_id, entry.now)
+        if attempt is None:
+            return  # scheduled, cancelled or unknown: nothing waits for a worker
+        if worker is not None:
+            self._dispatch(entry, request, worker)
+        elif attempt < self._attempts:
+            entry.say(request, not_before=entry.now + self._delay)
+        else:
+            reason = f"no living worker for {request.action_ref} in {attempt} attempts"
+            finish(entry, request.execution_id, ExecutionStatus.FAILED, {"error": reason})
+
+    def _dispatch(self, entry: Entry, request: ExecutionRequested, worker: store.Worker) -> None:
+        if store.mark_scheduled(entry.tx, request.execution_id, worker.worker_id, entry.now):
+            entry.say(
+                ExecutionDispatch(
+                    execution_id=request.execution_id,
+                    worker_id=worker.worker_id,
+                    action_ref=request.action_ref,
+                    config=request.config,
+                    scheduled_attempt_updated_at=entry.now,
+                ),
+                route=self._workers.dispatch_route(worker.worker_id),
+            )
+
+
+def _register(entry: Entry, payload: WorkerRegistered) -> None:
+    store.register_worker(entry.tx, payload, entry.now)

@@ -1,0 +1,87 @@
+"""What an operator can set: arguments, else ``ATTUNE_*`` variables, else a file, else defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from attune_mq import InvalidInput
+
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+
+
+class ExecutorSettings(BaseSettings):
+    """``ATTUNE_DATABASE_URL`` is the variable of ``database_url``, and so on. The broker and the
+    topology have the library's variables, ``ATTUNE_MQ_URL`` and ``ATTUNE_MQ_TOPOLOGY``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ATTUNE_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    database_url: SecretStr = SecretStr("sqlite:///attune.db")
+    """SQLAlchemy's: SQLite or PostgreSQL."""
+    rules: Path = Path("rules.yaml")
+    """The file that says which rule runs which action."""
+    instance: str | None = None
+    """Added to the consumer tags, so that several executors can be told apart."""
+    broker_wait_s: Seconds = 30.0
+    """How long to wait, at the start, for a broker that is not there yet."""
+    drain_s: Seconds = 30.0
+    """How long handlers may take to finish after SIGTERM."""
+    scheduling_attempts: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """How often a worker is looked for before an execution fails."""
+    scheduling_delay_s: Seconds = 3.0
+    """How long after each attempt the next one begins."""
+    inbox_keep_days: Annotated[float, Field(ge=1)] = 7.0
+    """How long the ids of handled messages are kept, to recognise those that come again."""
+    topology: Path | None = None
+    url: SecretStr | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))
+
+
+def load_settings(file: Path | None = None, **arguments: Any) -> ExecutorSettings:
+    """Arguments that are ``None`` are not given.
+
+    Raises :class:`~attune_mq.InvalidInput` with every setting that is wrong, and for a ``file``
+    that is not there or has other keys.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    try:
+        return _reading(file)(**given)
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(str(step) for step in detail['loc'])}: {detail['msg']}"
+            for detail in error.errors(include_url=False, include_input=False)
+        )
+        where = f" (from {file}, the environment or the arguments)" if file else ""
+        raise InvalidInput(f"settings{where}: " + "; ".join(problems)) from None
+
+
+def _reading(file: Path | None) -> type[ExecutorSettings]:
+    if file is None:
+        return ExecutorSettings
+    if not file.is_file():
+        raise InvalidInput(f"{file}: expected a file with settings, found none")
+
+    class FromFile(ExecutorSettings):
+        model_config = SettingsConfigDict(yaml_file=file, extra="forbid")
+
+    return FromFile

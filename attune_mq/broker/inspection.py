@@ -1,0 +1,67 @@
+"""Asking the broker about one queue, now."""
+
+from __future__ import annotations
+
+import threading
+
+import pika
+from pika import exceptions as pika_errors
+
+from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
+from attune_mq.broker.settings import BrokerSettings
+
+
+class QueueInspector:
+    """How many consumers a queue has, how many messages wait in it.
+
+    Safe from any thread; one connection, opened when asked.
+
+    Passive declarations, which change nothing and need no permission on RabbitMQ 3.10 to 4.3.
+    A connection that lay idle for too long is opened anew.
+    """
+
+    def __init__(self, broker: BrokerSettings | str | None = None) -> None:
+        self._settings = BrokerSettings.of(broker)
+        self._lock = threading.Lock()
+        self._connection: pika.BlockingConnection | None = None
+
+    def consumer_count(self, queue: str) -> int | None:
+        """``None`` when there is no such queue. Raises ``BrokerUnavailable`` and its kin."""
+        found = self._inspect(queue)
+        return None if found is None else found.consumer_count
+
+    def message_count(self, queue: str) -> int | None:
+        """Messages that are ready, not those that a consumer has; ``None``: no such queue."""
+        found = self._inspect(queue)
+        return None if found is None else found.message_count
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def _inspect(self, queue: str) -> pika.spec.Queue.DeclareOk | None:
+        with self._lock:
+            try:
+                return self._ask(queue)
+            except (pika_errors.AMQPConnectionError, OSError):
+                self._drop()  # idle, so the broker took us for dead: a fresh one tells
+            with our_errors(self._settings):
+                return self._ask(queue)
+
+    def _ask(self, queue: str) -> pika.spec.Queue.DeclareOk | None:
+        if self._connection is None:
+            self._connection = open_connection(self._settings, name="attune_mq inspection")
+        channel = self._connection.channel()
+        try:
+            found = channel.queue_declare(queue, passive=True).method
+        except pika_errors.ChannelClosedByBroker as error:
+            if error.reply_code == 404:
+                return None
+            raise
+        channel.close()
+        return found
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            close_quietly(connection)
