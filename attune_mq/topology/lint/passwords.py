@@ -41,6 +41,15 @@ def password_in_file(facts: Facts) -> Iterator[Fault]:
                 break
 
 
+def masked(line: str) -> str:
+    """The line as it can be shown."""
+    for pattern in (_IN_URL, _BY_KEY):
+        found = pattern.search(line)
+        if found is not None and _is_secret(found["secret"]):
+            line = f"{line[: found.start('secret')]}***{line[found.end('secret') :]}"
+    return line
+
+
 def _is_secret(text: str) -> bool:
     return text != _DEFAULT_USER and _FROM_ENVIRONMENT.fullmatch(text) is None
 
