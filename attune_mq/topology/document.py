@@ -23,7 +23,8 @@ MAX_VALUES = 2_000_000
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
-_VARIABLE = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+VARIABLE = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+"""``${NAME}``, ``${NAME:-default}``, and ``$${NAME}`` for the text ``${NAME}`` itself."""
 _NUMBER = "some readers take it for a number"
 _TRAPS = tuple(
     (re.compile(pattern), why)
@@ -214,7 +215,7 @@ class _Reader:
                 return ""
             return value
 
-        return _VARIABLE.sub(substitute, text)
+        return VARIABLE.sub(substitute, text)
 
     def _rest_of_line(self, path: Path) -> str:
         line, column = self.positions[path]

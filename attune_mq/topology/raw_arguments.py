@@ -65,7 +65,9 @@ def is_said_by_a_key(
     """
     value = arguments[argument]
     if argument == DEAD_LETTER_EXCHANGE:
-        return isinstance(value, str) and value in ("", *BUILT_IN_EXCHANGES, *exchanges)
+        return isinstance(value, str) and (
+            value == "" or value in BUILT_IN_EXCHANGES or value in exchanges
+        )
     says = _SAYS.get(argument)
     if says is None or not says(value):
         return False
