@@ -179,6 +179,7 @@ class Outbox:
             .where(available)
             .order_by(outbox.available_at_us, outbox.id)
             .limit(limit)
+            .with_for_update(skip_locked=True)
             # A plain subquery could be evaluated again for each row, and so exceed the limit.
             .cte("due")
         )

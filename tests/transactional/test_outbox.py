@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, event, inspect
+from sqlalchemy import Engine, MetaData, event, inspect, text
 
 from attune_mq.errors import MalformedMessage
 from attune_mq.messaging.envelope import Envelope, decode
@@ -131,6 +131,7 @@ def test_claims_made_at_the_same_time_neither_overlap_nor_wait_on_postgresql(
 ) -> None:
     say(engine, outbox, "one", "two", "three", "four", "five")
     with engine.begin() as a, engine.begin() as b:
+        b.execute(text("SET LOCAL lock_timeout = '10s'"))  # fail, do not hang
         first = outbox.claim(a, claimed_by="a", limit=2, lease=LEASE)
         second = outbox.claim(b, claimed_by="b", limit=2, lease=LEASE)
     assert words(first) == ["one", "two"]
