@@ -11,6 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 LIBRARY = "attune_mq"
+PUBLIC_MODULES = {LIBRARY, f"{LIBRARY}.payloads"}
 EXAMPLES = sorted((REPOSITORY / "examples").rglob("*.py"))
 NAMES_THAT_SAY_NOTHING = {"base", "common", "helper", "helpers", "misc", "util", "utils"}
 
@@ -37,7 +38,7 @@ def foreign_imports(source: str) -> set[str]:
     return {
         module
         for module in imported_modules(source)
-        if module != LIBRARY and module.partition(".")[0] not in sys.stdlib_module_names
+        if module not in PUBLIC_MODULES and module.partition(".")[0] not in sys.stdlib_module_names
     }
 
 
@@ -54,7 +55,8 @@ def test_there_is_an_example_of_each_service_beside_the_executor() -> None:
     ("source", "foreign"),
     [
         ("import json, attune_mq", set()),
-        ("from attune_mq import Publisher", set()),
+        ("from attune_mq import Publisher, payloads", set()),
+        ("from attune_mq.payloads import EventCreated", set()),
         ("import attune_mq.broker.amqp", {"attune_mq.broker.amqp"}),
         ("from attune_mq.errors import AttuneError", {"attune_mq.errors"}),
         ("from attune_mq import messaging", {"attune_mq.messaging"}),
