@@ -58,7 +58,7 @@ def read_document(text: str, *, file: str, environment: Mapping[str, str]) -> Do
     try:
         data = reader.read(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
-        raise InvalidTopology([_syntax_problem(error, file)]) from None
+        raise InvalidTopology([_syntax_problem(error, file, text)]) from None
     except yaml.YAMLError as error:
         problem = Problem(Where(file, 1, 1, ""), "text that YAML can be read from", str(error))
         raise InvalidTopology([problem]) from None
@@ -68,13 +68,16 @@ def read_document(text: str, *, file: str, environment: Mapping[str, str]) -> Do
     return Document(data, sources, reader.traps, tuple(reader.problems))
 
 
-def _syntax_problem(error: yaml.MarkedYAMLError, file: str) -> Problem:
+def _syntax_problem(error: yaml.MarkedYAMLError, file: str, text: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     said = error.problem or str(error)
+    error_line = "".join(text.split("\n")[line - 1 : line])
     hint = None
     if "alias" in said or "alphabetic or numeric" in said:
         hint = 'a plain text cannot start with * or &: quote it, as in "*.created"'
+    elif "${" in error_line:
+        hint = 'inside of { } and [ ] a variable is quoted: "${NAME}"'
     elif "cannot start any token" in said:
         hint = "quote a text that starts with one of @ ` % and indent with spaces"
     return Problem(Where(file, line, column, ""), "YAML", f"this: {said}", hint)
@@ -181,8 +184,11 @@ class _Reader:
 
     def _scalar(self, event: yaml.ScalarEvent, path: Path) -> Any:
         text = self._substituted(event, path)
-        plain = event.implicit[0]
-        return self._plain(text, path) if plain else text
+        if event.implicit[0]:
+            return self._plain(text, path)
+        if VARIABLE.fullmatch(str(event.value)):  # "${MANY:-7}" can only be quoted inside of { }
+            return int(text) if _INTEGER.fullmatch(text) else text
+        return text
 
     def _plain(self, text: str, path: Path) -> Any:
         if text in ("", "~", "null"):

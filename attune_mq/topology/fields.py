@@ -31,6 +31,9 @@ class FrozenDict(dict[str, V]):
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse
 
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
     def __deepcopy__(self, _: object) -> FrozenDict[V]:
         return self
 
