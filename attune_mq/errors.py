@@ -62,7 +62,7 @@ class BrokerNotStarted(BrokerUnavailable):
     """A private RabbitMQ node did not become ready.
 
     ``reason`` is a sentence: it ended, with which exit code; it took too long; a port is taken.
-    ``output`` is the end of what the node printed, "" where it never ran.
+    ``output`` is what the node printed to say why, "" where it never ran.
     """
 
     def __init__(self, reason: str, output: str = "") -> None:
@@ -73,7 +73,7 @@ class BrokerNotStarted(BrokerUnavailable):
     def __str__(self) -> str:
         if not self.output:
             return self.reason
-        return f"{self.reason}; the end of what it printed:\n{self.output}"
+        return f"{self.reason}; it printed:\n{self.output}"
 
 
 class DatabaseUnavailable(AttuneError):

@@ -35,6 +35,7 @@ from attune_mq.broker.embedded_node import (
     Ports,
     amqp_version,
     call_management,
+    complaint,
     is_free,
 )
 from attune_mq.broker.embedded_processes import GuardedProcesses
@@ -125,6 +126,12 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         return self._started().directory
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        """With what ``rabbitmqctl`` and other Erlang programs find it: epmd, cookie, loopback."""
+        self._started()
+        return self._environment
+
+    @property
     def running(self) -> bool:
         """Whether its process is there: also while it is paused, not when it was killed."""
         return self._processes is not None and self._processes.exit_code("node") is None
@@ -135,8 +142,8 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         """Start the node and return when it is ready: it has answered an AMQP handshake.
 
         After ``kill()`` it starts again on its old port and data; while it runs, nothing happens.
-        Raises ``RabbitMQNotInstalled``, and ``BrokerNotStarted`` with the end of what the node
-        printed. A node that does not start for the first time leaves nothing behind; after
+        Raises ``RabbitMQNotInstalled``, and ``BrokerNotStarted`` with what the node printed to say
+        why. A node that does not start for the first time leaves nothing behind; after
         ``kill()`` its data stay. A port of ours that another process was quicker to take is
         replaced, up to three times; a ``port`` that the caller gave is not.
         """
@@ -148,9 +155,9 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
             try:
                 return self._start_first()
             except BrokerNotStarted:
-                if self._fixed_port is not None or not self._ports.taken():
+                if not set(self._ports.taken()) - {self._fixed_port}:
                     raise
-                self._ports = Ports.choose()
+                self._ports = Ports.choose(self._fixed_port)
         return self._start_first()
 
     def stop(self) -> None:
@@ -260,10 +267,10 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
 
     def _start_first(self) -> Self:
         system = self._system = Installation.find(self._server, self._root)
-        if self._fixed_port is not None and not is_free(self._fixed_port):
+        if taken := self._ports.taken():
             raise BrokerNotStarted(
-                f"port {self._fixed_port} of {LOOPBACK} is in use by another process; "
-                "choose another, or leave it out for a free one"
+                f"port {taken[0]} of {LOOPBACK} is in use by another process: "
+                "choose another, or none for a free one"
             )
         try:
             processes = self._processes = GuardedProcesses(system.temporary_directory)
@@ -314,8 +321,8 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
             exit_code = processes.exit_code(name)
             if exit_code is not None:
                 reason = f"the {name} of a private RabbitMQ node ended with exit code {exit_code}"
-                raise BrokerNotStarted(reason, processes.output(name))
+                raise BrokerNotStarted(reason, complaint(processes.output(name)))
             if time.monotonic() > deadline:
                 reason = f"a private RabbitMQ node was not ready in {self._start_timeout_s} s"
-                raise BrokerNotStarted(reason, processes.output(name))
+                raise BrokerNotStarted(reason, complaint(processes.output(name)))
             time.sleep(POLL_S)

@@ -22,6 +22,7 @@ from __future__ import annotations
 import http.client
 import os
 import random
+import re
 import secrets
 import shutil
 import socket
@@ -43,6 +44,10 @@ USUAL_PLACES = (
     Path("/usr/local/sbin"),
     Path("/opt/rabbitmq/sbin"),  # the Docker image
 )
+COMPLAINT_LINES = 15
+LOGGED_AS_ERROR = re.compile(r"^\S+ \S+ \[error\] <[\d.]+> ?")
+"""What stands before each line of an error in the log: date, time, level and Erlang process."""
+
 PRIVATE_PORTS = range(20_000, 32_768)
 """Below the ports from which Linux and macOS take one for every outgoing connection."""
 
@@ -234,6 +239,19 @@ def _string_field(table: bytes, name: bytes) -> str | None:
         return None
     size = int.from_bytes(rest[:4], "big")
     return rest[4 : 4 + size].decode()
+
+
+def complaint(printed: str) -> str:
+    """What of a node's output says why it failed: its first error and what follows.
+
+    The end would not do: that is Erlang's account of a hundred lines of how everything stopped.
+    Where no error was logged, the last lines.
+    """
+    lines = [line for line in printed.splitlines() if line.strip() and "\x1b" not in line]
+    errors = [at for at, line in enumerate(lines) if " [error] " in line]
+    start = errors[0] if errors else max(0, len(lines) - COMPLAINT_LINES)
+    told = (LOGGED_AS_ERROR.sub("", line) for line in lines[start:][:COMPLAINT_LINES])
+    return "\n".join(line for line in told if line)
 
 
 def call_management(port: int, method: str, path: str, *, timeout_s: float = 10.0) -> None:

@@ -15,9 +15,6 @@ from pathlib import Path
 from attune_mq.broker import embedded_guard
 from attune_mq.errors import BrokerUnavailable
 
-OUTPUT_LINES = 30
-"""How much of what a process printed goes into an error."""
-
 GUARD_ENDS_S = 20.0
 """What the guard may take to end everything: more than the graces that it gives, together."""
 
@@ -64,9 +61,8 @@ class GuardedProcesses:
         self._ask(do="end", name=name, grace_s=grace_s)
 
     def output(self, name: str) -> str:
-        """The last lines of what it printed."""
-        text = (self.directory / f"{name}.log").read_text(errors="replace")
-        return "\n".join(text.rstrip().splitlines()[-OUTPUT_LINES:])
+        """What it has printed so far."""
+        return (self.directory / f"{name}.log").read_text(errors="replace")
 
     def close(self) -> None:
         """End everything, remove the directory, and return when that is done."""
