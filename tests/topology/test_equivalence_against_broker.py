@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pika
@@ -29,18 +30,17 @@ from attune_mq.topology.equivalence import (
     answer_to_queue,
 )
 
-EXAMPLES = int(os.environ.get("ATTUNE_PROPERTY_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("ATTUNE_PROPERTY_EXAMPLES", "80"))
 slow_broker = settings(
     max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
-ARGUMENTS: dict[str, list[Any]] = {
-    "x-message-ttl": [1000, 2**33, "1000", True],
+VALUES: dict[str, list[Any]] = {
+    "x-message-ttl": [1000, 2**33],
     "x-expires": [3_600_000, 3_600_001],
-    "x-dead-letter-exchange": ["", "a", 1],
-    "x-dead-letter-routing-key": ["", "k"],
+    "x-dead-letter-exchange": ["", "a"],
     "x-dead-letter-strategy": ["at-most-once", "at-least-once"],
     "x-max-length": [1, 2],
     "x-max-length-bytes": [1000, 2000],
@@ -48,7 +48,7 @@ ARGUMENTS: dict[str, list[Any]] = {
     "x-overflow": ["drop-head", "reject-publish"],
     "x-queue-mode": ["lazy", "default"],
     "x-queue-version": [2],
-    "x-single-active-consumer": [True, False, "true"],
+    "x-single-active-consumer": [True, False],
     "x-delivery-limit": [2, 3],
     "x-quorum-initial-group-size": [1, 3],
     "x-queue-leader-locator": ["client-local", "balanced"],
@@ -57,46 +57,80 @@ ARGUMENTS: dict[str, list[Any]] = {
     "x-stream-max-segment-size-bytes": [1_000_000, 2_000_000],
     "x-stream-filter-size-bytes": [16, 32],
     "x-initial-cluster-size": [1, 2],
-    "x-queue-type": ["classic", "quorum", "stream"],
     "x-mesage-ttl": [1, 2],
     "foo": [1, "1", True, None, [1, "a"], {"b": 1}],
 }
+"""Of every argument some values with which a queue can be made."""
+WRONG: dict[str, list[Any]] = {
+    "x-message-ttl": ["1000", True, None],
+    "x-dead-letter-exchange": [1],
+    "x-dead-letter-routing-key": ["", "k"],
+    "x-single-active-consumer": ["true", 1],
+    "x-queue-type": ["classic", "quorum", "stream", "bogus"],
+}
+"""Some that only a queue which is there already does not mind, or compares."""
 
 
-def some_arguments(most: int) -> st.SearchStrategy[dict[str, Any]]:
-    names = st.lists(st.sampled_from(sorted(ARGUMENTS)), max_size=most, unique=True)
+def some_of(values: dict[str, list[Any]], most: int) -> st.SearchStrategy[dict[str, Any]]:
+    names = st.lists(st.sampled_from(sorted(values)), max_size=most, unique=True)
     return names.flatmap(
         lambda chosen: st.fixed_dictionaries(
-            {name: st.sampled_from(ARGUMENTS[name]) for name in chosen}
+            {name: st.sampled_from(values[name]) for name in chosen}
         )
     )
 
 
+def makeable(rules: BrokerRules) -> st.SearchStrategy[QueueDeclaration]:
+    """Declarations of which the broker takes nearly all."""
+
+    def arguments(queue_type: str | None) -> st.SearchStrategy[dict[str, Any]]:
+        known = rules.compared_arguments(queue_type or rules.default_queue_type)
+        values = {
+            name: VALUES[name]
+            for name in VALUES
+            if name in known or name in ("foo", "x-mesage-ttl")
+        }
+        typed = {} if queue_type is None else {"x-queue-type": queue_type}
+        return some_of(values, 4).map(lambda chosen: typed | chosen)
+
+    def declaration(queue_type: str | None) -> st.SearchStrategy[QueueDeclaration]:
+        transient = st.booleans() if queue_type == "classic" else st.just(False)
+        return st.builds(
+            QueueDeclaration,
+            name=st.builds(lambda: f"equal-{uuid.uuid4().hex[:12]}"),
+            durable=transient.map(lambda is_transient: not is_transient),
+            exclusive=transient,
+            auto_delete=transient,
+            arguments=arguments(queue_type),
+        )
+
+    return st.sampled_from([None, "classic", "quorum", "stream"]).flatmap(declaration)
+
+
 @st.composite
-def queue_and_change(draw: st.DrawFn) -> tuple[QueueDeclaration, QueueDeclaration]:
+def queue_and_change(
+    draw: st.DrawFn, rules: BrokerRules
+) -> tuple[QueueDeclaration, QueueDeclaration]:
     """Two declarations of one queue, most often alike but for a thing or two."""
-    name = f"equivalence-{uuid.uuid4()}"
-    before = QueueDeclaration(
-        name,
-        durable=draw(st.booleans()),
-        exclusive=draw(st.sampled_from([False, False, False, True])),
-        auto_delete=draw(st.sampled_from([False, False, True])),
-        arguments=draw(some_arguments(4)),
-    )
-    kept = {k: v for k, v in before.arguments.items() if draw(st.integers(0, 4))}
+    before = draw(makeable(rules))
+
+    def flag(value: bool) -> bool:
+        return value if draw(st.integers(0, 7)) else not value
+
+    kept = {name: value for name, value in before.arguments.items() if draw(st.integers(0, 5))}
     after = QueueDeclaration(
-        name,
-        durable=before.durable if draw(st.integers(0, 5)) else not before.durable,
-        exclusive=before.exclusive if draw(st.integers(0, 5)) else not before.exclusive,
-        auto_delete=before.auto_delete if draw(st.integers(0, 5)) else not before.auto_delete,
-        arguments={**kept, **draw(some_arguments(2))},
+        before.name,
+        durable=flag(before.durable),
+        exclusive=flag(before.exclusive),
+        auto_delete=flag(before.auto_delete),
+        arguments={**kept, **draw(some_of({**VALUES, **WRONG}, 2) | some_of(VALUES, 1))},
     )
     return before, after
 
 
 @st.composite
 def exchange_and_change(draw: st.DrawFn) -> tuple[ExchangeDeclaration, ExchangeDeclaration]:
-    name = f"equivalence-{uuid.uuid4()}"
+    name = f"equal-{uuid.uuid4().hex[:12]}"
     types = st.sampled_from(["direct", "topic", "fanout", "headers"])
     arguments = st.fixed_dictionaries(
         {},
@@ -194,19 +228,44 @@ def assert_foretold(answer: Answer, said: Different | str | None) -> None:
             assert said.field == differences[0].field
 
 
-@slow_broker
-@given(pair=queue_and_change())
-def test_the_answer_to_a_changed_queue_is_foretold(
-    declaring: Declaring, pair: tuple[QueueDeclaration, QueueDeclaration]
-) -> None:
-    before, after = pair
+def assert_queues_foretold(declaring: Declaring, data: st.DataObject, rules: BrokerRules) -> None:
+    before, after = data.draw(queue_and_change(rules))
     assume(declaring.queue(before) is None)
 
     said = declaring.queue(after)
 
     declaring.delete(before.name)
-    answer = answer_to_queue(after, before, BrokerRules(declaring.version), own=True)
-    assert_foretold(answer, said)
+    typed = {**before.arguments, "x-queue-type": rules.queue_type(before)}
+    stored = replace(before, arguments=typed)  # as the HTTP API shows it
+    assert_foretold(answer_to_queue(after, stored, rules, own=True), said)
+
+
+@slow_broker
+@given(data=st.data())
+def test_the_answer_to_a_changed_queue_is_foretold(
+    declaring: Declaring, data: st.DataObject
+) -> None:
+    assert_queues_foretold(declaring, data, BrokerRules(declaring.version))
+
+
+@pytest.fixture
+def declaring_where_quorum_is_the_default(broker: EmbeddedBroker) -> Iterator[Declaring]:
+    vhost = f"equal-{uuid.uuid4().hex[:12]}"
+    broker.rabbitmqctl("add_vhost", vhost, "--default-queue-type", "quorum")
+    broker.rabbitmqctl("set_permissions", "--vhost", vhost, "guest", ".*", ".*", ".*")
+    one = Declaring(broker.url_of(vhost), broker.version)
+    yield one
+    one.close()
+    broker.rabbitmqctl("delete_vhost", vhost)
+
+
+@settings(slow_broker, max_examples=max(EXAMPLES // 4, 20))
+@given(data=st.data())
+def test_the_answer_is_foretold_where_quorum_is_the_default_type(
+    declaring_where_quorum_is_the_default: Declaring, data: st.DataObject
+) -> None:
+    declaring = declaring_where_quorum_is_the_default
+    assert_queues_foretold(declaring, data, BrokerRules(declaring.version, "quorum"))
 
 
 @slow_broker
