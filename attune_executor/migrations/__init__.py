@@ -17,8 +17,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from attune_mq.errors import DatabaseUnavailable, InvalidInput
-from attune_mq.transactional import describe, is_transient
+from attune_mq import InvalidInput
+from attune_mq.transactional import DatabaseUnavailable, describe, is_transient
 
 logger = logging.getLogger(__name__)
 

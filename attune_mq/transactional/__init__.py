@@ -23,6 +23,7 @@ The message is acknowledged when ``handle`` returns, so after the commit. A cras
 to a second delivery or a second publication, never to a lost one; the inbox drops what comes twice.
 """
 
+from attune_mq.errors import DatabaseUnavailable
 from attune_mq.transactional.engine import (
     create_database_engine,
     describe,
@@ -46,6 +47,7 @@ from attune_mq.transactional.schema import Tables, define_tables, from_us, to_us
 __all__ = [
     "Backlog",
     "ClaimedMessage",
+    "DatabaseUnavailable",
     "Failure",
     "Inbox",
     "OutboundMessage",

@@ -149,8 +149,9 @@ class OutboxRelay:
     def run_once(self) -> Relayed:
         """One turn: claim a batch, publish it, settle it. Nothing to do: ``Relayed(0, 0)``.
 
-        Raises SQLAlchemy's error when the database refuses, and what the publisher raises. Either
-        way nothing is lost, and what was confirmed is known and deleted by the next turn.
+        Raises SQLAlchemy's error when the database refuses, :class:`BrokerUnavailable` when
+        nothing could be published. Either way nothing is lost, and what was confirmed is known and
+        deleted by the next turn.
         """
         with self._turn:
             self._settle()
@@ -158,8 +159,7 @@ class OutboxRelay:
             if not batch:
                 return Relayed()
             try:
-                outcomes = self._publisher.publish_envelopes([row.message for row in batch])
-                self._unsettled = self._judge(claimed_by, batch, outcomes)
+                self._unsettled = self._judge(claimed_by, batch, self._publish(batch))
             except Exception:
                 self._unsettled = _Settlement(claimed_by, untried=[row.row_id for row in batch])
                 self._settle()
@@ -179,11 +179,23 @@ class OutboxRelay:
             )
         return claimed_by, batch
 
+    def _publish(self, batch: Sequence[ClaimedMessage]) -> Sequence[Exception | None]:
+        try:
+            return self._publisher.publish_envelopes([row.message for row in batch])
+        except BrokerUnavailable:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+        # One message makes the publisher stumble: find out which, or it holds up all the others.
+        # What had been published before it stumbled goes out twice, under the same ids.
+        return [outcome for row in batch for outcome in self._publish([row])]
+
     def _judge(
         self,
         claimed_by: str,
         batch: Sequence[ClaimedMessage],
-        outcomes: Sequence[PublishError | None],
+        outcomes: Sequence[Exception | None],
     ) -> _Settlement:
         pairs = list(zip(batch, outcomes, strict=True))
         _log_failures(pairs)
@@ -193,7 +205,7 @@ class OutboxRelay:
             failures=[self._failure(row, error) for row, error in pairs if error is not None],
         )
 
-    def _failure(self, row: ClaimedMessage, error: PublishError) -> Failure:
+    def _failure(self, row: ClaimedMessage, error: Exception) -> Failure:
         pause_s = min(self._longest_retry_s, _FIRST_RETRY_S * 2 ** min(row.attempts, 30))
         text = f"{type(error).__name__}: {error}"
         return Failure(row.row_id, text[:_LONGEST_ERROR], self._now() + timedelta(seconds=pause_s))
@@ -267,17 +279,19 @@ class _Watch:
         return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 30))
 
 
-def _log_failures(pairs: Sequence[tuple[ClaimedMessage, PublishError | None]]) -> None:
+def _log_failures(pairs: Sequence[tuple[ClaimedMessage, Exception | None]]) -> None:
     """One line for a batch, and only where a message fails for the first time."""
     fresh = [(row, error) for row, error in pairs if error is not None and row.attempts == 0]
-    if fresh:
-        row, error = fresh[0]
-        logger.warning(
-            "Outbox messages not confirmed: %d of %d; the first is %s (%s), %s: %s",
-            len(fresh),
-            len(pairs),
-            row.message.message_id,
-            row.message.message_type,
-            type(error).__name__,
-            error,
-        )
+    if not fresh:
+        return
+    row, error = fresh[0]
+    logger.warning(
+        "Outbox messages not confirmed: %d of %d; the first is %s (%s), %s: %s",
+        len(fresh),
+        len(pairs),
+        row.message.message_id,
+        row.message.message_type,
+        type(error).__name__,
+        error,
+        exc_info=None if isinstance(error, PublishError) else error,
+    )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from typing import Any, TypeVar
@@ -275,6 +275,27 @@ def test_managers_that_hear_of_one_end_at_once_move_the_execution_once(
         execution_id = new_execution(tx)
     left = at_once(migrated, lambda tx: store.move_execution(tx, execution_id, end, NOON))
     assert sorted(left, key=str) == [None, None, None, S.REQUESTED]
+
+
+def test_an_end_that_is_heard_of_while_another_move_is_not_committed_yet_is_not_lost(
+    migrated: Engine,
+) -> None:
+    with migrated.begin() as tx:
+        execution_id = new_execution(tx)
+
+    def complete() -> S | None:
+        with migrated.begin() as tx:
+            return store.move_execution(tx, execution_id, S.COMPLETED, LATER)
+
+    with ThreadPoolExecutor(1) as pool, migrated.connect() as first:
+        store.move_execution(first, execution_id, S.RUNNING, NOON)
+        second = pool.submit(complete)
+        finished, _ = wait([second], timeout=0.2)
+        assert not finished, "the second move did not wait for the first"
+        first.commit()
+        assert second.result(30) is S.RUNNING
+    with migrated.begin() as tx:
+        assert stored(tx, execution_id).status is S.COMPLETED
 
 
 def test_different_ends_at_once_leave_one_winner(migrated: Engine) -> None:

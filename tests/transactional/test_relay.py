@@ -129,6 +129,26 @@ def test_a_turn_deletes_nothing_when_the_publisher_breaks_its_promise_of_one_out
         assert outbox.backlog(tx).messages == 2
 
 
+def test_a_turn_publishes_the_others_when_one_message_makes_the_publisher_stumble(
+    engine: Engine, outbox: Outbox, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, poison, last = say(engine, outbox, 3)
+
+    def stumble(message: OutboundMessage) -> Outcome:
+        if message.message_id == poison:
+            raise LookupError("the topology has no route for it")
+        return None
+
+    publisher = RecordingPublisher(stumble)
+    relay = OutboxRelay(engine, outbox, publisher, now=clock)
+    assert relay.run_once() == Relayed(confirmed=2, failed=1)
+    assert {first, last} <= set(publisher.message_ids)
+    assert "LookupError: the topology has no route for it" in caplog.text
+    assert "Traceback" in caplog.text
+    with engine.begin() as tx:
+        assert outbox.backlog(tx).messages == 1
+
+
 def test_a_turn_says_once_that_a_message_fails_and_nothing_of_what_it_holds(
     engine: Engine, outbox: Outbox, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
