@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import socket
+import threading
 from collections.abc import Iterator
 
 import pika
@@ -103,6 +105,32 @@ def our_errors(settings: BrokerSettings) -> Iterator[None]:
         yield
     except (pika_errors.AMQPConnectionError, OSError) as error:
         raise BrokerUnavailable(f"{settings}: the connection was lost: {_reason(error)}") from error
+
+
+class _ExpectedRefusals(logging.Filter):
+    """pika warns of every channel that the broker closes. Where a refusal is an answer that was
+    asked for, and is reported by us, the warning would say it twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._here = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(self._here, "expected", False)
+
+    @contextlib.contextmanager
+    def expected(self) -> Iterator[None]:
+        """In this thread, for the time of the block."""
+        self._here.expected = True
+        try:
+            yield
+        finally:
+            self._here.expected = False
+
+
+expected_refusals = _ExpectedRefusals()
+for _name in ("pika.channel", "pika.connection"):
+    logging.getLogger(_name).addFilter(expected_refusals)
 
 
 def close_quietly(connection: pika.BlockingConnection) -> None:

@@ -11,7 +11,7 @@ import pika
 from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
+from attune_mq.broker.amqp import close_quietly, expected_refusals, open_connection, our_errors
 from attune_mq.broker.replies import Different, Invalid, NotPermitted, NotThere, Reply, parse_reply
 from attune_mq.broker.report import (
     Conflict,
@@ -181,7 +181,9 @@ class _Declarer:
     def _ask(self, question: Callable[[BlockingChannel], object]) -> Reply | None:
         """``None`` when the broker agreed; otherwise what it said as it closed the channel."""
         try:
-            question(self._open_channel())
+            channel = self._open_channel()
+            with expected_refusals.expected():
+                question(channel)
         except pika_errors.ChannelClosedByBroker as error:
             return parse_reply(error.reply_code, error.reply_text)
         except pika_errors.ConnectionClosedByBroker as error:

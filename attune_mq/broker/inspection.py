@@ -7,7 +7,7 @@ import threading
 import pika
 from pika import exceptions as pika_errors
 
-from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
+from attune_mq.broker.amqp import close_quietly, expected_refusals, open_connection, our_errors
 from attune_mq.broker.settings import BrokerSettings
 
 
@@ -53,7 +53,8 @@ class QueueInspector:
             self._connection = open_connection(self._settings, name="attune_mq inspection")
         channel = self._connection.channel()
         try:
-            found = channel.queue_declare(queue, passive=True).method
+            with expected_refusals.expected():
+                found = channel.queue_declare(queue, passive=True).method
         except pika_errors.ChannelClosedByBroker as error:
             if error.reply_code == 404:
                 return None

@@ -13,7 +13,7 @@ _INEQUIVALENT = re.compile(
     r"in vhost '.*': received (?P<received>.*) but current is (?P<current>.*)$",
     re.DOTALL,
 )
-_VALUE = re.compile(r"(?:the value )?'(?P<value>.*)'(?: of type '\w+')?$", re.DOTALL)
+_VALUE = re.compile(r"(?:the value )?'(?P<value>.*?)'(?: of type '\w+')?$", re.DOTALL)
 _REFUSED = re.compile(
     r"(?:(?P<permission>configure|write|read) )?access to (?P<kind>queue|exchange|topic) "
     r"'(?P<name>.*)' in vhost '.*' refused for user '(?P<user>.*)'",
