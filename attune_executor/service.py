@@ -60,7 +60,6 @@ class Executor:
             component.register(self.service)
         self.service.run_beside(ledger.relay)
         self.service.run_beside(Housekeeping(ledger, timedelta(days=settings.inbox_keep_days)))
-        self._ledger = ledger
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT; then what runs may finish, and what it says is published."""
@@ -68,8 +67,20 @@ class Executor:
         try:
             self.service.run(deadline_s=self.settings.drain_s)
         finally:
-            self._inspector.close()
-            self.engine.dispose()
+            self._close()
+
+    def start(self) -> None:
+        """In threads of this process, for tests and for programs that hold an executor."""
+        migrate(self.engine)
+        self.service.start()
+
+    def stop(self) -> None:
+        self.service.stop(self.settings.drain_s)
+        self._close()
+
+    def _close(self) -> None:
+        self._inspector.close()
+        self.engine.dispose()
 
 
 class Housekeeping:

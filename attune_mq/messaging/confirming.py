@@ -225,7 +225,7 @@ class ConfirmingConnection:
                 message.routing_key,
                 message.body,
                 message.properties,
-                mandatory=True,
+                mandatory=message.mandatory,
             )
         except (pika_errors.AMQPError, ValueError, TypeError, AssertionError) as error:
             # pika encodes the whole message before it writes any of it: nothing was sent.

@@ -24,6 +24,7 @@ class Outgoing(NamedTuple):
     body: bytes
     properties: pika.BasicProperties
     message_type: str = ""
+    mandatory: bool = True
 
     def fits_a_frame(self) -> bool:
         """A header table beyond a frame is a 501 that ends the connection for everybody on it."""

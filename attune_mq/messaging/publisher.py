@@ -27,7 +27,8 @@ DEFAULT_TIMEOUT_S = 30.0
 class Publisher:
     """Publishes payloads by their type, where the topology says.
 
-    Every message is persistent, mandatory and confirmed. :meth:`publish` returns once the broker
+    Every message is persistent, confirmed, and mandatory unless the topology says of its type
+    that it may find no queue. :meth:`publish` returns once the broker
     has it in every queue that it is routed to, and raises otherwise; it never drops one silently.
     One connection and one thread, opened at the first message; safe to use from any thread, also
     from many at once, whose confirms then share the way. It reconnects by itself.
@@ -162,12 +163,19 @@ class Publisher:
         headers: Mapping[str, Any] | None = None,
     ) -> Outgoing:
         """An envelope with its address and properties, as it would be sent."""
-        exchange, routing_key = route or self._topology.route(envelope.message_type)
+        address = route or self._topology.route(envelope.message_type)
         properties = amqp_properties(envelope)
         if headers:
             properties.headers = dict(headers)
         body = encode(envelope)
-        return Outgoing(exchange, routing_key, body, properties, envelope.message_type)
+        return Outgoing(
+            address.exchange,
+            address.routing_key,
+            body,
+            properties,
+            envelope.message_type,
+            address.mandatory,
+        )
 
     @property
     def trouble(self) -> str | None:
@@ -203,9 +211,9 @@ class Publisher:
 
     def _readdressed(self, item: _Addressed) -> Outgoing:
         if item.exchange is None or item.routing_key is None:
-            exchange, routing_key = self._topology.route(item.message_type)
+            route = self._topology.route(item.message_type)
         else:
-            exchange, routing_key = item.exchange, item.routing_key
+            route = Route(item.exchange, item.routing_key)
         properties = pika.BasicProperties(
             content_type="application/json",
             delivery_mode=2,
@@ -213,7 +221,14 @@ class Publisher:
             correlation_id=item.correlation_id,
             timestamp=int(item.timestamp.timestamp()),
         )
-        return Outgoing(exchange, routing_key, item.body, properties, item.message_type)
+        return Outgoing(
+            route.exchange,
+            route.routing_key,
+            item.body,
+            properties,
+            item.message_type,
+            route.mandatory,
+        )
 
     def _ensure_started(self) -> None:
         if not self._started:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator, StrictInt, StrictStr, WithJsonSchema
+from pydantic import Field, PlainValidator, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from attune_mq.topology.durations import DurationMs
@@ -23,6 +23,9 @@ class MessageContract(TopologyModel):
     routing_key: ShortString = ""
     publishers: tuple[StrictStr, ...] = ()
     """Names of services."""
+    mandatory: StrictBool = True
+    """Whether a message that no queue takes is an error to its publisher. ``false`` is for
+    broadcasts to which perhaps nobody listens: without a queue such a message is gone."""
 
 
 def _prefetch(value: Any) -> int | str:

@@ -46,10 +46,11 @@ class BrokerExpectation(TopologyModel):
 
 
 class Route(NamedTuple):
-    """Where a message is published, in the broker's names."""
+    """Where a message is published, in the broker's names. ``mandatory``: a queue must take it."""
 
     exchange: str
     routing_key: str
+    mandatory: bool = True
 
 
 class Topology(TopologyModel):
@@ -104,7 +105,8 @@ class Topology(TopologyModel):
                 f"{file} messages: expected an entry for {message_type!r} that says its exchange "
                 f"and routing_key, found only: {known}"
             )
-        return Route(self.exchange_name(contract.exchange), contract.routing_key)
+        exchange = self.exchange_name(contract.exchange)
+        return Route(exchange, contract.routing_key, contract.mandatory)
 
     def consumer(self, tag: str) -> ConsumerSpec:
         """Raises :class:`UnknownName` when the file's ``consumers`` do not have the tag."""

@@ -1,0 +1,169 @@
+"""An executor at work for a test: a real broker, a real database, a worker that does as told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from attune_executor import store
+from attune_executor.service import Executor
+from attune_executor.settings import ExecutorSettings
+from attune_mq import Message, Publisher, Service, Topology, expand
+from attune_mq.payloads import (
+    EnforcementCreated,
+    ExecutionCancelRequested,
+    ExecutionCompleted,
+    ExecutionDispatch,
+    ExecutionStatus,
+    NotificationCreated,
+    WorkerRegistered,
+)
+from attune_mq.transactional import reading
+
+ROOT = Path(__file__).parents[2]
+
+RULES = """\
+version: 1
+actions:
+  core.echo: {id: 1, runtime: shell}
+rules:
+  demo.greet: {action: core.echo, config: {message: hello}}
+  demo.off: {action: core.echo, enabled: false}
+"""
+
+
+def settings_for(folder: Path, url: str, topology: Path, **more: Any) -> ExecutorSettings:
+    rules = folder / "rules.yaml"
+    rules.write_text(RULES)
+    return ExecutorSettings(
+        url=SecretStr(url),
+        topology=topology,
+        rules=rules,
+        database_url=SecretStr(f"sqlite:///{folder / 'attune.db'}"),
+        scheduling_delay_s=0.1,
+        **more,
+    )
+
+
+def enforcement(number: int, rule: str = "demo.greet") -> EnforcementCreated:
+    return EnforcementCreated(
+        enforcement_id=number, rule_ref=rule, trigger_ref="demo.tick", payload={"n": number}
+    )
+
+
+class Seen:
+    """What happened so far; :meth:`until` waits for what is to happen."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.notifications: list[NotificationCreated] = []
+        self.dispatches: list[ExecutionDispatch] = []
+        self.cancels: list[ExecutionCancelRequested] = []
+
+    def note(self, kind: list[Any], payload: Any) -> None:
+        with self._changed:
+            kind.append(payload)
+            self._changed.notify_all()
+
+    def until(self, holds: Callable[[], bool], within_s: float = 30.0) -> None:
+        with self._changed:
+            assert self._changed.wait_for(holds, within_s), vars(self)
+
+
+@dataclass
+class Rig:
+    executor: Executor
+    url: str
+    seen: Seen = field(default_factory=Seen)
+
+    @property
+    def topology(self) -> Topology:
+        return self.executor.service.whole
+
+    def executions(self) -> dict[str, int]:
+        with reading(self.executor.engine) as tx:
+            return {status.value: n for status, n in store.execution_counts(tx).items()}
+
+    def enforcements(self) -> dict[str, int]:
+        with reading(self.executor.engine) as tx:
+            return {status.value: n for status, n in store.enforcement_counts(tx).items()}
+
+    @contextmanager
+    def publisher(self) -> Iterator[Publisher]:
+        with Publisher(self.topology, self.url, source_service="test") as publisher:
+            yield publisher
+
+    @contextmanager
+    def notifier(self) -> Iterator[None]:
+        service = Service("notifier", self._watched(), self.url)
+
+        @service.on(NotificationCreated)
+        def tell(message: Message[NotificationCreated]) -> None:
+            self.seen.note(self.seen.notifications, message.payload)
+
+        service.start()
+        yield
+        service.stop(5)
+
+    @contextmanager
+    def worker(
+        self,
+        worker_id: int = 1,
+        *,
+        work: Callable[[ExecutionDispatch], ExecutionStatus] = lambda _: ExecutionStatus.COMPLETED,
+    ) -> Iterator[Service]:
+        service = Service("worker", self.topology, self.url, family="worker", worker_id=worker_id)
+
+        @service.on(ExecutionDispatch)
+        def run(message: Message[ExecutionDispatch]) -> None:
+            dispatch = message.payload
+            self.seen.note(self.seen.dispatches, dispatch)
+            service.publisher.publish(
+                ExecutionCompleted(
+                    execution_id=dispatch.execution_id,
+                    action_id=1,
+                    action_ref=dispatch.action_ref,
+                    status=work(dispatch),
+                    result={"by": worker_id},
+                    completed_at=datetime.now(UTC),
+                )
+            )
+
+        @service.on(ExecutionCancelRequested)
+        def cancel(message: Message[ExecutionCancelRequested]) -> None:
+            self.seen.note(self.seen.cancels, message.payload)
+
+        service.start()
+        service.publisher.publish(
+            WorkerRegistered(
+                worker_id=worker_id, name="w", runtimes=("shell",), registered_at=datetime.now(UTC)
+            )
+        )
+        yield service
+        service.stop(5)
+
+    def _watched(self) -> Topology:
+        """The topology with a consumer for notifications, which a file may leave to others."""
+        return self.topology
+
+
+@contextmanager
+def running(settings: ExecutorSettings) -> Iterator[Rig]:
+    assert settings.url is not None
+    executor = Executor(settings)
+    executor.start()
+    try:
+        yield Rig(executor, settings.url.get_secret_value())
+    finally:
+        executor.stop()
+
+
+def dead_letter_queue(topology: Topology, key: str) -> str:
+    return expand(topology).queues[f"{key}.dlq"].name

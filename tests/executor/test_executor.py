@@ -1,0 +1,372 @@
+"""The executor on a real broker and a real database, on both topologies of the system."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pika
+import pytest
+
+from attune_mq import Envelope, QueueInspector, Route, instantiate, load_topology
+from attune_mq.payloads import (
+    ExecutionCancelRequested,
+    ExecutionDispatch,
+    ExecutionStatus,
+    ExecutionStatusChanged,
+)
+from tests.executor.rig import ROOT, Rig, dead_letter_queue, enforcement, running, settings_for
+
+SHIPPED = ROOT / "topology.yaml"
+LATER = ROOT / "examples" / "later-topology.yaml"
+
+
+@pytest.fixture
+def rig(tmp_path: Path, broker_url: str) -> Iterator[Rig]:
+    with running(settings_for(tmp_path, broker_url, SHIPPED)) as started:
+        yield started
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 30.0) -> None:
+    """Polls, since the database tells nobody that it changed."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)
+
+
+@pytest.mark.parametrize("topology", [SHIPPED, LATER], ids=["original", "later"])
+def test_enforcements_become_finished_executions_and_nothing_but_the_yaml_differs(
+    tmp_path: Path, broker_url: str, topology: Path
+) -> None:
+    with (
+        running(settings_for(tmp_path, broker_url, topology)) as rig,
+        rig.worker(),
+        rig.publisher() as publisher,
+    ):
+        publisher.publish_many(enforcement(number) for number in range(20))
+
+        eventually(lambda: rig.executions() == {"completed": 20})
+        assert rig.enforcements() == {"processed": 20}
+        inspector = QueueInspector(broker_url)
+        for queue in rig.topology.queues:
+            if f"{queue}.dlq" in rig.topology.queues:
+                assert inspector.message_count(dead_letter_queue(rig.topology, queue)) == 0
+        inspector.close()
+
+
+def test_three_components_compete_on_one_queue_each_with_a_tag_of_its_own(rig: Rig) -> None:
+    statuses = rig.executor.service.consumers
+
+    eventually(lambda: all(one.state == "consuming" for one in rig.executor.service.consumers))
+    assert {one.tag for one in statuses} == {
+        "executor.enforcement",
+        "executor.scheduler",
+        "executor.manager",
+    }
+    assert {one.queue for one in statuses} == {"attune.executions.queue"}
+
+
+def test_a_finished_execution_is_notified_once(rig: Rig) -> None:
+    with rig.worker(), rig.notifier(), rig.publisher() as publisher:
+        publisher.publish_many(enforcement(number) for number in range(5))
+
+        rig.seen.until(lambda: len(rig.seen.notifications) == 5)
+        told = {(one.entity_type, one.activity) for one in rig.seen.notifications}
+        assert told == {("execution", "completed")}
+        assert len({one.entity for one in rig.seen.notifications}) == 5
+
+
+def test_an_enforcement_that_comes_twice_makes_one_execution(rig: Rig) -> None:
+    """The same message again, and the same enforcement in another message."""
+    with rig.worker(), rig.publisher() as publisher:
+        again = Envelope.of(enforcement(1))
+        publisher.publish_many([again, again, enforcement(1), enforcement(2)])
+
+        eventually(lambda: rig.executions() == {"completed": 2})
+        assert len(rig.seen.dispatches) == 2
+
+
+def test_an_action_that_fails_fails_its_execution(rig: Rig) -> None:
+    with (
+        rig.worker(work=lambda _: ExecutionStatus.FAILED),
+        rig.publisher() as publisher,
+    ):
+        publisher.publish(enforcement(1))
+
+        eventually(lambda: rig.executions() == {"failed": 1})
+
+
+def test_an_enforcement_of_a_disabled_rule_makes_none(rig: Rig) -> None:
+    with rig.publisher() as publisher:
+        publisher.publish(enforcement(1, "demo.off"))
+
+        eventually(lambda: rig.enforcements() == {"disabled": 1})
+        assert rig.executions() == {}
+
+
+def test_an_enforcement_of_an_unknown_rule_is_dead_lettered_with_the_reason(rig: Rig) -> None:
+    with rig.publisher() as publisher:
+        publisher.publish(enforcement(1, "demo.gone"))
+
+    connection = pika.BlockingConnection(pika.URLParameters(rig.url))
+    queue = dead_letter_queue(rig.topology, "executions")
+    _, properties, _ = next(connection.channel().consume(queue, inactivity_timeout=20))
+    connection.close()
+    assert properties is not None
+    assert properties.headers is not None
+    assert properties.headers["x-attune-reason"] == "rejected"
+    assert "no rule 'demo.gone'" in str(properties.headers["x-attune-error-message"])
+
+
+def test_without_a_worker_the_execution_fails_after_its_last_attempt(
+    tmp_path: Path, broker_url: str
+) -> None:
+    settings = settings_for(tmp_path, broker_url, SHIPPED, scheduling_attempts=3)
+    with running(settings) as rig, rig.notifier(), rig.publisher() as publisher:
+        publisher.publish(enforcement(1))
+
+        rig.seen.until(lambda: bool(rig.seen.notifications))
+        assert rig.executions() == {"failed": 1}
+
+
+def test_a_worker_that_comes_late_still_gets_the_execution(rig: Rig) -> None:
+    with rig.publisher() as publisher:
+        publisher.publish(enforcement(1))
+        eventually(lambda: rig.executions() == {"scheduling": 1})
+
+    with rig.worker():
+        eventually(lambda: rig.executions() == {"completed": 1})
+
+
+def test_a_worker_without_a_consumer_gets_nothing(rig: Rig) -> None:
+    """It has registered, and its queue is there: but nobody consumes it."""
+    with rig.worker(worker_id=1):
+        pass
+    with rig.worker(worker_id=2), rig.publisher() as publisher:
+        publisher.publish_many(enforcement(number) for number in range(4))
+
+        eventually(lambda: rig.executions() == {"completed": 4})
+        assert {dispatch.worker_id for dispatch in rig.seen.dispatches} == {2}
+
+
+def test_a_dispatch_that_expires_in_a_workers_queue_fails_its_execution(
+    tmp_path: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATTUNE_DISPATCH_TTL", "300ms")
+    busy = threading.Event()
+
+    def never(_: ExecutionDispatch) -> ExecutionStatus:
+        busy.wait(30)
+        return ExecutionStatus.COMPLETED
+
+    with (
+        running(settings_for(tmp_path, broker_url, SHIPPED)) as rig,
+        rig.worker(work=never),
+        rig.publisher() as publisher,
+    ):
+        publisher.publish_many(enforcement(number) for number in range(10))
+
+        # Of concurrency 4 and prefetch 6 the worker holds six; four expire behind them.
+        eventually(lambda: rig.executions().get("failed", 0) == 4)
+        busy.set()
+        eventually(lambda: rig.executions() == {"failed": 4, "completed": 6})
+
+
+def test_what_no_worker_has_is_cancelled_at_once(rig: Rig) -> None:
+    with rig.publisher() as publisher:
+        publisher.publish(enforcement(1))
+        eventually(lambda: rig.executions() == {"scheduling": 1})
+        publisher.publish(ExecutionCancelRequested(execution_id=1, worker_id=0))
+
+        eventually(lambda: rig.executions() == {"cancelled": 1})
+
+
+def test_what_a_worker_has_is_cancelled_by_its_worker(rig: Rig) -> None:
+    asked = threading.Event()
+
+    def cancelled(_: ExecutionDispatch) -> ExecutionStatus:
+        assert asked.wait(30)
+        return ExecutionStatus.CANCELLED
+
+    with rig.worker(work=cancelled), rig.publisher() as publisher:
+        publisher.publish(enforcement(1))
+        rig.seen.until(lambda: bool(rig.seen.dispatches))
+        execution_id = rig.seen.dispatches[0].execution_id
+        publisher.publish(ExecutionCancelRequested(execution_id=execution_id, worker_id=1))
+        rig.seen.until(lambda: bool(rig.seen.cancels))
+        asked.set()
+
+        eventually(lambda: rig.executions() == {"cancelled": 1})
+
+
+def test_status_that_is_late_changes_nothing(rig: Rig) -> None:
+    with rig.worker(), rig.publisher() as publisher:
+        publisher.publish(enforcement(1))
+        eventually(lambda: rig.executions() == {"completed": 1})
+        late = ExecutionStatusChanged(
+            execution_id=1,
+            action_ref="core.echo",
+            previous_status=ExecutionStatus.SCHEDULED,
+            new_status=ExecutionStatus.RUNNING,
+            changed_at=datetime.now(UTC),
+        )
+        envelope = Envelope.of(late)
+        publisher.publish(envelope)
+        publisher.publish(enforcement(2))
+
+        eventually(lambda: rig.executions() == {"completed": 2})
+
+
+def test_a_dispatch_that_did_not_die_is_no_business_of_the_executor(rig: Rig) -> None:
+    stray = ExecutionDispatch(
+        execution_id=1,
+        worker_id=1,
+        action_ref="core.echo",
+        scheduled_attempt_updated_at=datetime.now(UTC),
+    )
+    inspector = QueueInspector(rig.url)
+    with rig.publisher() as publisher:
+        publisher.publish(stray)
+
+        queue = dead_letter_queue(rig.topology, "executions")
+        eventually(lambda: inspector.message_count(queue) == 1)
+    inspector.close()
+
+
+def test_the_conversation_goes_on_under_one_correlation_id(rig: Rig) -> None:
+    correlation_id = str(uuid4())
+    connection = pika.BlockingConnection(pika.URLParameters(rig.url))
+    channel = connection.channel()
+    channel.queue_declare("spy", exclusive=True)
+    instance = instantiate(rig.topology, "worker", worker_id=1)
+    with rig.worker(), rig.publisher() as publisher:
+        route: Route = instance.route("ExecutionRequested")
+        channel.queue_bind("spy", route.exchange, route.routing_key)
+        publisher.publish(enforcement(1), correlation_id=correlation_id)
+
+        _, properties, _ = next(channel.consume("spy", inactivity_timeout=20))
+    connection.close()
+    assert properties is not None
+    assert properties.correlation_id == correlation_id
+
+
+class ExecutorProcess:
+    """``attune-executor run`` as a deployment starts it."""
+
+    def __init__(self, folder: Path, url: str, *arguments: str) -> None:
+        self.log = folder / f"executor-{uuid4().hex[:6]}.log"
+        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        settings_for(folder, url, SHIPPED)
+        self.process = subprocess.Popen(
+            [
+                sys.executable, "-m", "attune_executor", "run",
+                "--url", url, "--topology", str(SHIPPED),
+                "--rules", str(folder / "rules.yaml"),
+                "--database-url", f"sqlite:///{folder / 'attune.db'}", *arguments,
+            ],
+            env=environment,
+            cwd=ROOT,
+            stderr=self.log.open("w"),
+        )  # fmt: skip
+
+    def wait_until(self, text: str, within_s: float = 30.0) -> None:
+        eventually(lambda: text in self.log.read_text(), within_s)
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+def test_executors_that_are_killed_lose_nothing_and_double_nothing(
+    tmp_path: Path, broker_url: str
+) -> None:
+    total = 150
+    with running(settings_for(tmp_path, broker_url, SHIPPED, instance="observer")) as rig:
+        pass  # makes database and topology, and serves for looking at them afterwards
+    with rig.worker(), rig.notifier(), rig.publisher() as publisher:
+        first = ExecutorProcess(tmp_path, broker_url, "--instance", "a")
+        second = ExecutorProcess(tmp_path, broker_url, "--instance", "b")
+        publisher.publish_many(enforcement(number) for number in range(total))
+        for share in (20, 60, 100):
+            rig.seen.until(lambda share=share: len(rig.seen.dispatches) >= share)  # type: ignore[misc]
+            first.end(signal.SIGKILL)
+            first, second = second, ExecutorProcess(tmp_path, broker_url, "--instance", "c")
+        rig.seen.until(lambda: len(rig.seen.notifications) >= total, within_s=60)
+
+        assert rig.executions() == {"completed": total}
+        assert rig.enforcements() == {"processed": total}
+        dispatched = {dispatch.execution_id for dispatch in rig.seen.dispatches}
+        assert len(dispatched) == total
+        assert first.end(signal.SIGTERM) == 0
+        assert second.end(signal.SIGTERM) == 0
+
+
+def test_sigterm_drains_and_ends_with_success(tmp_path: Path, broker_url: str) -> None:
+    executor = ExecutorProcess(tmp_path, broker_url)
+    executor.wait_until("with tag 'executor.manager'")
+
+    assert executor.end(signal.SIGTERM) == 0
+    said = executor.log.read_text()
+    assert (
+        "Consumer started for queue 'attune.executions.queue' with tag 'executor.enforcement'"
+        in said
+    )
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--url", "amqp://guest:guest@localhost:1/%2F"], 3, "nothing listens there"),
+        (["--rules", "nowhere.yaml"], 2, "expected a file of rules and actions, found none"),
+        (["--topology", "nowhere.yaml"], 2, "expected a topology file, found none"),
+        (["--database-url", "mysql://x/y"], 2, "expected sqlite or postgresql"),
+        (["--database-url", "sqlite:////no/such/folder/x.db"], 2, "does not exist"),
+        (["--config", "nowhere.yaml"], 2, "expected a file with settings"),
+    ],
+)
+def test_bad_input_ends_it_with_a_message_that_says_what_to_do(
+    tmp_path: Path, broker_url: str, arguments: list[str], code: int, said: str
+) -> None:
+    settings_for(tmp_path, broker_url, SHIPPED)
+    given = {
+        "--url": broker_url,
+        "--rules": str(tmp_path / "rules.yaml"),
+        "--topology": str(SHIPPED),
+        "--database-url": f"sqlite:///{tmp_path / 'attune.db'}",
+    }
+    given[arguments[0]] = arguments[1]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "attune_executor",
+            "run",
+            *(p for pair in given.items() for p in pair),
+        ],
+        env={"PATH": os.environ["PATH"], "ATTUNE_BROKER_WAIT_S": "0"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_shipped_topology_and_the_later_one_have_the_keys_that_the_executor_uses() -> None:
+    for file in (SHIPPED, LATER):
+        worker = instantiate(load_topology(file, environment={}), "worker", worker_id=1)
+        assert worker.queues["executions"].name == "worker.1.executions"
+        assert worker.route("ExecutionCancelRequested").routing_key.endswith("worker.1")
