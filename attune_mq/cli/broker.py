@@ -10,7 +10,7 @@ import threading
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.cli.context import OK, Context
 
-SUMMARY = "Run a private RabbitMQ node until Ctrl-C or SIGTERM; print its URL. Its data goes with it."
+SUMMARY = "Run a private RabbitMQ node until Ctrl-C or SIGTERM. Its URL is printed."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
