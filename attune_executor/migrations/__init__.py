@@ -45,7 +45,7 @@ def migrate(engine: Engine, *, timeout_s: float = 60.0) -> None:
     while True:
         try:
             with _one_at_a_time, engine.begin() as tx:
-                _upgrade(tx, timeout_s)
+                upgrade(tx, timeout_s=timeout_s)
             return
         except DBAPIError as error:
             _give_up_unless_transient(error, timeout_s, deadline)
@@ -63,7 +63,8 @@ def configuration(tx: Connection) -> Config:
     return config
 
 
-def _upgrade(tx: Connection, timeout_s: float) -> None:
+def upgrade(tx: Connection, *, timeout_s: float) -> None:
+    """:func:`migrate` within the caller's transaction; who else migrates waits until it ends."""
     if tx.dialect.name == "postgresql":  # on SQLite the transaction is the lock
         tx.execute(text(f"SET LOCAL lock_timeout = {int(timeout_s * 1000)}"))
         tx.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Barrier
 
@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from attune_executor import tables
+from attune_executor.migrations import upgrade
 from attune_executor.store import migrate
 from attune_mq.errors import DatabaseUnavailable, InvalidInput
 from attune_mq.transactional import create_database_engine
@@ -88,6 +89,18 @@ def test_many_threads_that_start_on_an_empty_database_all_succeed(database_url: 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(migrate_at_once, range(6)))
     assert set(inspect(create_database_engine(database_url)).get_table_names()) == EVERY_TABLE
+
+
+def test_who_migrates_while_another_does_waits_for_it_and_finds_it_done(engine: Engine) -> None:
+    with ThreadPoolExecutor(1) as pool, engine.connect() as first:
+        first.begin()
+        upgrade(first, timeout_s=60)
+        second = pool.submit(migrate, engine)
+        finished, _ = wait([second], timeout=0.2)
+        assert not finished, "the second migration did not wait for the first"
+        first.commit()
+        second.result(60)
+    assert set(inspect(engine).get_table_names()) == EVERY_TABLE
 
 
 def test_a_database_of_a_newer_executor_is_refused(engine: Engine) -> None:
