@@ -18,6 +18,9 @@ Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 """Why a message died, in the words of the header ``x-first-death-reason``."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
+ORDERLY = (3, 13)
+"""The first version of RabbitMQ that keeps the deaths of a message in their order."""
+
 Dropped = Literal["no dead letter exchange", "unroutable", "cycle"]
 """Why a dead letter is lost. The first says that the queue has none, or one that is not there."""
 
@@ -25,8 +28,9 @@ Dropped = Literal["no dead letter exchange", "unroutable", "cycle"]
 History = tuple[tuple[str, Reason], ...]
 """Queue and reason of each death, the last one first, each pair once, as in ``x-death``."""
 
-_State = tuple[str, tuple[str, ...], History]
-"""A queue, and the keys and history of a letter in it: what decides where it goes on to."""
+_State = tuple[str, tuple[str, ...], History | frozenset[tuple[str, Reason]]]
+"""A queue, and what decides where a letter in it goes on to: its keys and its history. The order
+of the history counts only where the broker mixes it up."""
 
 
 class Loss(NamedTuple):
@@ -35,6 +39,8 @@ class Loss(NamedTuple):
     queue: str
     """The queue in which the message died last."""
     why: Dropped
+    exchange: str | None = None
+    """The dead letter exchange of that queue."""
     held: bool = False
     """The queue dead-letters at least once: it keeps what it would have dropped, unseen, tries
     again for ever, and fills up."""
@@ -102,7 +108,7 @@ def _remembered(
     history: History, death: tuple[str, Reason], broker_version: tuple[int, ...]
 ) -> History:
     """The last death first; up to 3.12 the broker turns the older ones round each time."""
-    older = history if broker_version >= (3, 13) else history[::-1]
+    older = history if broker_version >= ORDERLY else history[::-1]
     return (death, *(past for past in older if past != death))
 
 
@@ -166,13 +172,15 @@ class _Burial:
         letter = dying.letter.died(node, dying.reason, self._network.broker_version)
         reached = self._network.reached(death.destination, letter.keys, letter.headers)
         self._unsimulated.update(dict.fromkeys(reached.unsimulated))
+        mixed_up = self._network.broker_version < ORDERLY
+        history = letter.history if mixed_up else frozenset(letter.history)
         copies, cycling = [], False
         for way in reached.ways:
             name = way[-1].destination
             if dying.reason != "rejected" and letter.would_cycle(name):
                 cycling = True
                 continue
-            state = (name, letter.keys, letter.history)
+            state = (name, letter.keys, history)
             whole, before = (*dying.way, death, *way), (*dying.before, state)
             copies.append(_Dying(self._network.queues[name], letter, "expired", whole, before))
         if cycling:
@@ -182,7 +190,8 @@ class _Burial:
         return copies
 
     def _lose(self, node: QueueNode, why: Dropped, *, held: bool) -> None:
-        self._losses[Loss(node.name, why, held)] = None
+        exchange = node.death.destination if node.death else None
+        self._losses[Loss(node.name, why, exchange, held)] = None
 
     def arrive(self, copies: list[_Dying]) -> None:
         self._ways += [copy.way for copy in copies]

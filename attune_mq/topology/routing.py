@@ -21,18 +21,18 @@ against which the tests compare it on random topologies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
 from attune_mq.topology.exchange_types import Headers
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
+from attune_mq.topology.fields import FrozenDict
 from attune_mq.topology.model import Topology, UnknownName
 from attune_mq.topology.network import Network, QueueNode, Way
 from attune_mq.topology.validation import nearest
 
-NO_HEADERS: Mapping[str, Any] = {}
+NO_HEADERS: Headers = FrozenDict()
 SENDER_SELECTED = ("CC", "BCC")
 
 
