@@ -65,7 +65,7 @@ class _Writer:
         heads = {name: f"{indent}{key(name, in_flow=False)}:" for name in value}
         rows = {name: self._cells(inner, (*path, name)) for name, inner in value.items()}
         short = [name for name in rows if _fits(len(heads[name]) + 1, rows[name])]
-        if 2 * len(short) < len(rows):
+        if 2 * len(short) < sum(isinstance(inner, Mapping) for inner in value.values()):
             short = []  # most take several lines: then all do
         width = max((len(heads[name]) for name in short), default=0)
         lines = dict(zip(short, _aligned([rows[name] for name in short], width + 1), strict=True))
