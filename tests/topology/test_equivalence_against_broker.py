@@ -29,6 +29,7 @@ from attune_mq.topology.equivalence import (
     answer_to_exchange,
     answer_to_queue,
 )
+from tests.administration import Administration
 
 EXAMPLES = int(os.environ.get("ATTUNE_PROPERTY_EXAMPLES", "80"))
 slow_broker = settings(
@@ -250,13 +251,10 @@ def test_the_answer_to_a_changed_queue_is_foretold(
 
 @pytest.fixture
 def declaring_where_quorum_is_the_default(broker: EmbeddedBroker) -> Iterator[Declaring]:
-    vhost = f"equal-{uuid.uuid4().hex[:12]}"
-    broker.rabbitmqctl("add_vhost", vhost, "--default-queue-type", "quorum")
-    broker.rabbitmqctl("set_permissions", "--vhost", vhost, "guest", ".*", ".*", ".*")
-    one = Declaring(broker.url_of(vhost), broker.version)
-    yield one
-    one.close()
-    broker.rabbitmqctl("delete_vhost", vhost)
+    with Administration(broker).vhost_with_default_queue_type("quorum") as url:
+        one = Declaring(url, broker.version)
+        yield one
+        one.close()
 
 
 @settings(slow_broker, max_examples=max(EXAMPLES // 4, 20))

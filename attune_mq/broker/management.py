@@ -1,0 +1,290 @@
+"""RabbitMQ's HTTP API, for what AMQP cannot tell: bindings, arguments, and what else there is.
+
+Read only, with the standard library alone. Source: https://www.rabbitmq.com/docs/http-api-reference.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import re
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from attune_mq.broker.settings import BrokerSettings
+from attune_mq.errors import (
+    BrokerUnavailable,
+    InvalidInput,
+    LoginRefused,
+    PermissionRefused,
+    VirtualHostRefused,
+)
+
+DEFAULT_TIMEOUT_S = 30.0
+_CHUNK_BYTES = 1 << 20
+_EXPECTED = "a URL of RabbitMQ's HTTP API such as http://user:password@host:15672"
+QUEUE_COLUMNS = ("name", "type", "durable", "auto_delete", "exclusive", "arguments")
+
+Listing = list[dict[str, Any]]
+
+
+class InvalidManagementUrl(InvalidInput):
+    """The URL is none of RabbitMQ's HTTP API. The message never holds its password."""
+
+
+class ManagementClient:
+    """Asks the HTTP API of one broker.
+
+    ``url``: ``http://user:password@host:15672``, ``https`` with verification by the system's
+    authorities, a path where the API stands below one. Without a user in it, ``user`` and
+    ``password`` are used: see :func:`management_client`.
+    ``timeout_s``: for one answer, from connecting to its last byte.
+
+    The user needs the tag ``management``, for :meth:`definitions` ``administrator``, and access to
+    the virtual host. Requests go straight to the host, past any proxy, as AMQP does. Nothing is
+    ever changed. Safe from any thread.
+
+    Every method raises ``BrokerUnavailable`` (nothing listens, no answer in time, a server error),
+    ``LoginRefused``, ``VirtualHostRefused`` (which also means: does not exist),
+    ``PermissionRefused`` (a tag is missing), :class:`InvalidManagementUrl` (something answers that
+    is not the HTTP API). ``repr`` and all messages leave the password out.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        user: str = "guest",
+        password: str = "guest",
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        parts = _checked(url)
+        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        self._base = self._shown.removesuffix("/api") + "/api"
+        if parts.username is not None:
+            user, password = unquote(parts.username), unquote(parts.password or "")
+        self._user = user
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._authorization = f"Basic {token}"
+        self._timeout_s = timeout_s
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            _NoRedirection(),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        )
+
+    def __repr__(self) -> str:
+        return f"ManagementClient({self._shown!r})"
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def overview(self) -> dict[str, Any]:
+        """What the broker says of itself: ``rabbitmq_version``, ``exchange_types``, …"""
+        return self._mapping("overview")
+
+    def version(self) -> str:
+        """Of RabbitMQ, such as ``4.0.5``."""
+        overview = self.overview()
+        version = overview.get("rabbitmq_version")
+        if not isinstance(version, str):
+            raise self._not_the_api("JSON without rabbitmq_version")
+        return version
+
+    def vhost(self, vhost: str) -> dict[str, Any]:
+        """Of one virtual host: ``default_queue_type`` (``"undefined"`` where none is set), …"""
+        for one in self._listing("vhosts"):  # asking for the one alone takes an administrator
+            if one.get("name") == vhost:
+                return one
+        raise self._no_vhost(vhost)
+
+    def exchanges(self, vhost: str) -> Listing:
+        """All exchanges, the default exchange and ``amq.*`` included."""
+        return self._listing("exchanges", vhost)
+
+    def queues(self, vhost: str, columns: Sequence[str] = QUEUE_COLUMNS) -> Listing:
+        """All queues as they were declared, those exclusive to a connection included. Without
+        statistics, which take the broker ten times as long: some seconds for 10,000 queues."""
+        return self._listing(
+            "queues", vhost, query=f"disable_stats=true&columns={_joined(columns)}"
+        )
+
+    def queue_statistics(self, vhost: str) -> Listing:
+        """All queues with their statistics: ``messages``, ``consumers``, rates, … The broker
+        gathers them every five seconds, so they are that old at worst."""
+        return self._listing("queues", vhost)
+
+    def bindings(self, vhost: str) -> Listing:
+        """All bindings, those of the default exchange (``source`` is ``""``) included."""
+        return self._listing("bindings", vhost)
+
+    def consumers(self, vhost: str) -> Listing:
+        """All consumers: ``consumer_tag``, ``queue`` (a mapping with ``name``), …"""
+        return self._listing("consumers", vhost)
+
+    def definitions(self, vhost: str) -> dict[str, Any]:
+        """The definitions of one virtual host, as ``rabbitmqctl import_definitions`` takes them."""
+        return self._mapping("definitions", vhost)
+
+    def _mapping(self, *path: str) -> dict[str, Any]:
+        answer = self._get(*path)
+        if not isinstance(answer, dict):
+            raise self._not_the_api("JSON of another shape")
+        return answer
+
+    def _listing(self, *path: str, query: str = "") -> Listing:
+        answer = self._get(*path, query=query)
+        if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
+            raise self._not_the_api("JSON of another shape")
+        return answer
+
+    def _get(self, *path: str, query: str = "") -> Any:
+        address = "/".join((self._base, *(quote(step, safe="") for step in path)))
+        request = urllib.request.Request(f"{address}?{query}" if query else address)
+        request.add_unredirected_header("Authorization", self._authorization)
+        request.add_header("Accept", "application/json")
+        try:
+            body = self._answer(request)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refusal(error, path) from error
+        except http.client.RemoteDisconnected as error:
+            raise self._no_answer("it closed the connection") from error
+        except (http.client.BadStatusLine, http.client.LineTooLong) as error:
+            raise self._not_the_api("no HTTP") from error
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            raise self._no_answer(_reason(error)) from error
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise self._not_the_api(_kind_of(body)) from None
+
+    def _answer(self, request: urllib.request.Request) -> bytes:
+        """The whole body within the deadline, however slowly it comes."""
+        deadline = time.monotonic() + self._timeout_s
+        chunks = []
+        with self._opener.open(request, timeout=self._timeout_s) as response:
+            while chunk := response.read1(_CHUNK_BYTES):
+                chunks.append(chunk)
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
+        return b"".join(chunks)
+
+    def _refusal(self, error: urllib.error.HTTPError, path: Sequence[str]) -> Exception:
+        said = _said(error)
+        if error.code in (401, 403):
+            return self._unauthorized(said, path)
+        if error.code == 404 and len(path) > 1:
+            return self._no_vhost(path[1])
+        if error.code >= 500:
+            return BrokerUnavailable(f"{self._shown}: the HTTP API answers {error.code} {said}")
+        return self._not_the_api(f"{error.code} {said}".rstrip())
+
+    def _unauthorized(self, said: str, path: Sequence[str]) -> Exception:
+        if "virtual host" in said:
+            return self._no_vhost(path[-1])
+        if lacking := re.search(r"not (\w+) user", said, re.IGNORECASE):
+            tag = lacking[1].lower()
+            return PermissionRefused(
+                f"{self._shown}: the user {self._user!r} lacks the tag {tag!r}; grant it with "
+                f"`rabbitmqctl set_user_tags {self._user} {tag}`"
+            )
+        return LoginRefused(
+            f"{self._shown}: the HTTP API refuses the user {self._user!r} with this password"
+            + (f" ({said})" if said else "")
+        )
+
+    def _no_vhost(self, vhost: str) -> VirtualHostRefused:
+        """RabbitMQ 4.3 no longer tells the two apart."""
+        return VirtualHostRefused(
+            f"{self._shown}: there is no virtual host {vhost!r} (%2F in a URL stands for /), or "
+            f"the user {self._user!r} may not enter it; grant it with `rabbitmqctl set_permissions`"
+        )
+
+    def _not_the_api(self, found: str) -> InvalidManagementUrl:
+        return InvalidManagementUrl(
+            f"{self._shown}: expected the answer of RabbitMQ's HTTP API, got {found}; is this its "
+            f"address (port 15672 by default), and is the plugin rabbitmq_management enabled?"
+        )
+
+    def _no_answer(self, reason: str) -> BrokerUnavailable:
+        return BrokerUnavailable(f"{self._shown}: the HTTP API does not answer: {reason}")
+
+
+def management_client(
+    url: str, broker: BrokerSettings, *, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> ManagementClient:
+    """A client that logs in as the broker's settings say, unless ``url`` says otherwise."""
+    amqp = urlsplit(broker.urls[0])
+    user, password = unquote(amqp.username or "guest"), unquote(amqp.password or "guest")
+    return ManagementClient(url, user=user, password=password, timeout_s=timeout_s)
+
+
+class _NoRedirection(urllib.request.HTTPRedirectHandler):
+    """The API does not redirect. Whoever does shall get no second request."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def _checked(url: str) -> Any:
+    shown = re.sub(r"//.*@", "//…@", url)
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or parts.query or parts.fragment:
+        raise InvalidManagementUrl(f"expected {_EXPECTED}, got {shown!r}")
+    return parts
+
+
+def _joined(columns: Sequence[str]) -> str:
+    return ",".join(quote(column) for column in columns)
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """The reason in RabbitMQ's own answer; of another's answer no more than its first words."""
+    try:
+        body = error.read(4096)
+    except (OSError, http.client.HTTPException):
+        return ""
+    try:
+        return str(json.loads(body)["reason"])
+    except (ValueError, KeyError, TypeError):
+        return _kind_of(body) if body else ""
+
+
+def _kind_of(body: bytes) -> str:
+    start = body[:200].lstrip().lower()
+    if not start:
+        return "an empty answer"
+    return "HTML" if start.startswith((b"<!doctype html", b"<html")) else "no JSON"
+
+
+def _reason(error: BaseException) -> str:
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, socket.gaierror):
+        return "the host name is not known"
+    if isinstance(cause, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(cause, UnicodeError):
+        return "the host name cannot be one"
+    if isinstance(cause, ConnectionResetError):
+        return "it hung up; is this its port (15672 by default)?"
+    if isinstance(cause, TimeoutError):
+        return "it took too long"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {cause.verify_message}"
+    if isinstance(cause, http.client.IncompleteRead):
+        return "it broke off in the middle of its answer"
+    return str(cause) or type(cause).__name__
