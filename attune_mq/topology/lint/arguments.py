@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 from attune_mq.topology.arguments import exchange_arguments
 from attune_mq.topology.lint.broker_versions import Versions
@@ -66,10 +67,9 @@ def _unknown(where: Where, owner: str, argument: str, known: list[str]) -> Fault
     fix="Write the value as the type that the message names: quotation marks make a text.",
 )
 def argument_of_wrong_type(facts: Facts) -> Iterator[Fault]:
-    for where, owner, argument, kind, value in _valued(facts):
-        if not kind.has_type(value):
-            message = f"{owner}: {argument} takes {kind.type_name}, not {shown(value)}"
-            yield Fault(where, message)
+    for each in _valued(facts):
+        if not each.kind.has_type(each.value):
+            yield each.fault(each.kind.type_name)
 
 
 @rule(
@@ -84,34 +84,44 @@ def argument_of_wrong_type(facts: Facts) -> Iterator[Fault]:
     fix="Write a value that the message names.",
 )
 def argument_value_refused(facts: Facts) -> Iterator[Fault]:
-    for where, owner, argument, kind, value in _valued(facts):
-        if kind.has_type(value) and not kind.takes(value):
-            yield Fault(where, f"{owner}: {argument} takes {kind}, not {shown(value)}")
+    for each in _valued(facts):
+        if each.kind.has_type(each.value) and not each.kind.takes(each.value):
+            yield each.fault(str(each.kind))
 
 
-_Valued = tuple[Where, str, str, Kind, Any]
+class _Valued(NamedTuple):
+    """An argument whose value RabbitMQ checks."""
+
+    owner: str
+    argument: str
+    kind: Kind
+    value: Any
+    where: Callable[[], Where]
+    """Asked for a fault only: a file has many arguments and few faults."""
+
+    def fault(self, expected: str) -> Fault:
+        message = f"{self.owner}: {self.argument} takes {expected}, not {shown(self.value)}"
+        return Fault(self.where(), message)
 
 
 def _valued(facts: Facts) -> Iterator[_Valued]:
-    """Every argument that RabbitMQ checks: where it stands, whose it is, what it takes."""
     for fact in facts.queues:
-        for argument, value in fact.arguments.items():
-            if argument in QUEUE_ARGUMENTS:
-                where = facts.where_argument(fact, argument)
-                kind = QUEUE_ARGUMENTS[argument].kind
-                yield where, f"queue {fact.name}", argument, kind, value
+        for name, value in fact.arguments.items():
+            if name in QUEUE_ARGUMENTS:
+                where = partial(facts.where_argument, fact, name)
+                kind = QUEUE_ARGUMENTS[name].kind
+                yield _Valued(f"queue {fact.name}", name, kind, value, where)
     for key, exchange in facts.whole.exchanges.items():
-        for argument, value in exchange_arguments(facts.whole, exchange).items():
-            if argument in EXCHANGE_ARGUMENTS:
-                where = facts.where("exchanges", key, "arguments", argument)
-                kind = EXCHANGE_ARGUMENTS[argument]
-                yield where, f"exchange {exchange.name}", argument, kind, value
+        for name, value in exchange_arguments(facts.whole, exchange).items():
+            if name in EXCHANGE_ARGUMENTS:
+                where = partial(facts.where, "exchanges", key, "arguments", name)
+                kind = EXCHANGE_ARGUMENTS[name]
+                yield _Valued(f"exchange {exchange.name}", name, kind, value, where)
     for bound in facts.bindings:
-        is_headers = facts.whole.exchange_type(bound.binding.source) == "headers"
-        if is_headers and "x-match" in bound.binding.arguments:
-            where = facts.where(*bound.path, "arguments", "x-match")
-            value = bound.binding.arguments["x-match"]
-            yield where, f"binding {bound.name}", "x-match", HEADERS_MATCH, value
+        value = bound.binding.arguments.get("x-match")
+        if value is not None and facts.exchange_types.get(bound.source) == "headers":
+            where = partial(facts.where, *bound.path, "arguments", "x-match")
+            yield _Valued(f"binding {bound.name}", "x-match", HEADERS_MATCH, value, where)
 
 
 @rule(

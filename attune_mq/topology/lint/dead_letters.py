@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from attune_mq.topology.dead_lettering import Death, Reason
 from attune_mq.topology.lint.cycles import cycles
@@ -97,9 +98,12 @@ def dead_letter_unroutable(facts: Facts) -> Iterator[Fault]:
                 said.add(loss.queue)
                 keys = [death.routing_key for death in deaths if loss in death.losses]
                 yield _unroutable(facts, facts.queue_named[loss.queue], keys, held=loss.held)
-        exchange = fact.arguments.get(EXCHANGE)
-        if not deaths and exchange in facts.exchange_types.keys() - facts.exchanges_leading_on:
+        if not deaths and _leads_nowhere(facts, fact.arguments.get(EXCHANGE)):
             yield _unroutable(facts, fact, (), held=False)
+
+
+def _leads_nowhere(facts: Facts, exchange: Any) -> bool:
+    return exchange in facts.exchange_types and exchange not in facts.exchanges_leading_on
 
 
 def _unroutable(facts: Facts, fact: QueueFact, keys: Sequence[str], *, held: bool) -> Fault:
@@ -233,12 +237,12 @@ def _direct(way: Way) -> bool:
     """,
 )
 def dead_letter_never_expires(facts: Facts) -> Iterator[Fault]:
-    published = {path for each in facts.flow.publications for path in each.queues}
-    for name, sources in facts.resting_places.items():
-        fact = facts.queue_named[name]
+    for name in facts.resting_places:
+        fact, failing = facts.queue_named[name], facts.failures_in(name)
         kept = "x-message-ttl" in fact.arguments or fact.type == "stream"
-        if not kept and fact.path not in facts.consumers_of and fact.path not in published:
-            of = f"queue {sources[0]}" if len(sources) == 1 else f"{len(sources)} queues"
+        emptied = fact.path in facts.consumers_of or fact.path in facts.published_to
+        if failing and not kept and not emptied:
+            of = f"queue {failing[0].name}" if len(failing) == 1 else f"{len(failing)} queues"
             message = f"dead letters of {of} rest in {name}, which has no ttl and no consumer"
             yield Fault(facts.where(*fact.path), message)
 

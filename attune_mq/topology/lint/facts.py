@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from attune_mq.topology.arguments import ARGUMENT_OF_FIELD, exchange_arguments, queue_arguments
 from attune_mq.topology.contracts import ConsumerSpec, Family
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
-from attune_mq.topology.expansion import DEFAULT_EXCHANGE, expand
+from attune_mq.topology.expansion import DEFAULT_EXCHANGE
 from attune_mq.topology.flow import Flow, trace
 from attune_mq.topology.lint.broker_versions import Version, parse_version
 from attune_mq.topology.model import Topology
@@ -81,15 +81,16 @@ class Facts:
         self.written = topology
         stated = topology.broker
         self.version: Version | None = parse_version(stated.version) if stated else None
-
-    @cached_property
-    def whole(self) -> Topology:
-        return expand(self.written)
+        self._deaths: dict[tuple[Path, Reason], tuple[Death, ...]] = {}
 
     @cached_property
     def flow(self) -> Flow:
         """Which messages can arrive where, dead or alive."""
-        return trace(self.whole)
+        return trace(self.written)
+
+    @cached_property
+    def whole(self) -> Topology:
+        return self.flow.topology
 
     @cached_property
     def blocks(self) -> tuple[tuple[Path, Topology | Family], ...]:
@@ -171,27 +172,45 @@ class Facts:
         return frozenset(leading)
 
     @cached_property
-    def network(self) -> Network:
-        return Network(self.whole, with_families=True)
+    def published_to(self) -> frozenset[Path]:
+        """The queues that messages get into when they are published."""
+        return frozenset(path for each in self.flow.publications for path in each.queues)
 
     @cached_property
-    def resting_places(self) -> Mapping[str, tuple[str, ...]]:
-        """Names of the queues in which dead letters come to rest, with those they come from."""
-        found: dict[str, list[str]] = {}
+    def network(self) -> Network:
+        return Network(self.written, with_families=True)
+
+    @cached_property
+    def resting_places(self) -> Mapping[str, Sequence[QueueFact]]:
+        """Names of the queues in which dead letters come to rest, with those they come from. A
+        queue that has a dead letter exchange itself is none: it is worked on."""
+        found: dict[str, list[QueueFact]] = {}
         for fact in self.queues:
             names = {name for death in self.deaths_by_any_key(fact) for name in death.queues}
             for name in sorted(names):
-                found.setdefault(name, []).append(fact.name)
-        return {name: tuple(sources) for name, sources in found.items()}
+                if self.network.queues[name].death is None:
+                    found.setdefault(name, []).append(fact)
+        return found
+
+    def failures_in(self, name: str) -> list[QueueFact]:
+        """The queues whose dead letters come to rest in this one because they failed; without
+        those in which messages only wait until their TTL is over, to go on to be worked on."""
+        return [each for each in self.resting_places.get(name, ()) if not self._only_waits(each)]
+
+    def _only_waits(self, fact: QueueFact) -> bool:
+        unconsumed = "x-message-ttl" in fact.arguments and fact.path not in self.consumers_of
+        return unconsumed or fact.queue.purpose == "retry"
 
     def deaths(self, fact: QueueFact, reason: Reason = "rejected") -> tuple[Death, ...]:
         """What becomes of messages that die in the queue, for each key that they can have then;
         nothing where no key is known, or the queue has no dead letter exchange."""
-        node = self.network.queues[fact.name]
-        if node.death is None:
-            return ()
-        keys = (node.death.routing_key,) if node.gives_key else self._keys_in(fact)
-        return tuple(self._death(node, key, reason) for key in keys)
+        known = self._deaths.get((fact.path, reason))
+        if known is None:
+            node = self.network.queues[fact.name]
+            keys = self._keys_of_dead(fact, node)
+            known = tuple(self._death(node, key, reason) for key in keys)
+            self._deaths[fact.path, reason] = known
+        return known
 
     def deaths_by_any_key(self, fact: QueueFact, reason: Reason = "rejected") -> tuple[Death, ...]:
         """The same, and where no key is known what becomes of a message whatever its key."""
@@ -203,9 +222,13 @@ class Facts:
     def _death(self, node: QueueNode, key: str, reason: Reason) -> Death:
         return bury(self.network, node, DeadLetter((key,), headers=None), reason, follow=True)
 
-    def _keys_in(self, fact: QueueFact) -> Sequence[str]:
-        """The routing keys with which messages can be in a queue, so far as the file tells. By
+    def _keys_of_dead(self, fact: QueueFact, node: QueueNode) -> Sequence[str]:
+        """The routing keys that dead letters of a queue can have, so far as the file tells. By
         its bindings it tells only of exchanges that compare keys."""
+        if node.death is None:
+            return ()
+        if node.gives_key:
+            return (node.death.routing_key,)
         if self.flow.publications:
             return sorted(self.flow.routing_keys[fact.path])
         bindings = self.bindings_to.get(fact.name, ())

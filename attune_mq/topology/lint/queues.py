@@ -68,12 +68,10 @@ def _grows(facts: Facts, fact: QueueFact) -> bool:
         return False
     if fact.path in facts.consumers_of or any(limit in fact.arguments for limit in _LIMITS):
         return False
-    if facts.flow.publications:
-        published = any(fact.path in each.queues for each in facts.flow.publications)
-        return published or (
-            bool(facts.flow.arrivals[fact.path]) and fact.name not in facts.resting_places
-        )
-    return fact.name not in facts.resting_places
+    if fact.path in facts.published_to:
+        return True
+    filled = not facts.flow.publications or bool(facts.flow.arrivals[fact.path])
+    return filled and not facts.failures_in(fact.name)  # of those another rule speaks
 
 
 @rule(
