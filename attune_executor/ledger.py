@@ -9,7 +9,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 
 from attune_executor.tables import messages
-from attune_mq import Envelope, Message, Payload, Route
+from attune_mq import Envelope, Message, Payload, Reject, Route
 from attune_mq.transactional import (
     Inbox,
     Outbox,
@@ -39,8 +39,17 @@ class Ledger:
         self.relay = OutboxRelay(engine, self._outbox, publisher)
         self.patience = Patience()
 
-    def once(self, message: Message[P], effect: Callable[[Entry], None]) -> None:
-        """Has the effect of a message that was not taken before, by this executor or another."""
+    def once(
+        self, message: Message[P], effect: Callable[[Entry], None], *, dead: bool = False
+    ) -> None:
+        """Has the effect of a message that was not taken before, by this executor or another.
+
+        ``dead``: whether it is one that died in another queue. Such a one is for people, but where
+        a handler is meant for it; raises :class:`~attune_mq.Reject` where it is not as said.
+        """
+        if message.is_dead_letter != dead:
+            said = "it died in another queue" if message.is_dead_letter else "it did not die"
+            raise Reject(f"{said}, and no component of the executor takes it so")
 
         def transaction() -> None:
             with self._engine.begin() as tx:

@@ -68,16 +68,16 @@ class ExecutionManager:
 
     def on_dead_dispatch(self, message: Message[ExecutionDispatch]) -> None:
         """It expired before its worker took it, or its worker gave it up."""
-        if not message.is_dead_letter:
-            raise Reject("a dispatch is for a worker's queue, and this one did not die there")
-        deaths = message.delivery.deaths
-        reason = deaths[0].reason if deaths else message.delivery.headers.get("x-attune-reason")
-        result = {"error": f"the dispatch to worker {message.payload.worker_id} died: {reason}"}
+        queue = message.delivery.died_in
+        result = {
+            "error": f"the dispatch died in the queue {queue}: its worker did not do it in time"
+        }
         self._ledger.once(
             message,
             lambda entry: finish(
                 entry, message.payload.execution_id, ExecutionStatus.FAILED, result
             ),
+            dead=True,
         )
 
     def _cancel(self, entry: Entry, request: ExecutionCancelRequested) -> None:

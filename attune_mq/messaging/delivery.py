@@ -18,6 +18,7 @@ FAILURES = "x-attune-attempt"
 REDELIVERIES = "x-attune-redeliveries"
 NOT_BEFORE = "x-attune-not-before"
 REASON = "x-attune-reason"
+QUEUE = "x-attune-queue"
 
 P = TypeVar("P", bound=Payload)
 
@@ -61,6 +62,16 @@ class Delivery:
         not_before_ms = _count(self.headers, NOT_BEFORE)
         return min(max(0.0, not_before_ms / 1000 - time.time()), 3_600.0) if not_before_ms else 0.0
 
+    @property
+    def died_in(self) -> str | None:
+        """The queue that it died in last, or was given up from; its own retry queues aside."""
+        waited = f"{self.queue}.retry."
+        queues = [death.queue for death in self.deaths if not death.queue.startswith(waited)]
+        given_up = self.headers.get(QUEUE)
+        if queues:
+            return queues[0]
+        return given_up if isinstance(given_up, str) else None
+
     @cached_property
     def deaths(self) -> tuple[Death, ...]:
         """How it died before, newest first, by the broker's word."""
@@ -91,10 +102,12 @@ class Message(Generic[P]):
 
     @property
     def is_dead_letter(self) -> bool:
-        """It was given up, or died in a queue other than one in which it waited for a retry."""
-        waited = f"{self.delivery.queue}.retry."
-        died = any(not death.queue.startswith(waited) for death in self.delivery.deaths)
-        return REASON in self.delivery.headers or died
+        """It died in, or was given up from, another queue than the one that it comes from now.
+
+        A message that came back from one of its own retry queues is none, nor is one that somebody
+        moved back to the queue in which it had died.
+        """
+        return self.delivery.died_in not in (None, self.delivery.queue)
 
 
 def _count(headers: Mapping[str, Any], name: str) -> int:

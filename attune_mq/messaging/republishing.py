@@ -14,7 +14,7 @@ from typing import Any
 
 import pika
 
-from attune_mq.messaging.delivery import FAILURES, NOT_BEFORE, REASON, REDELIVERIES, Delivery
+from attune_mq.messaging.delivery import FAILURES, NOT_BEFORE, QUEUE, REASON, REDELIVERIES, Delivery
 from attune_mq.messaging.outgoing import Outgoing
 from attune_mq.messaging.settlement import CountRedelivery, DeadLetter, TryAgain
 from attune_mq.topology.expansion import retry_queue_name
@@ -30,7 +30,8 @@ _BROKERS_DEATHS = ("x-first-death-", "x-last-death-", "x-death")
 def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
     """To the retry queue of its delay, or to the tail of its own queue, to be held there.
 
-    The broker's history of its waiting is left behind: RabbitMQ 3.10 would go on counting from it.
+    The broker's history is left behind, of which RabbitMQ 3.10 would go on counting, but for the
+    queue that it died in.
     """
     kept = _headers(delivery)
     headers = {name: kept[name] for name in kept if not name.startswith(_BROKERS_DEATHS)}
@@ -40,6 +41,8 @@ def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
         "x-attune-error-message": settlement.error.text,
     }
     headers.pop(REDELIVERIES, None)
+    if delivery.died_in is not None:
+        headers[QUEUE] = delivery.died_in
     queue = delivery.queue
     if settlement.queue_delay_ms is not None:
         queue = retry_queue_name(delivery.queue, settlement.queue_delay_ms)
@@ -68,7 +71,7 @@ def dead_letter_copy(delivery: Delivery, settlement: DeadLetter, to: DeadLetterT
         "x-attune-error-type": error.type,
         "x-attune-error-message": error.text,
         "x-attune-consumer": delivery.consumer_tag,
-        "x-attune-queue": delivery.queue,
+        QUEUE: delivery.queue,
         ORIGIN_EXCHANGE: original[ORIGIN_EXCHANGE],
         ORIGIN_ROUTING_KEY: original[ORIGIN_ROUTING_KEY],
         "x-attune-died-at": datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -158,8 +158,9 @@ def test_a_worker_without_a_consumer_gets_nothing(rig: Rig) -> None:
         assert {dispatch.worker_id for dispatch in rig.seen.dispatches} == {2}
 
 
+@pytest.mark.parametrize("topology", [SHIPPED, LATER], ids=["original", "later"])
 def test_a_dispatch_that_expires_in_a_workers_queue_fails_its_execution(
-    tmp_path: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch, topology: Path
 ) -> None:
     monkeypatch.setenv("ATTUNE_DISPATCH_TTL", "300ms")
     busy = threading.Event()
@@ -169,7 +170,7 @@ def test_a_dispatch_that_expires_in_a_workers_queue_fails_its_execution(
         return ExecutionStatus.COMPLETED
 
     with (
-        running(settings_for(tmp_path, broker_url, SHIPPED)) as rig,
+        running(settings_for(tmp_path, broker_url, topology)) as rig,
         rig.worker(work=never),
         rig.publisher() as publisher,
     ):
@@ -239,6 +240,22 @@ def test_a_dispatch_that_did_not_die_is_no_business_of_the_executor(rig: Rig) ->
 
         queue = dead_letter_queue(rig.topology, "executions")
         eventually(lambda: inspector.message_count(queue) == 1)
+    inspector.close()
+
+
+def test_on_the_later_topology_the_dead_letters_of_components_rest_for_people(
+    tmp_path: Path, broker_url: str
+) -> None:
+    """They come by attune.dlx.queue, whose consumer fails expired dispatches and takes no more."""
+    inspector = QueueInspector(broker_url)
+    with (
+        running(settings_for(tmp_path, broker_url, LATER)) as rig,
+        rig.publisher() as publisher,
+    ):
+        publisher.publish(enforcement(1, "demo.gone"))
+
+        eventually(lambda: inspector.message_count("attune.dlx.queue.dlq") == 1)
+        assert rig.enforcements() == {}
     inspector.close()
 
 
