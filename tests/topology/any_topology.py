@@ -124,6 +124,7 @@ def _messages(exchanges: Sequence[str], texts: st.SearchStrategy[str]) -> Any:
         exchange=st.sampled_from(["amq.fanout", *exchanges]),
         routing_key=texts,
         publishers=st.lists(names, max_size=3).map(tuple),
+        mandatory=st.booleans(),
     )
     return st.dictionaries(plain_names, contract, max_size=4)
 
