@@ -135,8 +135,13 @@ def without_ttl(topology: Topology) -> Topology:
 
 
 def messages(topology: Topology) -> st.SearchStrategy[list[Message]]:
+    """Messages to any exchange with any key, or, often, to one that has a binding with that key."""
     exchanges = [name for name, exchange in topology.exchanges.items() if not exchange.internal]
-    message = st.builds(Message, st.sampled_from([*exchanges, *BUILT_IN, ""]), keys, _headers())
+    ways = st.tuples(st.sampled_from([*exchanges, *BUILT_IN, ""]), keys)
+    bound = [(b.source, b.routing_key) for b in topology.bindings if b.source in exchanges]
+    if bound:
+        ways |= st.sampled_from(bound)
+    message = st.builds(lambda way, headers: Message(way[0], way[1], headers), ways, _headers())
     return st.lists(message, min_size=1, max_size=4)
 
 
