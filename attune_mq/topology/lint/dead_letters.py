@@ -237,12 +237,12 @@ def _direct(way: Way) -> bool:
     """,
 )
 def dead_letter_never_expires(facts: Facts) -> Iterator[Fault]:
-    for name in facts.resting_places:
-        fact, failing = facts.queue_named[name], facts.failures_in(name)
+    for name, sources in facts.resting_places.items():
+        fact = facts.queue_named[name]
         kept = "x-message-ttl" in fact.arguments or fact.type == "stream"
         emptied = fact.path in facts.consumers_of or fact.path in facts.published_to
-        if failing and not kept and not emptied:
-            of = f"queue {failing[0].name}" if len(failing) == 1 else f"{len(failing)} queues"
+        if not kept and not emptied:
+            of = f"queue {sources[0].name}" if len(sources) == 1 else f"{len(sources)} queues"
             message = f"dead letters of {of} rest in {name}, which has no ttl and no consumer"
             yield Fault(facts.where(*fact.path), message)
 

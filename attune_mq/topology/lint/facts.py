@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from attune_mq.topology.arguments import ARGUMENT_OF_FIELD, exchange_arguments, queue_arguments
-from attune_mq.topology.contracts import ConsumerSpec, Family
+from attune_mq.topology.contracts import ConsumerSpec, Family, MessageContract
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
-from attune_mq.topology.flow import Flow, trace
+from attune_mq.topology.flow import Flow, Publication, trace
 from attune_mq.topology.lint.broker_versions import Version, parse_version
 from attune_mq.topology.model import Topology
 from attune_mq.topology.network import Network, QueueNode
@@ -171,6 +171,11 @@ class Facts:
             waiting += new
         return frozenset(leading)
 
+    def contract(self, publication: Publication) -> MessageContract:
+        *at, _, message_type = publication.path
+        block = self.whole.families[str(at[1])] if at else self.whole
+        return block.messages[str(message_type)]
+
     @cached_property
     def published_to(self) -> frozenset[Path]:
         """The queues that messages get into when they are published."""
@@ -183,23 +188,17 @@ class Facts:
     @cached_property
     def resting_places(self) -> Mapping[str, Sequence[QueueFact]]:
         """Names of the queues in which dead letters come to rest, with those they come from. A
-        queue that has a dead letter exchange itself is none: it is worked on."""
+        queue that has a dead letter exchange itself is none: it is worked on. And what comes from
+        a retry queue comes to be worked on, too."""
         found: dict[str, list[QueueFact]] = {}
         for fact in self.queues:
+            if fact.queue.purpose == "retry":
+                continue
             names = {name for death in self.deaths_by_any_key(fact) for name in death.queues}
             for name in sorted(names):
                 if self.network.queues[name].death is None:
                     found.setdefault(name, []).append(fact)
         return found
-
-    def failures_in(self, name: str) -> list[QueueFact]:
-        """The queues whose dead letters come to rest in this one because they failed; without
-        those in which messages only wait until their TTL is over, to go on to be worked on."""
-        return [each for each in self.resting_places.get(name, ()) if not self._only_waits(each)]
-
-    def _only_waits(self, fact: QueueFact) -> bool:
-        unconsumed = "x-message-ttl" in fact.arguments and fact.path not in self.consumers_of
-        return unconsumed or fact.queue.purpose == "retry"
 
     def deaths(self, fact: QueueFact, reason: Reason = "rejected") -> tuple[Death, ...]:
         """What becomes of messages that die in the queue, for each key that they can have then;

@@ -18,11 +18,14 @@ ANY_TYPE = "*"
         cannot route, and confirms it as if all were well unless it was published as mandatory. The
         inquiries were answered by nobody; no log said why.
     """,
-    fix="Bind a queue to the exchange with that key, or publish to where one is bound.",
+    fix="""
+        Bind a queue to the exchange with that key, or publish to where one is bound. A broadcast
+        that may find nobody listening says so with `mandatory: false`.
+    """,
 )
 def message_unroutable(facts: Facts) -> Iterator[Fault]:
     for each in facts.flow.publications:
-        if not each.queues:
+        if not each.queues and facts.contract(each).mandatory:
             message = (
                 f"{each.message_type}, published to {each.exchange or 'the default exchange'} with "
                 f"key {each.routing_key!r}, reaches no queue"

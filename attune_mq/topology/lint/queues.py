@@ -71,7 +71,7 @@ def _grows(facts: Facts, fact: QueueFact) -> bool:
     if fact.path in facts.published_to:
         return True
     filled = not facts.flow.publications or bool(facts.flow.arrivals[fact.path])
-    return filled and not facts.failures_in(fact.name)  # of those another rule speaks
+    return filled and fact.name not in facts.resting_places  # of those another rule speaks
 
 
 @rule(
