@@ -36,26 +36,35 @@ def in_words(oracle: Oracle, question: Question, answer: Answer) -> Iterator[str
 
 
 def _way(way: Way, question: Question) -> str:
-    first = way[0].source or '""'
-    return first + "".join(_hop(hop, question) for hop in way)
+    """``first --[key]--> second --> third``; of a queue in which it dies, why."""
+    text = _shown(way[0].source)
+    for hop in way:
+        label = _label(hop)
+        if hop is way[0] and isinstance(question, Dead):
+            label = f"({question.reason})"
+        arrow = f"--{label}-->" if label else "-->"
+        text += f" {arrow} {_shown(hop.destination)}"
+    return text
 
 
-def _hop(hop: Hop, question: Question) -> str:
-    label = _label(hop, question)
-    return f" --{label}--> {hop.destination}" if label else f" --> {hop.destination}"
+def _shown(name: str) -> str:
+    return name or "(default exchange)"
 
 
-def _label(hop: Hop, question: Question) -> str:
+def _label(hop: Hop) -> str:
     match hop.via:
         case "binding":
-            asked = "".join(f" {name}={value}" for name, value in hop.arguments.items())
+            asked = "".join(
+                f" {name}" if value is None else f" {name}={value}"
+                for name, value in hop.arguments.items()
+            )
             return f"[{hop.routing_key}{asked}]" if hop.routing_key or asked else ""
+        case "alternate exchange":
+            return "(alternate exchange)"
         case "dead letter":
-            first = isinstance(question, Dead) and hop.source == question.queue
-            reason = question.reason if isinstance(question, Dead) and first else "expired"
-            return f"({reason})"
-        case other:
-            return f"({other})"
+            return "(expired)"
+        case "default exchange":
+            return ""
 
 
 def _kept(oracle: Oracle, question: Question, queue: str) -> str:
