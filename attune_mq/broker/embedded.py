@@ -64,7 +64,8 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
     ``start_timeout_s``: from spawn to ready. Usual are 4 to 8 s, on a busy machine 15.
 
     ``url`` and its like are known once it is started, and stay until it is stopped.
-    One object is for one thread; a process forked off the owner cannot use it.
+    One object is for one thread; a process forked off the owner cannot use it. Raises
+    ``InvalidInput`` for a ``port`` that is none.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         root: Path | None = None,
         start_timeout_s: float = 60.0,
     ) -> None:
+        if port is not None and not 0 < port < 65536:
+            raise InvalidInput(f"port: expected 1 to 65535, got {port}")
         self.node_name = f"attune-{secrets.token_hex(4)}@localhost"
         self._fixed_port = port
         self._management = management
@@ -225,7 +228,8 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         if done.returncode:
             kind = InvalidInput if done.returncode in USAGE_EXIT_CODES else BrokerUnavailable
             told = (done.stderr or done.stdout).strip()
-            raise kind(f"rabbitmqctl {' '.join(arguments)} failed ({done.returncode}): {told}")
+            command = " ".join(arguments[:1])  # no more of them: one may be a password
+            raise kind(f"rabbitmqctl {command} failed ({done.returncode}): {told}")
         return done.stdout
 
     @contextmanager
@@ -269,7 +273,7 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         system = self._system = Installation.find(self._server, self._root)
         if taken := self._ports.taken():
             raise BrokerNotStarted(
-                f"port {taken[0]} of {LOOPBACK} is in use by another process: "
+                f"port {taken[0]} of {LOOPBACK} is in use, or reserved to root: "
                 "choose another, or none for a free one"
             )
         try:

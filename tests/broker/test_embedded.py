@@ -242,6 +242,12 @@ def test_a_given_port_that_is_taken_is_named_before_anything_starts(
     assert list(temporary_directory.iterdir()) == []
 
 
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_port_that_is_none_is_refused(port: int) -> None:
+    with pytest.raises(InvalidInput, match=f"1 to 65535, got {port}"):
+        EmbeddedBroker(port=port)
+
+
 def test_a_port_of_its_own_choice_that_is_taken_by_now_is_replaced() -> None:
     node = EmbeddedBroker()
     taken = node.port

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,11 +73,14 @@ def guard_pid(processes: GuardedProcesses) -> int:
     return int(processes.output("shell").split()[0])
 
 
-def test_a_killed_owner_leaves_no_process_and_no_directory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["alone", "with its process group"])
+def test_a_killed_owner_leaves_no_process_and_no_directory(
+    tmp_path: Path, kill: Callable[[int, int], None]
+) -> None:
     owner = Owner(tmp_path)
     assert processes_of(owner.directory)
 
-    owner.process.kill()
+    kill(owner.process.pid, signal.SIGKILL)
     owner.process.communicate()
 
     wait_until_gone(owner.directory)
