@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 import pytest
@@ -168,10 +169,7 @@ def _find_programs() -> Path:
     for folder in folders:
         if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
-    reason = "PostgreSQL's server programs (initdb, postgres) are not installed"
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason}, and in CI no test may be skipped for that")
-    pytest.skip(reason)
+    _unavailable("PostgreSQL's server programs (initdb, postgres) are not installed")
 
 
 def _as_postgres() -> list[str]:
@@ -180,6 +178,12 @@ def _as_postgres() -> list[str]:
     if os.geteuid() != 0:
         return [setpriv, "--pdeathsig", "INT"] if setpriv else []
     if setpriv is None:
-        pytest.skip("PostgreSQL refuses to run as root, and setpriv is not installed")
+        _unavailable("PostgreSQL refuses to run as root, and setpriv is not installed")
     identity = ["--reuid=postgres", "--regid=postgres", "--init-groups"]
     return [setpriv, *identity, "--pdeathsig", "INT"]
+
+
+def _unavailable(reason: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}, and in CI no test may be skipped for that")
+    pytest.skip(reason)

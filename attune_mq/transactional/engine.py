@@ -8,6 +8,7 @@ and make a transaction begin where the code says so.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ _SQLITE_PRIMARY_CODE = 0xFF
 #: available, idle in transaction too long, read-only (a primary that became a standby).
 _POSTGRESQL_TRANSIENT = ("08", "53", "57", "58", "40001", "40P01", "55P03", "25P03", "25006")
 
-_SQLITE_BEGIN = "attune_sqlite_begin"
+_READ_ONLY = "attune_read_only"
 
 
 def create_database_engine(
@@ -59,7 +60,7 @@ def create_database_engine(
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that only reads one consistent state, and on SQLite waits for no writer."""
-    options: dict[str, Any] = {_SQLITE_BEGIN: "DEFERRED"}
+    options: dict[str, Any] = {_READ_ONLY: True}
     if engine.dialect.name == "postgresql":
         options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
     # The options stand until the connection goes back to the pool.
@@ -130,10 +131,18 @@ def _sqlite_engine(url: URL, busy_timeout_ms: int, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         hide_parameters=True,  # parameters are payloads, and errors end up in logs
-        connect_args={"timeout": busy_timeout_ms / 1000},
+        connect_args={"timeout": busy_timeout_ms / 1000, "factory": _TurnTakingConnection},
     )
+    turn = threading.Lock()
+
+    def begin(connection: Connection) -> None:
+        if connection.get_execution_options().get(_READ_ONLY):
+            connection.exec_driver_sql("BEGIN DEFERRED")
+        else:
+            _begin_immediate(connection, turn, busy_timeout_ms / 1000)
+
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "begin", begin)
     return engine
 
 
@@ -158,11 +167,57 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    # IMMEDIATE takes the write lock first. A transaction that reads and then writes would, when
-    # another has written in between, fail at once, however long the busy timeout.
-    mode = connection.get_execution_options().get(_SQLITE_BEGIN, "IMMEDIATE")
-    connection.exec_driver_sql(f"BEGIN {mode}")
+class _TurnTakingConnection(sqlite3.Connection):
+    """Lets the threads of one process write in turn.
+
+    SQLite lets them sleep and try again, the longer the more often they failed: with eight threads
+    one transaction in a hundred waited for most of a second. Between processes it still does.
+    """
+
+    _turn: threading.Lock | None = None
+
+    def take_turn(self, turn: threading.Lock, timeout_s: float) -> None:
+        # In vain: SQLite will say that the database is locked, or let us in after all.
+        self._turn = turn if turn.acquire(timeout=timeout_s) else None
+
+    def end_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.release()
+
+    def commit(self) -> None:
+        try:
+            super().commit()
+        finally:
+            self.end_turn()
+
+    def rollback(self) -> None:
+        try:
+            super().rollback()
+        finally:
+            self.end_turn()
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self.end_turn()
+
+
+def _begin_immediate(connection: Connection, turn: threading.Lock, timeout_s: float) -> None:
+    """Take the write lock first.
+
+    A transaction that reads and then writes would, when another has written in between, fail at
+    once, however long the busy timeout.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, _TurnTakingConnection)
+    driver.take_turn(turn, timeout_s)
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except BaseException:
+        driver.end_turn()
+        raise
 
 
 def _postgresql_engine(url: URL, pool_size: int) -> Engine:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 import sqlalchemy.exc
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from attune_mq.errors import InvalidInput
 from attune_mq.transactional import create_database_engine, describe, is_transient, reading
@@ -66,6 +68,43 @@ def test_transactions_that_read_and_then_write_lose_no_update_on_sqlite(sqlite_u
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(increment, range(40)))
     assert read(engine) == 40
+
+
+def commit(connection: Connection) -> None:
+    connection.commit()
+
+
+def roll_back(connection: Connection) -> None:
+    connection.rollback()
+
+
+def be_refused(connection: Connection) -> None:
+    with pytest.raises(sqlalchemy.exc.DBAPIError):
+        connection.execute(text("SELECT * FROM nowhere"))
+
+
+def break_off(connection: Connection) -> None:
+    connection.invalidate()
+
+
+@pytest.mark.parametrize("end", [commit, roll_back, be_refused, break_off])
+def test_the_next_writer_has_its_turn_however_a_transaction_ends(
+    sqlite_url: str, end: Callable[[Connection], None]
+) -> None:
+    engine = create_database_engine(sqlite_url, busy_timeout_ms=3_600_000)
+    with engine.connect() as connection:
+        connection.begin()
+        end(connection)
+
+    written = Event()
+
+    def write() -> None:
+        with engine.begin() as tx:
+            tx.execute(text("CREATE TABLE IF NOT EXISTS written (n INTEGER)"))
+        written.set()
+
+    Thread(target=write, daemon=True).start()
+    assert written.wait(60), "the turn was never given back"
 
 
 def test_a_reader_waits_for_no_writer_and_sees_one_state(counter: Engine) -> None:
