@@ -166,10 +166,10 @@ def _find_programs() -> Path:
     folders = [Path(on_path).resolve().parent] if on_path else []
     for pattern in _PROGRAM_FOLDERS:
         folders += sorted(Path("/").glob(pattern.lstrip("/")), reverse=True)
-    for folder in folders:
-        if (folder / "initdb").exists() and (folder / "postgres").exists():
-            return folder
-    _unavailable("PostgreSQL's server programs (initdb, postgres) are not installed")
+    usable = [one for one in folders if (one / "initdb").exists() and (one / "postgres").exists()]
+    if not usable:
+        _unavailable("PostgreSQL's server programs (initdb, postgres) are not installed")
+    return usable[0]
 
 
 def _as_postgres() -> list[str]:
