@@ -119,9 +119,10 @@ class PostgreSQLServer:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgreSQLServer]:
     """The session's own PostgreSQL server. Where it is not installed: skipped, in CI failed."""
+    programs = _find_programs()
     # Not below pytest's temporary folder: that one is closed to the user postgres.
     folder = Path(tempfile.mkdtemp(prefix="attune-pg-"))
-    server = PostgreSQLServer(_find_programs(), folder)
+    server = PostgreSQLServer(programs, folder)
     try:
         server.initialise()
         server.start()

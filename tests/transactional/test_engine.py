@@ -135,6 +135,19 @@ def test_a_locked_sqlite_database_is_transient_and_usable_once_it_is_free(sqlite
         tx.execute(text("CREATE TABLE there (n INTEGER)"))
 
 
+def test_a_database_that_is_locked_before_the_first_connection_is_transient(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    theirs = sqlite3.connect(path, isolation_level=None)
+    theirs.execute("CREATE TABLE theirs (n INTEGER)")
+    theirs.execute("BEGIN EXCLUSIVE")
+    engine = create_database_engine(f"sqlite:///{path}", busy_timeout_ms=10)
+    assert is_transient(failure_of(engine, "SELECT 1"))
+    theirs.execute("COMMIT")
+    theirs.close()
+    with engine.begin() as tx:
+        assert tx.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
 def test_a_full_sqlite_database_is_transient(sqlite_url: str) -> None:
     engine = create_database_engine(sqlite_url, pool_size=1)
     with engine.begin() as tx:
