@@ -1,0 +1,226 @@
+"""Whether what exists is equal to what is wanted, asked over AMQP alone, creating nothing.
+
+A passive declaration tells that something exists and compares nothing. An active one compares, but
+creates what was deleted a moment ago. So it is sent with an argument that the broker refuses to
+*create* with and does not look at when it *compares* (measured on RabbitMQ 3.10, 4.0 and 4.3):
+
+* a queue is declared with an argument of another queue type: ``x-max-age`` belongs to streams,
+  ``x-delivery-limit`` to quorum queues;
+* an exchange with an ``alternate-exchange`` that is no text. The alternate exchange is compared
+  last, so a refusal that names it means that all else is equal, and says which one there is.
+
+A probe of an exchange is therefore always refused, which the broker logs as an error of the
+channel. That is too noisy for a health check that runs every few seconds: :class:`QuietProber`
+declares an exchange as it is, once a passive declaration has seen it. Should it be deleted in
+between, then this makes it anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import pika
+from pika import exceptions as pika_errors
+from pika.adapters.blocking_connection import BlockingChannel
+
+from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
+from attune_mq.broker.plan import Absent, Unseen, Verdict
+from attune_mq.broker.replies import Different, NotPermitted, NotThere, parse_reply
+from attune_mq.broker.settings import BrokerSettings
+from attune_mq.topology.declarations import ExchangeDeclaration, QueueDeclaration
+from attune_mq.topology.equivalence import Difference, Equal, Inequivalent
+
+_FOREIGN = {"x-max-age": "1D", "x-delivery-limit": 1}
+"""Arguments that make the creation of a queue fail: the first for all but streams, the second for
+streams, of which the first is one."""
+_ALTERNATE = re.compile(r"but current is (?:(none)|'(.*)')$", re.DOTALL)
+_CUT_SHORT = re.compile(r"inequivalent arg '([^']+)'")
+CONNECTION_FORCED = 320
+
+
+class _Refusal(NamedTuple):
+    code: int
+    text: str
+
+
+class Prober:
+    """Asks about one object after the other on a connection of its own; a context manager.
+
+    ``consumer_counts`` has every queue that was seen so far.
+    """
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self.consumer_counts: dict[str, int] = {}
+        self._settings = settings
+        self._connection: pika.BlockingConnection | None = None
+        self._channel: BlockingChannel | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._connection is not None:
+            close_quietly(self._connection)
+
+    def verdict(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Verdict:
+        """Whether it is there and equal. Raises ``BrokerUnavailable``, ``LoginRefused``,
+        ``VirtualHostRefused``."""
+        with our_errors(self._settings):
+            refusal = self._look_for(wanted)
+            if refusal is not None:
+                return _without_comparison(wanted, refusal)
+            if isinstance(wanted, ExchangeDeclaration):
+                return self._compare_exchange(wanted)
+            return self._compare_queue(wanted)
+
+    def _look_for(self, wanted: ExchangeDeclaration | QueueDeclaration) -> _Refusal | None:
+        if isinstance(wanted, ExchangeDeclaration):
+            name = wanted.name
+            return self._ask(lambda channel: channel.exchange_declare(name, passive=True))
+
+        def count(channel: BlockingChannel) -> None:
+            declared = channel.queue_declare(wanted.name, passive=True).method
+            self.consumer_counts[wanted.name] = declared.consumer_count or 0
+
+        return self._ask(count)
+
+    def _compare_queue(self, wanted: QueueDeclaration) -> Verdict:
+        is_stream = wanted.arguments.get("x-queue-type") == "stream"
+        foreign = "x-delivery-limit" if is_stream else "x-max-age"
+        verdict = self._compare_queue_with(wanted, foreign)
+        if verdict is None:  # without a type it is a stream where that is the default
+            verdict = self._compare_queue_with(wanted, "x-delivery-limit")
+        return verdict or Unseen("it exists, and is of a type that cannot be compared")
+
+    def _compare_queue_with(self, wanted: QueueDeclaration, foreign: str) -> Verdict | None:
+        """``None`` where the argument is not foreign to the queue that is there."""
+        refusal = self._declare_queue(wanted, {foreign: _FOREIGN[foreign]})
+        if refusal is None:
+            return Equal()
+        different = _difference(wanted, refusal)
+        if different is None:
+            return _incomparable(wanted, refusal)
+        if different.field == foreign and foreign not in wanted.arguments:
+            return None
+        return Inequivalent((different,))
+
+    def _declare_queue(
+        self, wanted: QueueDeclaration, preventing: Mapping[str, Any]
+    ) -> _Refusal | None:
+        return self._ask(
+            lambda channel: channel.queue_declare(
+                wanted.name,
+                durable=wanted.durable,
+                exclusive=wanted.exclusive,
+                auto_delete=wanted.auto_delete,
+                arguments={**preventing, **wanted.arguments},
+            )
+        )
+
+    def _compare_exchange(self, wanted: ExchangeDeclaration) -> Verdict:
+        refusal = self._declare_exchange(wanted, {"alternate-exchange": True})
+        if refusal is None:
+            return Unseen("the broker took a declaration that it should refuse")
+        different = _difference(wanted, refusal)
+        if different is None:
+            return _incomparable(wanted, refusal)
+        if different.field != "alternate-exchange":
+            return Inequivalent((different,))
+        there = _ALTERNATE.search(refusal.text)
+        if there is None:
+            return Unseen("it exists; which alternate exchange it has was cut off the answer")
+        expected, found = wanted.arguments.get("alternate-exchange"), there[2]
+        if expected == found:
+            return Equal()
+        return Inequivalent((Difference("alternate-exchange", expected, found),))
+
+    def _declare_exchange(
+        self, wanted: ExchangeDeclaration, preventing: Mapping[str, Any]
+    ) -> _Refusal | None:
+        return self._ask(
+            lambda channel: channel.exchange_declare(
+                wanted.name,
+                exchange_type=wanted.type,
+                durable=wanted.durable,
+                auto_delete=wanted.auto_delete,
+                internal=wanted.internal,
+                arguments={**wanted.arguments, **preventing},
+            )
+        )
+
+    def _ask(self, question: Callable[[BlockingChannel], object]) -> _Refusal | None:
+        try:
+            question(self._open_channel())
+        except pika_errors.ChannelClosedByBroker as error:
+            return _Refusal(error.reply_code, error.reply_text)
+        except pika_errors.ConnectionClosedByBroker as error:
+            if error.reply_code == CONNECTION_FORCED:
+                raise
+            self._connection = None  # a type of exchange that RabbitMQ 3.10 does not know: 503
+            return _Refusal(error.reply_code, error.reply_text)
+        return None
+
+    def _open_channel(self) -> BlockingChannel:
+        if self._connection is None or not self._connection.is_open:
+            self._connection = open_connection(self._settings, name="attune_mq plan")
+        if self._channel is None or not self._channel.is_open:
+            self._channel = self._connection.channel()
+        return self._channel
+
+
+class QuietProber(Prober):
+    """Leaves no line in the broker's log where all is well."""
+
+    def _compare_exchange(self, wanted: ExchangeDeclaration) -> Verdict:
+        refusal = self._declare_exchange(wanted, {})
+        if refusal is None:
+            return Equal()
+        different = _difference(wanted, refusal)
+        return Inequivalent((different,)) if different else _incomparable(wanted, refusal)
+
+
+def _without_comparison(
+    wanted: ExchangeDeclaration | QueueDeclaration, refusal: _Refusal
+) -> Verdict:
+    """What a refused passive declaration means."""
+    match parse_reply(*refusal):
+        case NotThere():
+            return Absent()
+        case Different():
+            is_exclusive = isinstance(wanted, QueueDeclaration) and wanted.exclusive
+            found = "true, to another connection"
+            return Inequivalent((Difference("exclusive", is_exclusive, found),))
+        case NotPermitted():
+            return Unseen("some permission on it is needed to see it")
+        case _:
+            return Unseen(f"the broker says {refusal.code} {refusal.text}")
+
+
+def _difference(
+    wanted: ExchangeDeclaration | QueueDeclaration, refusal: _Refusal
+) -> Difference | None:
+    """What differs, with our own value as we have it; ``None`` where it is another refusal."""
+    reply = parse_reply(*refusal)
+    cut_short = _CUT_SHORT.search(refusal.text)  # a reply has 255 bytes, long names fill them
+    if isinstance(reply, Different):
+        name, found = reply.field, reply.found
+    elif cut_short is not None:
+        name, found = cut_short[1], "another value"
+    else:
+        return None
+    expected = wanted.arguments.get(name, getattr(wanted, name, None))
+    return Difference(name, expected, found)
+
+
+def _incomparable(wanted: ExchangeDeclaration | QueueDeclaration, refusal: _Refusal) -> Unseen:
+    if isinstance(parse_reply(*refusal), NotPermitted):
+        return Unseen(f"it exists; comparing it needs the permission configure on {wanted.name!r}")
+    return Unseen(f"it exists, but cannot be compared: {refusal.code} {refusal.text}")
