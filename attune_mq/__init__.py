@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from attune_mq.errors import AttuneError as AttuneError
     from attune_mq.errors import BrokerUnavailable as BrokerUnavailable
     from attune_mq.errors import ConsumeError as ConsumeError
+    from attune_mq.errors import DatabaseUnavailable as DatabaseUnavailable
     from attune_mq.errors import DuplicateConsumerTag as DuplicateConsumerTag
     from attune_mq.errors import InfrastructureError as InfrastructureError
     from attune_mq.errors import InvalidInput as InvalidInput
@@ -78,6 +79,7 @@ _HOMES = {
     "AttuneError": "attune_mq.errors",
     "BrokerUnavailable": "attune_mq.errors",
     "ConsumeError": "attune_mq.errors",
+    "DatabaseUnavailable": "attune_mq.errors",
     "DuplicateConsumerTag": "attune_mq.errors",
     "InfrastructureError": "attune_mq.errors",
     "InvalidInput": "attune_mq.errors",

@@ -14,9 +14,14 @@ INTERRUPTED = 130
 def exit_code(error: BaseException) -> int:
     """The exit code of an error of ours; of what led to it, where that says more."""
     from attune_mq.broker.report import ConflictingInfrastructure, MissingInfrastructure
-    from attune_mq.errors import BrokerUnavailable, PermissionRefused, PublishError
+    from attune_mq.errors import (
+        BrokerUnavailable,
+        DatabaseUnavailable,
+        PermissionRefused,
+        PublishError,
+    )
 
-    if isinstance(error, BrokerUnavailable):
+    if isinstance(error, BrokerUnavailable | DatabaseUnavailable):
         return UNREACHABLE
     if isinstance(error, PermissionRefused):
         return REFUSED

@@ -26,6 +26,7 @@ from attune_mq.payloads import (
     WorkerRegistered,
 )
 from attune_mq.transactional import reading
+from tests.databases import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,17 +40,25 @@ rules:
 """
 
 
-def settings_for(folder: Path, url: str, topology: Path, **more: Any) -> ExecutorSettings:
+def settings_for(
+    folder: Path, url: str, topology: Path, database_url: str | None = None, **more: Any
+) -> ExecutorSettings:
+    """On an SQLite file in ``folder`` unless another database is given."""
     rules = folder / "rules.yaml"
     rules.write_text(RULES)
     return ExecutorSettings(
         url=SecretStr(url),
         topology=topology,
         rules=rules,
-        database_url=SecretStr(f"sqlite:///{folder / 'attune.db'}"),
+        database_url=SecretStr(database_url or f"sqlite:///{folder / 'attune.db'}"),
         scheduling_delay_s=0.1,
         **more,
     )
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 30.0) -> None:
+    """Polls, since the database tells nobody that it changed."""
+    wait_until(holds, "it is as expected", deadline_s=within_s)
 
 
 def enforcement(number: int, rule: str = "demo.greet") -> EnforcementCreated:
@@ -102,7 +111,7 @@ class Rig:
 
     @contextmanager
     def notifier(self) -> Iterator[None]:
-        service = Service("notifier", self._watched(), self.url)
+        service = Service("notifier", self.topology, self.url)
 
         @service.on(NotificationCreated)
         def tell(message: Message[NotificationCreated]) -> None:
@@ -148,10 +157,6 @@ class Rig:
         )
         yield service
         service.stop(5)
-
-    def _watched(self) -> Topology:
-        """The topology with a consumer for notifications, which a file may leave to others."""
-        return self.topology
 
 
 @contextmanager

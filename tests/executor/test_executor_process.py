@@ -1,0 +1,128 @@
+"""``attune-executor run`` as a process: killed, told to stop, given bad input."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.executor.rig import ROOT, enforcement, eventually, running, settings_for
+
+SHIPPED = ROOT / "topology.yaml"
+
+
+class ExecutorProcess:
+    """``attune-executor run`` as a deployment starts it."""
+
+    def __init__(self, folder: Path, url: str, database_url: str, *arguments: str) -> None:
+        self.log = folder / f"executor-{uuid4().hex[:6]}.log"
+        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        settings_for(folder, url, SHIPPED)
+        self.process = subprocess.Popen(
+            [
+                sys.executable, "-m", "attune_executor", "run",
+                "--url", url, "--topology", str(SHIPPED),
+                "--rules", str(folder / "rules.yaml"),
+                "--database-url", database_url, *arguments,
+            ],
+            env=environment,
+            cwd=ROOT,
+            stderr=self.log.open("w"),
+        )  # fmt: skip
+
+    def wait_until(self, text: str, within_s: float = 30.0) -> None:
+        eventually(lambda: text in self.log.read_text(), within_s)
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+def test_executors_that_are_killed_lose_nothing_and_double_nothing(
+    tmp_path: Path, broker_url: str, database_url: str
+) -> None:
+    total = 120
+
+    def start(instance: str) -> ExecutorProcess:
+        return ExecutorProcess(tmp_path, broker_url, database_url, "--instance", instance)
+
+    settings = settings_for(tmp_path, broker_url, SHIPPED, database_url)
+    with running(settings) as rig:
+        pass  # makes database and topology, and serves for looking at them afterwards
+    with rig.worker(), rig.notifier(), rig.publisher() as publisher:
+        first, second = start("a"), start("b")
+        publisher.publish_many(enforcement(number) for number in range(total))
+        for share in (20, 50, 80):
+            rig.seen.until(lambda share=share: len(rig.seen.dispatches) >= share)  # type: ignore[misc]
+            first.end(signal.SIGKILL)
+            first, second = second, start(f"after-{share}")
+        rig.seen.until(lambda: len(rig.seen.notifications) >= total, within_s=60)
+
+        assert rig.executions() == {"completed": total}
+        assert rig.enforcements() == {"processed": total}
+        dispatched = {dispatch.execution_id for dispatch in rig.seen.dispatches}
+        assert len(dispatched) == total
+        assert first.end(signal.SIGTERM) == 0
+        assert second.end(signal.SIGTERM) == 0
+
+
+def test_sigterm_drains_and_ends_with_success(
+    tmp_path: Path, broker_url: str, sqlite_url: str
+) -> None:
+    executor = ExecutorProcess(tmp_path, broker_url, sqlite_url)
+    executor.wait_until("with tag 'executor.manager'")
+
+    assert executor.end(signal.SIGTERM) == 0
+    said = executor.log.read_text()
+    assert (
+        "Consumer started for queue 'attune.executions.queue' with tag 'executor.enforcement'"
+        in said
+    )
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--url", "amqp://guest:guest@localhost:1/%2F"], 3, "nothing listens there"),
+        (["--rules", "nowhere.yaml"], 2, "expected a file of rules and actions, found none"),
+        (["--topology", "nowhere.yaml"], 2, "expected a topology file, found none"),
+        (["--database-url", "mysql://x/y"], 2, "expected sqlite or postgresql"),
+        (["--database-url", "sqlite:////no/such/folder/x.db"], 2, "does not exist"),
+        (["--config", "nowhere.yaml"], 2, "expected a file with settings"),
+    ],
+)
+def test_bad_input_ends_it_with_a_message_that_says_what_to_do(
+    tmp_path: Path, broker_url: str, arguments: list[str], code: int, said: str
+) -> None:
+    settings_for(tmp_path, broker_url, SHIPPED)
+    given = {
+        "--url": broker_url,
+        "--rules": str(tmp_path / "rules.yaml"),
+        "--topology": str(SHIPPED),
+        "--database-url": f"sqlite:///{tmp_path / 'attune.db'}",
+    }
+    given[arguments[0]] = arguments[1]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "attune_executor",
+            "run",
+            *(p for pair in given.items() for p in pair),
+        ],
+        env={"PATH": os.environ["PATH"], "ATTUNE_BROKER_WAIT_S": "0"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
