@@ -63,9 +63,10 @@ def dead_binding(facts: Facts) -> Iterator[Fault]:
     unmatched = set(facts.flow.unmatched_bindings())
     hint = _Hint(facts.flow.publications)
     for bound in facts.bindings:
+        if bound.path not in unmatched or _is_literal_wildcard(facts, bound):
+            continue
         where = facts.where(*bound.path)
-        is_written = "bindings[" in where.path
-        if bound.path in unmatched and is_written and not _is_literal_wildcard(facts, bound):
+        if "bindings[" in where.path:  # not one that the library added for something else
             message = f"no message of this file can match the binding {bound.name}"
             yield Fault(where, f"{message}; {hint.of(bound)}")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from attune_mq.topology.arguments import ARGUMENT_OF_FIELD, exchange_arguments, queue_arguments
+from attune_mq.topology.arguments import FIELD_OF_ARGUMENT, exchange_arguments, queue_arguments
 from attune_mq.topology.contracts import ConsumerSpec, Family, MessageContract
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
@@ -22,9 +22,6 @@ from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
 from attune_mq.topology.patterns import is_wildcard
 from attune_mq.topology.source import Path, Where
 
-_FIELD_OF_ARGUMENT = {
-    argument: field.removesuffix("_ms") for field, argument in ARGUMENT_OF_FIELD.items()
-}
 _DEAD_LETTER = "x-dead-letter-"
 ANY_KEY = ".".join(["any-word"] * 9)
 """A key that a binding takes if it takes every key, and hardly otherwise."""
@@ -246,7 +243,7 @@ class Facts:
         if argument.startswith(_DEAD_LETTER):
             inherited = self._inherits_dead_letter(fact)
             return self.where("dead_letter") if inherited else self.where(*fact.path, "dead_letter")
-        return self.where(*fact.path, _FIELD_OF_ARGUMENT[argument])
+        return self.where(*fact.path, FIELD_OF_ARGUMENT[argument])
 
     def _inherits_dead_letter(self, fact: QueueFact) -> bool:
         """Whether the rule at the top of the file says it, rather than the queue itself."""

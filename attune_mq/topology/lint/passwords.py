@@ -16,6 +16,8 @@ _BY_KEY = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _FROM_ENVIRONMENT = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-)?\}?")
+_COMMENT = re.compile(r"(?:^|\s)#")
+"""In which prose stands, such as "the password: see …"; a URL in it is one all the same."""
 _DEFAULT_USER = "guest"
 """What every RabbitMQ has, and takes from its own host only."""
 
@@ -34,7 +36,7 @@ _DEFAULT_USER = "guest"
 def password_in_file(facts: Facts) -> Iterator[Fault]:
     file = facts.whole.sources.file
     for number, line in enumerate(facts.whole.sources.text.split("\n"), start=1):
-        for found in (_IN_URL.search(line), _BY_KEY.search(line.partition(" #")[0])):
+        for found in (_IN_URL.search(line), _BY_KEY.search(_COMMENT.split(line)[0])):
             if found is not None and _is_secret(found["secret"]):
                 where = Where(file, number, found.start("secret") + 1, "")
                 yield Fault(where, "a password stands in the file (not repeated here)")
