@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Literal, Protocol, TypeVar
 
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.report import SetupReport
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import BrokerUnavailable
+from attune_mq.errors import AttuneError, BrokerUnavailable
 from attune_mq.messaging.backoff import Backoff
 from attune_mq.messaging.consumer import DEFAULT_STOP_DEADLINE_S, Consumer
 from attune_mq.messaging.handlers import Handler, Handlers
@@ -83,9 +83,11 @@ class Service:
         self._setup = setup
         self._wait_s = wait_s
         self._backgrounds: list[Background] = []
+        self._running_beside: list[Background] = []
         self._consumers: list[Consumer] = []
-        self._stop_requested = threading.Event()
-        self._deadline_s = DEFAULT_STOP_DEADLINE_S
+        # A signal handler may interrupt its own thread anywhere, also while that holds a lock which
+        # the handler would wait for. Putting into this queue is safe even then.
+        self._requests: SimpleQueue[None] = SimpleQueue()
 
     def on(self, payload: type[P]) -> Callable[[Handler[P]], Handler[P]]:
         """Registers the handler of a payload class; see :class:`Handlers`."""
@@ -100,58 +102,88 @@ class Service:
         return tuple(consumer.status for consumer in self._consumers)
 
     def start(self) -> None:
-        """Sets the infrastructure up and starts consuming, in threads.
+        """Sets the infrastructure up and starts consuming, in threads. Once.
 
         Raises what :func:`setup_infrastructure` raises, and
         :class:`~attune_mq.topology.model.UnknownName` where handlers are registered and the file
-        has no consumer for any of them.
+        has no consumer for any of them. What had been started by then is stopped again.
         """
         tags = self._tags()
         self._set_up()
-        for background in self._backgrounds:
-            background.start()
-        self._consumers = [self._consumer(tag) for tag in tags]
-        for consumer in self._consumers:
-            consumer.start()
+        try:
+            for background in self._backgrounds:
+                background.start()
+                self._running_beside.append(background)
+            for tag in tags:
+                consumer = self._consumer(tag)
+                consumer.start()
+                self._consumers.append(consumer)
+        except BaseException:
+            self.stop(0)
+            raise
 
     def run(self, *, deadline_s: float = DEFAULT_STOP_DEADLINE_S) -> None:
         """:meth:`start`, then consume until SIGTERM or SIGINT (Ctrl-C), then drain.
 
         ``deadline_s``: how long handlers may take to finish. A second signal stops at once. Call
-        it from the main thread.
+        it from the main thread. Raises what :meth:`start` raises.
         """
-        self._deadline_s = deadline_s
         restore = [(one, signal.signal(one, self._on_signal)) for one in _SIGNALS]
         try:
             self.start()
-            self._stop_requested.wait()
-            self.stop(deadline_s)
+            self._requests.get()
+        except _StopRequested:
+            logger.info("Stopped while waiting for the broker")
         finally:
+            self.stop(deadline_s)
             for one, handler in restore:
                 signal.signal(one, handler)
-            self.publisher.close()
 
     def request_stop(self) -> None:
-        """Lets :meth:`run` end, from any thread."""
-        self._stop_requested.set()
+        """Lets :meth:`run` end, from any thread. A second time: at once."""
+        self._requests.put(None)
 
     def stop(self, deadline_s: float = DEFAULT_STOP_DEADLINE_S) -> None:
-        """Drains the consumers, stops what runs beside them, closes the publisher."""
-        logger.info("Stopping: handlers have %g s to finish", deadline_s)
+        """Drains the consumers, stops what runs beside them, closes the publisher.
+
+        Handlers may take ``deadline_s`` to finish; what has not finished then is delivered again.
+        """
+        if self._consumers:
+            logger.info("Stopping: handlers have %g s to finish", deadline_s)
+        stop_at = self._stop_consumers(deadline_s)
+        while self._running_beside:
+            background = self._running_beside.pop()
+            try:
+                background.stop(max(1.0, stop_at - time.monotonic()))
+            except Exception:  # the others are to be stopped all the same
+                logger.exception("%s could not be stopped in order", type(background).__name__)
+        self.publisher.close()
+
+    def _stop_consumers(self, deadline_s: float) -> float:
+        """Returns when they have stopped, or did not in time; with the time by which to be done,
+        on the monotonic clock."""
         stop_at = time.monotonic() + deadline_s
         for consumer in self._consumers:
             consumer.stop(deadline_s)
-        for consumer in self._consumers:
-            consumer.join(max(0.0, stop_at - time.monotonic()) + _GRACE_S)
-        for background in self._backgrounds:
-            background.stop(max(1.0, stop_at - time.monotonic()))
-        self.publisher.close()
+        while not self._consumers_stopped() and time.monotonic() < stop_at + _GRACE_S:
+            if self._requested_within(0.1):
+                stop_at = time.monotonic()
+                for consumer in self._consumers:
+                    consumer.stop(0)
+        return stop_at
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._stop_requested.is_set():
-            for consumer in self._consumers:
-                consumer.stop(0)
-        self._stop_requested.set()
+    def _consumers_stopped(self) -> bool:
+        return all(consumer.join(0) for consumer in self._consumers)
+
+    def _requested_within(self, timeout_s: float) -> bool:
+        try:
+            self._requests.get(timeout=timeout_s)
+        except Empty:
+            return False
+        return True
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._requests.put(None)
 
     def _tags(self) -> list[str]:
         handled = self.handlers.message_types
@@ -164,6 +196,14 @@ class Service:
                 f"{self.topology.sources.file} consumers: expected a consumer with `service: "
                 f"{self.name}` that handles one of {', '.join(sorted(handled))}, found none"
             )
+        for tag in tags:
+            missing = set(own[tag].handles) - handled - {"*"}
+            if missing:
+                logger.warning(
+                    "Consumer '%s' has no handler for %s: such messages will be dead-lettered",
+                    tag,
+                    ", ".join(sorted(missing)),
+                )
         return tags
 
     def _consumer(self, tag: str) -> Consumer:
@@ -189,9 +229,15 @@ class Service:
                 return report
             except BrokerUnavailable as error:
                 pause_s = backoff.next_s()
-                if time.monotonic() + pause_s > deadline or self._stop_requested.wait(pause_s):
+                if time.monotonic() + pause_s > deadline:
                     raise
                 logger.warning("Waiting for the broker: %s", error)
+                if self._requested_within(pause_s):
+                    raise _StopRequested("asked to stop while waiting for the broker") from error
+
+
+class _StopRequested(AttuneError):
+    """There is nothing to start any more."""
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -3,6 +3,10 @@
 One pika ``SelectConnection`` with one channel in confirm mode. Callers on any thread hand over
 messages and wait for their outcome; this thread sends them, as many in flight as the limit allows,
 and resolves each exactly once. It reconnects, with a jittered pause between attempts.
+
+If the power fails: here, then whoever handed a message over has no receipt and still owns it. At
+the broker, then what it confirmed is on its disk, and what it did not confirm is reported as
+unconfirmed when the connection is found to be lost, or when the caller's deadline passes before.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import contextlib
 import logging
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 
@@ -23,18 +28,16 @@ from pika.frame import Method
 
 from attune_mq.broker.amqp import connection_failure
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import AttuneError, BrokerUnavailable, PublishError
-from attune_mq.messaging.backoff import Backoff
-from attune_mq.messaging.outgoing import MAX_HEADER_BYTES, Entry, Ledger
+from attune_mq.errors import AttuneError, BrokerUnavailable, PermissionRefused
+from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
+from attune_mq.messaging.outgoing import Entry, Ledger
 
 logger = logging.getLogger(__name__)
 
-MAX_IN_FLIGHT = 1_000
-"""Messages sent and not confirmed. More do not make it faster (measured); they cost memory."""
-
-
-class LoginFailed(PublishError):
-    """The broker refuses the connection itself; ``__cause__`` says why."""
+CLOSING_S = 1.0
+"""How long the broker may take to agree that the connection is closed."""
+_DEFAULT_EXCHANGE = "amq.default"
+"""What the broker calls the default exchange when it names it."""
 
 
 class ConfirmingConnection:
@@ -43,16 +46,19 @@ class ConfirmingConnection:
     def __init__(self, settings: BrokerSettings, *, name: str) -> None:
         self._settings = settings
         self._name = name
-        self._lock = threading.Lock()
-        self._waiting: deque[Entry] = deque()
-        self._wake_scheduled = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._closing = threading.Event()
+        self._lock = threading.Lock()  # for all that follows
+        self._waiting: deque[Entry] = deque()
+        self._ledger = Ledger()
+        self._wake_scheduled = False
         self._connection: pika.SelectConnection | None = None
         self._channel: Channel | None = None
-        self._ledger = Ledger()
-        self._last_failure: AttuneError | None = None
         self._blocked = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._last_failure: AttuneError | None = None
+        self._said: set[str] = set()
+        self.connections = 0
+        """How many have been opened so far."""
 
     def start(self) -> None:
         self._thread.start()
@@ -60,8 +66,12 @@ class ConfirmingConnection:
     def submit(self, entries: Iterable[Entry]) -> None:
         """Queues entries; each is resolved later, unless :meth:`abandon` comes first."""
         with self._lock:
-            self._waiting.extend(entries)
-        self._wake()
+            if not self._closing.is_set():
+                self._waiting.extend(entries)
+                self._wake()
+                return
+        for entry in entries:
+            entry.unconfirmed("the publisher is closed")
 
     def abandon(self, entries: Iterable[Entry], reason: str) -> None:
         """The caller no longer waits. What was not sent never will be; all become unconfirmed."""
@@ -69,80 +79,111 @@ class ConfirmingConnection:
             for entry in entries:
                 entry.abandoned = True
                 entry.unconfirmed(reason, self._last_failure)
+            self._waiting = deque(entry for entry in self._waiting if not entry.abandoned)
+            if self._ledger.is_full_of_abandoned and self._connection is not None:
+                logger.warning("Publisher '%s': nothing is confirmed, it reconnects", self._name)
+                self._connection.ioloop.add_callback_threadsafe(self._close_connection)
 
     @property
     def trouble(self) -> str | None:
         """Why nothing is being confirmed just now, if something is known of it."""
-        if self._blocked:
-            return "the broker blocks publishers (memory or disk alarm)"
-        if self._channel is None or not self._channel.is_open:
-            return str(self._last_failure or "the connection is not open yet")
-        return None
+        with self._lock:
+            if self._blocked:
+                return "the broker blocks publishers (memory or disk alarm)"
+            if self._channel is None or not self._channel.is_open:
+                return str(self._last_failure or "the connection is not open yet")
+            return None
 
     @property
     def unconfirmed_count(self) -> int:
-        return len(self._ledger) + len(self._waiting)
+        with self._lock:
+            return len(self._ledger) + len(self._waiting)
 
     def close(self, timeout_s: float) -> None:
         """Ends the thread. What is in flight or waiting is reported as unconfirmed."""
-        self._closing.set()
-        connection = self._connection
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.ioloop.add_callback_threadsafe(self._close_connection)
+        with self._lock:
+            self._closing.set()
+            if self._connection is not None:
+                self._connection.ioloop.add_callback_threadsafe(self._close_connection)
         if self._thread.is_alive():
             self._thread.join(timeout_s)
-        self._fail_all("the publisher was closed")
+        with self._lock:
+            entries = [*self._waiting, *self._ledger.drain()]
+            self._waiting.clear()
+        for entry in entries:
+            entry.unconfirmed("the publisher is closed")
+
+    def _wake(self) -> None:
+        """With the lock held."""
+        if self._connection is not None and not self._wake_scheduled:
+            self._wake_scheduled = True
+            self._connection.ioloop.add_callback_threadsafe(self._flush)
 
     # On the thread of the connection, from here on.
 
     def _run(self) -> None:
         backoff = Backoff()
         while not self._closing.is_set():
-            opened = self._run_connection()
-            self._fail_in_flight("the connection was lost")
-            if self._last_failure is not None and not self._is_passing(self._last_failure):
-                self._refuse_waiting(self._last_failure)
-            if opened:
-                backoff.reset()
+            try:
+                if self._try_each_host() > LONGEST_PAUSE_S:
+                    backoff.reset()
+            except Exception:  # a defect, here or in pika, must not end publishing
+                logger.exception("Publisher '%s': its connection failed", self._name)
             self._closing.wait(backoff.next_s())
 
-    def _run_connection(self) -> bool:
-        """One connection from its opening to its end; whether it was ever usable."""
-        url = random.choice(self._settings.urls)
-        self._channel = None
-        self._blocked = False
-        opened: list[bool] = []
+    def _try_each_host(self) -> float:
+        """Until one takes messages and is lost again; for how many seconds it did.
 
-        def on_open(connection: Connection) -> None:
-            opened.append(True)
-            connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
-            connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
-            connection.channel(on_open_callback=self._on_channel_open)
+        A host that refuses us (wrong password, no such virtual host) is an outcome for those who
+        wait, unless another takes us: waiting does not mend it.
+        """
+        refusals: list[AttuneError] = []
+        for url in random.sample(self._settings.urls, len(self._settings.urls)):
+            opened = self.connections
+            started_at = time.monotonic()
+            failure = self._run_connection(url)
+            self._lost(failure)
+            if self._closing.is_set() or self.connections > opened:
+                return time.monotonic() - started_at
+            if isinstance(failure, PermissionRefused):
+                refusals.append(failure)
+        if refusals:
+            self._fail_waiting(refusals[0])
+        return 0.0
+
+    def _run_connection(self, url: str) -> AttuneError:
+        """One connection from its opening to its end, and why it ended."""
+        failure: AttuneError = BrokerUnavailable("the broker does not answer")
 
         def on_end(_connection: Connection, error: BaseException) -> None:
-            failure = connection_failure(error, url)
-            if not self._closing.is_set() and str(failure) != str(self._last_failure):
-                logger.warning("Publisher '%s': %s", self._name, failure)
-            self._last_failure = failure
+            nonlocal failure
+            failure = _failure(error, url)
             selecting.ioloop.stop()
 
-        selecting = self._connection = pika.SelectConnection(
+        selecting = pika.SelectConnection(
             self._settings.parameters(url, name=self._name),
-            on_open_callback=on_open,
+            on_open_callback=self._on_open,
             on_open_error_callback=on_end,
             on_close_callback=on_end,
         )
+        with self._lock:
+            self._connection = selecting
+            if self._closing.is_set():  # it was set when there was no connection to close
+                selecting.ioloop.add_callback_threadsafe(self._close_connection)
         try:
             selecting.ioloop.start()
-        except Exception:  # a defect, here or in pika, must not end publishing
-            logger.exception("Publisher '%s': its connection failed", self._name)
         finally:
             with self._lock:
-                self._connection = None
-            self._channel = None
+                self._connection = self._channel = None
+                self._blocked = self._wake_scheduled = False
             selecting.ioloop.close()
-        return bool(opened)
+        return failure
+
+    def _on_open(self, connection: Connection) -> None:
+        self.connections += 1
+        connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
+        connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
+        connection.channel(on_open_callback=self._on_channel_open)
 
     def _on_channel_open(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._on_channel_closed)
@@ -150,30 +191,32 @@ class ConfirmingConnection:
         channel.confirm_delivery(self._on_confirm, lambda _: self._on_ready(channel))
 
     def _on_ready(self, channel: Channel) -> None:
-        self._channel = channel
-        self._last_failure = None
+        with self._lock:
+            if self._last_failure is not None:
+                logger.info("Publisher '%s' is connected again", self._name)
+            self._channel = channel
+            self._last_failure = None
+            self._said.clear()
         self._flush()
 
     def _on_channel_closed(self, channel: Channel, error: Exception) -> None:
         """Exchange missing, not permitted, message too large: the broker names it in its text."""
-        if self._channel is channel:
-            self._channel = None
         if not isinstance(error, pika_errors.ChannelClosedByBroker):
             return
         self._blame(error.reply_code, error.reply_text)
-        connection = channel.connection
-        if connection.is_open and not self._closing.is_set():
-            connection.channel(on_open_callback=self._on_channel_open)
+        if channel.connection.is_open and not self._closing.is_set():
+            channel.connection.channel(on_open_callback=self._on_channel_open)
 
     def _blame(self, code: int, text: str) -> None:
         """Those that the broker's reason fits are refused; of the others nothing is known."""
-        entries = self._ledger.drain()
-        named = [entry for entry in entries if f"exchange '{entry.message.exchange}'" in text]
-        if "message size" in text:
-            largest = max(len(entry.message.body) for entry in entries) if entries else 0
-            named = [entry for entry in entries if len(entry.message.body) == largest]
+        with self._lock:
+            self._channel = None
+            entries = self._ledger.drain()
+        largest = max((len(entry.message.body) for entry in entries), default=0)
         for entry in entries:
-            if entry in named or len(entries) == 1:
+            exchange = entry.message.exchange or _DEFAULT_EXCHANGE
+            too_large = "message size" in text and len(entry.message.body) == largest
+            if too_large or f"exchange '{exchange}'" in text or len(entries) == 1:
                 entry.refused(f"{code} {text}")
             else:
                 entry.unconfirmed("the channel was closed because of another message")
@@ -186,38 +229,36 @@ class ConfirmingConnection:
         _body: bytes,
     ) -> None:
         why = f"{method.reply_code} {method.reply_text}"
-        self._ledger.returned(properties.message_id, method.exchange, method.routing_key, why)
+        with self._lock:
+            self._ledger.returned(properties.message_id, method.exchange, method.routing_key, why)
 
     def _on_confirm(self, frame: Method[spec.Basic.Ack | spec.Basic.Nack]) -> None:
         confirm = frame.method
-        settled = self._ledger.settle(confirm.delivery_tag, multiple=confirm.multiple)
-        if isinstance(confirm, spec.Basic.Ack):
-            for entry in settled:
+        with self._lock:
+            settled = self._ledger.settle(confirm.delivery_tag, multiple=confirm.multiple)
+        for entry in settled:
+            if isinstance(confirm, spec.Basic.Ack):
                 entry.confirmed()
-        else:
-            for entry in settled:
+            else:
                 entry.refused("a queue is full or cannot take it (basic.nack)")
-        if self._waiting:
-            self._flush()
+        self._flush()
 
     def _flush(self) -> None:
         with self._lock:
             self._wake_scheduled = False
             while self._waiting and self._can_send():
-                entry = self._waiting.popleft()
-                if not entry.abandoned:
-                    self._send(entry)
+                self._send(self._waiting.popleft())
 
     def _can_send(self) -> bool:
-        channel = self._channel
-        is_open = channel is not None and channel.is_open
-        return is_open and not self._blocked and len(self._ledger) < MAX_IN_FLIGHT
+        is_open = self._channel is not None and self._channel.is_open
+        return is_open and not self._blocked and not self._ledger.is_full
 
     def _send(self, entry: Entry) -> None:
         assert self._channel is not None
         message = entry.message
-        if not message.fits_a_frame():
-            entry.refused(f"its headers exceed {MAX_HEADER_BYTES:,} bytes, a frame of AMQP")
+        problem = message.problem()
+        if problem is not None:
+            entry.refused(problem)
             return
         try:
             self._channel.basic_publish(
@@ -227,55 +268,51 @@ class ConfirmingConnection:
                 message.properties,
                 mandatory=message.mandatory,
             )
-        except (pika_errors.AMQPError, ValueError, TypeError, AssertionError) as error:
+        except Exception as error:
             # pika encodes the whole message before it writes any of it: nothing was sent.
             entry.refused(f"it cannot be sent over AMQP: {type(error).__name__}: {error}")
         else:
             self._ledger.record(entry)
 
-    def _wake(self) -> None:
-        with self._lock:
-            connection = self._connection
-            if connection is None or self._wake_scheduled:
-                return
-            self._wake_scheduled = True
-            connection.ioloop.add_callback_threadsafe(self._flush)
-
     def _set_blocked(self, blocked: bool) -> None:
-        self._blocked = blocked
+        with self._lock:
+            self._blocked = blocked
         said = "blocks publishers (memory or disk alarm)" if blocked else "takes messages again"
         logger.warning("Publisher '%s': the broker %s", self._name, said)
-        if not blocked:
-            self._flush()
+        self._flush()
 
     def _close_connection(self) -> None:
         connection = self._connection
-        if connection is not None and connection.is_open:
+        if connection is None or connection.is_closing or connection.is_closed:
+            return
+        with contextlib.suppress(pika_errors.AMQPError):
             connection.close()
-        elif connection is not None:
-            connection.ioloop.stop()
+        connection.ioloop.call_later(CLOSING_S, connection.ioloop.stop)  # where nobody answers
 
-    def _fail_in_flight(self, reason: str) -> None:
+    def _lost(self, failure: AttuneError) -> None:
+        """Said once for each reason until it is connected again, not for each attempt."""
         with self._lock:
-            self._wake_scheduled = False
-            for entry in self._ledger.drain():
-                entry.unconfirmed(f"{reason}: {self._last_failure}", self._last_failure)
+            entries = self._ledger.drain()
+            self._last_failure = failure
+            is_news = str(failure) not in self._said and not self._closing.is_set()
+            self._said.add(str(failure))
+        if is_news:
+            logger.warning("Publisher '%s': %s", self._name, failure)
+        for entry in entries:
+            entry.unconfirmed(f"the connection was lost: {failure}", failure)
 
-    @staticmethod
-    def _is_passing(failure: AttuneError) -> bool:
-        return isinstance(failure, BrokerUnavailable)
-
-    def _refuse_waiting(self, failure: AttuneError) -> None:
-        """Wrong password, no such virtual host: waiting does not mend it."""
+    def _fail_waiting(self, failure: AttuneError) -> None:
         with self._lock:
-            waiting, self._waiting = list(self._waiting), deque()
-        for entry in waiting:
-            error = LoginFailed(f"{entry.message}: not sent: {failure}")
-            error.__cause__ = failure
-            entry.failed(error)
+            entries = list(self._waiting)
+            self._waiting.clear()
+        for entry in entries:
+            entry.unconfirmed(f"not sent: {failure}", failure)
 
-    def _fail_all(self, reason: str) -> None:
-        with self._lock:
-            waiting, self._waiting = list(self._waiting), deque()
-        for entry in (*waiting, *self._ledger.drain()):
-            entry.unconfirmed(reason)
+
+def _failure(error: BaseException, url: str) -> AttuneError:
+    """pika takes a connection that is lost in its handshake for a probable refusal; here only a
+    broker that says so refuses us, since waiting mends the other."""
+    guessed = pika_errors.ProbableAuthenticationError | pika_errors.ProbableAccessDeniedError
+    if isinstance(error, guessed) and "ConnectionClosedByBroker" not in str(error):
+        error = pika_errors.StreamLostError("the connection was lost in its handshake")
+    return connection_failure(error, url)

@@ -4,26 +4,41 @@ How a message travels: the connection's thread takes the delivery and gives it t
 which reads and handles it (:mod:`handlers`), decides what becomes of it (:mod:`settlement`), and,
 where that is a retry or a dead letter, publishes the copy and waits for its confirm. Only then is
 the original handed back to the connection's thread to be acknowledged, and only on the channel
-that it came on. If the power fails anywhere on this way, the original is still in its queue.
+that it came on (:mod:`session`).
+
+What if the power fails here, or the connection is lost?
+
+=====================================  ==========================================================
+before the handler begins              the original comes again; it may have been tried 0 times
+while the handler runs                 the original comes again; on a classic queue a consumer
+                                       first writes down that it came again (a copy, see below)
+after the handler returned, before     the original comes again: the handler meets the same
+the acknowledgement arrived            ``message_id`` a second time
+while a copy is being published        the original comes again; the copy may be there as well
+after the copy's confirm, before the   both are there: the message is tried, or dead-lettered,
+acknowledgement arrived                once more than it should
+after the acknowledgement arrived      it is over: handled, or its copy is confirmed in a queue
+=====================================  ==========================================================
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
 from typing import Literal
+
+import pika
 
 from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import AttuneError, DuplicateConsumerTag
-from attune_mq.messaging.backoff import Backoff
-from attune_mq.messaging.delivery import Delivery
+from attune_mq.errors import DuplicateConsumerTag
+from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
 from attune_mq.messaging.handlers import Handlers
-from attune_mq.messaging.processing import Processor
+from attune_mq.messaging.processing import Action, Processor
 from attune_mq.messaging.publisher import Publisher
-from attune_mq.messaging.session import Session
+from attune_mq.messaging.session import Job, Session
 from attune_mq.messaging.status import ConsumerStatus, Progress
 from attune_mq.messaging.workers import WorkerPool
 from attune_mq.topology.expansion import expand
@@ -31,10 +46,12 @@ from attune_mq.topology.model import Topology
 
 logger = logging.getLogger(__name__)
 
-_tags_in_use: set[tuple[tuple[str, ...], str]] = set()
+_tags_in_use: set[tuple[frozenset[str], str]] = set()
 _tags_lock = threading.Lock()
 
 DEFAULT_STOP_DEADLINE_S = 30.0
+_ENDING_S = 5.0
+"""A deadline against hanging for threads that have nothing left to do."""
 
 
 class Consumer:
@@ -49,12 +66,18 @@ class Consumer:
     connection, what the topology lacks is made or only verified.
 
     It reconnects for ever, with a jittered pause, to any of the hosts; it notices a deleted queue,
-    a cancelled consumer and a closed channel, sets the topology up again and goes on.
-    :attr:`status` says what it is doing *now*.
+    a cancelled consumer and a closed channel, connects anew, sets the topology up again and goes
+    on. :attr:`status` says what it is doing *now*.
 
-    A message can be handled twice (an acknowledgement that is lost with its connection), never not
-    at all. On a queue without a dead letter exchange (``dead_letter: false``) a message that
-    fails for good is dropped, with an error in the log: the file says that it may be.
+    A failed message is tried again in a retry queue's time, or, where its queue has none, is held
+    by a consumer for the delay, where it counts against the ``prefetch``: give queues whose
+    messages wait for more than seconds a ``retry`` with a ``backoff``.
+
+    A message can be handled twice (the table above says when), never not at all. It is lost where
+    the file says so (``dead_letter: false``: what fails for good is dropped, with an error in the
+    log), and where somebody deletes its queue, also while a consumer has it. Where a copy cannot be
+    published, since its exchange was deleted or the broker is full, the original stays in its queue
+    with us, unacknowledged, and the copy is tried again every 5 s; the handler is not called again.
     """
 
     def __init__(
@@ -77,6 +100,7 @@ class Consumer:
         self._prefetch = self._spec.prefetch_count if prefetch is None else prefetch
         self._concurrency = concurrency or self._spec.concurrency
         self.tag = tag if instance is None else f"{tag}@{instance}"
+        self._claim = (frozenset(self._settings.urls), self.tag)
         self._own_publisher = publisher is None
         self._publisher = publisher or Publisher(
             self._topology, self._settings, source_service=self._spec.service
@@ -86,7 +110,7 @@ class Consumer:
             self._topology, self._spec, handlers, self._publisher, self._progress
         )
         self._stopping = threading.Event()
-        self._deadline_s = DEFAULT_STOP_DEADLINE_S
+        self._stop_at = 0.0
         self._session: Session | None = None
         self._thread: threading.Thread | None = None
 
@@ -118,7 +142,7 @@ class Consumer:
         """Asks it to stop; returns at once. Nothing new begins; what is being handled may finish
         until the deadline; what was not begun goes back to the queue now. Called again with
         ``0`` it stops at once: what is being handled goes back too, and may be done twice."""
-        self._deadline_s = deadline_s
+        self._stop_at = time.monotonic() + deadline_s
         self._stopping.set()
         session = self._session
         if session is not None:
@@ -132,45 +156,78 @@ class Consumer:
 
     def _claim_tag(self) -> None:
         with _tags_lock:
-            if (self._settings.urls, self.tag) in _tags_in_use:
+            if self._claim in _tags_in_use:
                 raise DuplicateConsumerTag(
                     f"consumer tag '{self.tag}' is in use in this process: expected a tag of its "
                     f"own for each consumer; name an instance, or another tag in the topology"
                 )
-            _tags_in_use.add((self._settings.urls, self.tag))
+            _tags_in_use.add(self._claim)
 
     def _run_claimed(self) -> None:
-        backoff = Backoff()
         pool = WorkerPool(self._work, concurrency=self._concurrency, name=self.tag)
         try:
-            while not self._stopping.is_set():
-                self._run_session(pool, backoff.reset)
-                self._stopping.wait(backoff.next_s())
+            self._run_sessions(pool)
+            self._let_finish(pool)
         finally:
-            with _tags_lock:
-                _tags_in_use.discard((self._settings.urls, self.tag))
-            pool.close()
+            pool.close(timeout_s=_ENDING_S if pool.running == 0 else 0.0)
             if self._own_publisher:
                 self._publisher.close()
             self._progress.stopped()
+            with _tags_lock:
+                _tags_in_use.discard(self._claim)
             logger.info("Consumer '%s' stopped", self.tag)
 
-    def _work(self, delivery: Delivery) -> None:
-        """On a worker thread. A session that is gone has nothing left to settle."""
-        action = self._processor.process(delivery)
-        session = self._session
-        if session is not None:
-            session.finished(delivery, action)
+    def _run_sessions(self, pool: WorkerPool[Job]) -> None:
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            started_at = time.monotonic()
+            self._run_session(pool)
+            if time.monotonic() - started_at > LONGEST_PAUSE_S:
+                backoff.reset()
+            self._stopping.wait(backoff.next_s())
 
-    def _run_session(self, pool: WorkerPool[Delivery], consuming: Callable[[], None]) -> None:
-        """One connection from its opening to its end; nothing that ends it ends the consumer."""
+    def _let_finish(self, pool: WorkerPool[Job]) -> None:
+        """A connection that is lost while we stop is no reason to stop a handler in its midst."""
+        while pool.running and time.monotonic() < self._stop_at:
+            pool.wait_until_idle(0.1)
+
+    def _work(self, job: Job) -> None:
+        """On a worker thread."""
+        session, delivery = job.session, job.delivery
+        if not session.can_settle():
+            return  # the broker has given it to somebody else
         try:
-            self._progress.connecting()
+            if job.replacement is None:
+                session.begun(delivery)
+                result = self._processor.process(delivery, still_ours=session.can_settle)
+            else:
+                result = self._processor.replace(job.replacement)
+        except Exception:  # a defect of ours; the message is none the worse for it
+            logger.exception("Consumer '%s' failed with a message", self.tag)
+            result = Action.GIVE_BACK
+        session.finished(delivery, result)
+
+    def _run_session(self, pool: WorkerPool[Job]) -> None:
+        """One connection from its opening to its end; nothing that ends it ends the consumer."""
+        self._progress.connecting()
+        try:
             connection = open_connection(self._settings, name=self.tag)
-        except AttuneError as error:
+        except Exception as error:
             self._progress.failed(error)
             return
-        session = Session(
+        try:
+            setup_infrastructure(self._topology, connection, mode=self._setup)
+            with our_errors(self._settings):
+                self._consume(connection, pool)
+        except Exception as error:  # whatever it is: the broker keeps the messages, we reconnect
+            self._progress.failed(error)
+        finally:
+            self._session = None
+            pool.take_back()  # what has not begun is of a channel that is gone
+            close_quietly(connection)
+
+    def _consume(self, connection: pika.BlockingConnection, pool: WorkerPool[Job]) -> None:
+        session = self._session = Session(
             connection,
             topology=self._topology,
             spec=self._spec,
@@ -178,17 +235,7 @@ class Consumer:
             prefetch=self._prefetch,
             pool=pool,
             progress=self._progress,
-            prepare=lambda: setup_infrastructure(self._topology, connection, mode=self._setup),
         )
-        self._session = session
-        if self._stopping.is_set():
-            session.stop(self._deadline_s)
-        try:
-            with our_errors(self._settings):
-                session.run(consuming)
-        except Exception as error:  # whatever it is: the broker keeps the messages, we reconnect
-            self._progress.failed(error)
-        finally:
-            self._session = None
-            pool.take_back()  # what has not begun is of a channel that is gone
-            close_quietly(connection)
+        if self._stopping.is_set():  # it was set when there was no session to stop
+            session.stop(self._stop_at - time.monotonic())
+        session.run()

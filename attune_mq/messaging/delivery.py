@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -16,16 +16,25 @@ from attune_mq.messaging.payload_model import Payload
 
 FAILURES = "x-attune-attempt"
 REDELIVERIES = "x-attune-redeliveries"
+COUNTED_IN = "x-attune-counted-in"
+"""The queue for which those two were counted: who handles a dead letter begins to count anew."""
 NOT_BEFORE = "x-attune-not-before"
+"""In milliseconds since 1970, by the clock of the consumer that wrote it."""
 REASON = "x-attune-reason"
 QUEUE = "x-attune-queue"
+BROKERS_COUNT = "x-delivery-count"
+
+MAX_HOLD_S = 900.0
+"""How long a consumer holds a message at a time. RabbitMQ takes a consumer that has not settled
+one for 30 minutes for broken."""
+_DUE_WITHIN_S = 1.0
 
 P = TypeVar("P", bound=Payload)
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One delivery. ``channel`` is the channel that it came on: only there can it be settled."""
+    """One delivery: what came, from which queue, to which consumer."""
 
     body: bytes
     properties: pika.BasicProperties
@@ -35,7 +44,6 @@ class Delivery:
     routing_key: str
     queue: str
     consumer_tag: str
-    channel: object = field(repr=False)
 
     @cached_property
     def headers(self) -> Mapping[str, Any]:
@@ -43,24 +51,39 @@ class Delivery:
 
     @property
     def failures(self) -> int:
-        """How often handling it failed before, whoever tried."""
-        return _count(self.headers, FAILURES)
+        """How often handling it failed before in this queue, whoever tried."""
+        return self._counted(FAILURES)
 
     @property
     def redeliveries(self) -> int:
-        """How often it was handed out unsettled before, this time included. Counted by us, since
-        a classic queue says only "not the first time"."""
-        return _count(self.headers, REDELIVERIES) + (1 if self.redelivered else 0)
+        """How often it was handed out and came back unsettled. A quorum queue counts that itself;
+        a classic queue says only "not the first time", so that consumers count."""
+        if self.counted_by_broker:
+            return _count(self.headers, BROKERS_COUNT)
+        return self._counted(REDELIVERIES) + (1 if self.redelivered else 0)
 
     @property
     def counted_by_broker(self) -> bool:
-        """Quorum queues count, and limit, what comes back."""
-        return "x-delivery-count" in self.headers
+        return BROKERS_COUNT in self.headers
 
+    @property
     def hold_s(self) -> float:
-        """How long it is to be held before it is tried again; an hour at most."""
+        """How long it is to be held now before it is tried again, :data:`MAX_HOLD_S` at most."""
+        return min(self._due_in_s, MAX_HOLD_S)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it was held for as long as was asked for."""
+        return self._due_in_s < _DUE_WITHIN_S
+
+    @property
+    def _due_in_s(self) -> float:
         not_before_ms = _count(self.headers, NOT_BEFORE)
-        return min(max(0.0, not_before_ms / 1000 - time.time()), 3_600.0) if not_before_ms else 0.0
+        return max(0.0, not_before_ms / 1000 - time.time()) if not_before_ms else 0.0
+
+    def _counted(self, name: str) -> int:
+        counted_here = self.headers.get(COUNTED_IN, self.queue) == self.queue
+        return _count(self.headers, name) if counted_here else 0
 
     @property
     def died_in(self) -> str | None:

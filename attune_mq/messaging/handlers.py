@@ -10,7 +10,6 @@ from attune_mq.messaging.delivery import Delivery, Message
 from attune_mq.messaging.envelope import decode, decode_payload
 from attune_mq.messaging.payload_model import Payload, by_message_type
 from attune_mq.messaging.settlement import (
-    ComesAgain,
     Done,
     Outcome,
     Unhandled,
@@ -58,8 +57,6 @@ class Handlers:
 
     def handle(self, delivery: Delivery) -> Outcome:
         """Reads and handles one delivery. Raises nothing: whatever happens is an outcome."""
-        if delivery.redelivered and not delivery.counted_by_broker:
-            return ComesAgain(delivery.redeliveries)
         properties = delivery.properties
         try:
             envelope = decode(
@@ -72,6 +69,8 @@ class Handlers:
             return Unreadable(str(error))
         except UnknownMessageType as error:
             return Unhandled(error.message_type)
+        except Exception as error:  # a payload class of somebody's own has a defect
+            return failure_of(error)
         return _call(self._handlers[type(payload)], Message(payload, envelope, delivery))
 
 

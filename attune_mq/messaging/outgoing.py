@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,11 +12,13 @@ from attune_mq.errors import NotConfirmed, PublishError, PublishRefused, Unrouta
 
 MAX_HEADER_BYTES = 131_072 - 64
 """RabbitMQ's frame size, less what the frame itself needs."""
+MAX_IN_FLIGHT = 1_000
+"""Messages sent and not confirmed. More do not make it faster (measured); they cost memory."""
 
 
 class Outgoing(NamedTuple):
     """What is sent: broker names, a body and its properties. ``message_type`` is for messages to
-    people only."""
+    people only. ``mandatory``: it is an error when no queue takes it."""
 
     exchange: str
     routing_key: str
@@ -26,11 +27,18 @@ class Outgoing(NamedTuple):
     message_type: str = ""
     mandatory: bool = True
 
-    def fits_a_frame(self) -> bool:
-        """A header table beyond a frame is a 501 that ends the connection for everybody on it."""
-        if not self.properties.headers:
-            return True
-        return sum(len(piece) for piece in self.properties.encode()) <= MAX_HEADER_BYTES
+    def problem(self) -> str | None:
+        """Why AMQP cannot carry these properties, if it cannot: ask before anything is sent.
+
+        A header table beyond a frame is a 501 that ends the connection for everybody on it.
+        """
+        try:
+            size_bytes = sum(len(piece) for piece in self.properties.encode())
+        except Exception as error:  # pika's own, struct's, Unicode's: whatever it stumbles on
+            return f"it cannot be sent over AMQP: {type(error).__name__}: {error}"
+        if size_bytes > MAX_HEADER_BYTES:
+            return f"its headers exceed {MAX_HEADER_BYTES:,} bytes, a frame of AMQP"
+        return None
 
     def __str__(self) -> str:
         what = self.message_type or "message"
@@ -48,11 +56,14 @@ class Receipt(NamedTuple):
     routing_key: str
 
 
+Outcome = Receipt | PublishError
+
+
 class Batch:
     """Messages that one caller waits for, each resolved exactly once."""
 
     def __init__(self, messages: Sequence[Outgoing]) -> None:
-        self.outcomes: list[PublishError | Receipt | None] = [None] * len(messages)
+        self._outcomes: list[Outcome | None] = [None] * len(messages)
         self.entries = [Entry(message, self, index) for index, message in enumerate(messages)]
         self._left = len(messages)
         self._lock = threading.Lock()
@@ -60,11 +71,11 @@ class Batch:
         if not messages:
             self._done.set()
 
-    def resolve(self, index: int, outcome: PublishError | Receipt) -> None:
+    def resolve(self, index: int, outcome: Outcome) -> None:
         """The first outcome counts: the confirm that came, or the deadline that passed before."""
         with self._lock:
-            if self.outcomes[index] is None:
-                self.outcomes[index] = outcome
+            if self._outcomes[index] is None:
+                self._outcomes[index] = outcome
                 self._left -= 1
                 if not self._left:
                     self._done.set()
@@ -72,18 +83,23 @@ class Batch:
     def wait(self, timeout_s: float) -> bool:
         return self._done.wait(timeout_s)
 
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Of those that are resolved, which after the wait and its end are all."""
+        return [outcome for outcome in self._outcomes if outcome is not None]
+
 
 class Entry:
-    """One message of a batch. ``sent_at`` is on the monotonic clock, ``None`` before it is sent."""
+    """One message of a batch. ``abandoned``: its caller waits no longer."""
 
-    __slots__ = ("abandoned", "batch", "index", "message", "returned", "sent_at")
+    __slots__ = ("abandoned", "batch", "index", "message", "returned", "sent")
 
     def __init__(self, message: Outgoing, batch: Batch, index: int) -> None:
         self.message = message
         self.batch = batch
         self.index = index
         self.returned: str | None = None
-        self.sent_at: float | None = None
+        self.sent = False
         self.abandoned = False
 
     def confirmed(self) -> None:
@@ -102,17 +118,13 @@ class Entry:
         self.batch.resolve(self.index, PublishRefused(f"{self.message}: refused: {reason}"))
 
     def unconfirmed(self, reason: str, cause: BaseException | None = None) -> None:
-        text = f"{self.message}: not confirmed: {reason}"
-        error = NotConfirmed(text, sent=self.sent_at is not None)
+        error = NotConfirmed(f"{self.message}: not confirmed: {reason}", sent=self.sent)
         error.__cause__ = cause
-        self.batch.resolve(self.index, error)
-
-    def failed(self, error: PublishError) -> None:
         self.batch.resolve(self.index, error)
 
 
 class Ledger:
-    """What was sent on one channel and not confirmed, by delivery tag. Of the I/O thread alone."""
+    """What was sent on one channel and not confirmed, by delivery tag."""
 
     def __init__(self) -> None:
         self._entries: dict[int, Entry] = {}
@@ -121,9 +133,18 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def is_full(self) -> bool:
+        return len(self._entries) >= MAX_IN_FLIGHT
+
+    @property
+    def is_full_of_abandoned(self) -> bool:
+        """Nobody waits for any of them, and they are in everybody's way."""
+        return self.is_full and all(entry.abandoned for entry in self._entries.values())
+
     def record(self, entry: Entry) -> None:
         """``entry`` was just sent: the broker counts the messages of a channel from 1."""
-        entry.sent_at = time.monotonic()
+        entry.sent = True
         self._entries[self._next_tag] = entry
         self._next_tag += 1
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 
 from attune_mq.errors import PublishError
@@ -19,8 +21,9 @@ from attune_mq.messaging.settlement import (
     Settlement,
     TryAgain,
     decide,
+    decide_before_handling,
 )
-from attune_mq.messaging.status import Progress
+from attune_mq.messaging.status import Counter, Progress
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.model import Topology
 from attune_mq.topology.objects import DeadLetterTo
@@ -34,6 +37,27 @@ class Action(Enum):
     ACKNOWLEDGE = "ack"
     GIVE_BACK = "nack, to be delivered again"
     DROP = "reject, without a dead letter exchange"
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A copy that is to be in a queue before the original may go; ``counts_as`` in the status."""
+
+    copy: Outgoing
+    counts_as: Counter | None = None
+
+
+def settlement_of(delivery: Delivery, handlers: Handlers, policy: RetryPolicy) -> Settlement:
+    """What becomes of one delivery. It calls the handler, and has no other effect."""
+    if not delivery.is_due:  # nobody holds a message for as long as was asked for at a time
+        return CountRedelivery(delivery.redeliveries)
+    early = decide_before_handling(
+        delivery.redeliveries,
+        delivery.failures,
+        policy,
+        counted=delivery.counted_by_broker or not delivery.redelivered,
+    )
+    return early or decide(handlers.handle(delivery), delivery.failures, policy)
 
 
 class Processor:
@@ -54,24 +78,46 @@ class Processor:
             if isinstance(rule, DeadLetterTo)
             else None
         )
-        self._policy = RetryPolicy.of(queue.retry)
+        self._policy = RetryPolicy.of(queue)
         self._handlers = handlers
         self._publisher = publisher
         self._progress = progress
 
-    def process(self, delivery: Delivery) -> Action:
-        """Blocks while the handler runs, and while a copy waits for its confirm."""
-        outcome = self._handlers.handle(delivery)
-        settlement = decide(outcome, delivery.failures, self._policy)
-        return self._settle(delivery, settlement)
+    def process(
+        self, delivery: Delivery, *, still_ours: Callable[[], bool] = lambda: True
+    ) -> Action | Replacement:
+        """What is to be done with the original, or the copy without which nothing may be.
 
-    def _settle(self, delivery: Delivery, settlement: Settlement) -> Action:
+        Blocks while the handler runs, and while a copy waits for its confirm. ``still_ours``: the
+        original can still be settled; otherwise the broker has given it to somebody else, who
+        publishes the copy.
+        """
+        settlement = settlement_of(delivery, self._handlers, self._policy)
+        match self._effect(delivery, settlement):
+            case Replacement() as replacement if still_ours():
+                return self.replace(replacement)
+            case Replacement():
+                return Action.GIVE_BACK
+            case Action() as action:
+                return action
+
+    def replace(self, replacement: Replacement) -> Action | Replacement:
+        """Publishes the copy: the original may go once it is confirmed in a queue. Otherwise it
+        stays with us, and so does what was decided: the handler has had its turn."""
+        outcome = self._publisher.send([replacement.copy])[0]
+        if isinstance(outcome, PublishError):
+            logger.error("The original of a copy stays in its queue: %s", outcome)
+            return replacement
+        if replacement.counts_as is not None:
+            self._progress.count(replacement.counts_as)
+        return Action.ACKNOWLEDGE
+
+    def _effect(self, delivery: Delivery, settlement: Settlement) -> Action | Replacement:
         match settlement:
             case Acknowledge():
                 self._progress.count("handled")
                 return Action.ACKNOWLEDGE
             case TryAgain(failures, error):
-                self._progress.count("retried")
                 logger.warning(
                     "Message %s on queue '%s' failed in attempt %d, tried again: %s: %s",
                     delivery.properties.message_id,
@@ -80,14 +126,13 @@ class Processor:
                     error.type,
                     error.text,
                 )
-                return self._replace(delivery, retry_copy(delivery, settlement))
+                return Replacement(retry_copy(delivery, settlement), "retried")
             case CountRedelivery():
-                return self._replace(delivery, counted_copy(delivery, settlement))
+                return Replacement(counted_copy(delivery, settlement))
             case DeadLetter():
-                return self._dead_letter(delivery, settlement)
+                return self._give_up(delivery, settlement)
 
-    def _dead_letter(self, delivery: Delivery, settlement: DeadLetter) -> Action:
-        self._progress.count("dead_lettered")
+    def _give_up(self, delivery: Delivery, settlement: DeadLetter) -> Action | Replacement:
         logger.error(
             "Message %s on queue '%s' is dead-lettered after %d attempts (%s): %s: %s",
             delivery.properties.message_id,
@@ -97,19 +142,13 @@ class Processor:
             settlement.error.type,
             settlement.error.text,
         )
-        if self._dead_letter_to is None:
-            logger.error(
-                "Message %s is dropped: queue '%s' has no dead letter exchange",
-                delivery.properties.message_id,
-                delivery.queue,
-            )
-            return Action.DROP
-        return self._replace(delivery, dead_letter_copy(delivery, settlement, self._dead_letter_to))
-
-    def _replace(self, delivery: Delivery, copy: Outgoing) -> Action:
-        """The original goes once its copy is confirmed in a queue, and stays otherwise."""
-        outcome = self._publisher.send([copy])[0]
-        if isinstance(outcome, PublishError):
-            logger.error("The original of a copy goes back to its queue: %s", outcome)
-            return Action.GIVE_BACK
-        return Action.ACKNOWLEDGE
+        if self._dead_letter_to is not None:
+            copy = dead_letter_copy(delivery, settlement, self._dead_letter_to)
+            return Replacement(copy, "dead_lettered")
+        logger.error(
+            "Message %s is dropped: queue '%s' has no dead letter exchange",
+            delivery.properties.message_id,
+            delivery.queue,
+        )
+        self._progress.count("dead_lettered")
+        return Action.DROP

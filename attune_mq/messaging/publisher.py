@@ -11,13 +11,13 @@ from typing import Any, Protocol, Self
 import pika
 
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import BrokerUnavailable, PublishError, PublishManyFailed
+from attune_mq.errors import BrokerUnavailable, NotConfirmed, PublishError, PublishManyFailed
 from attune_mq.messaging.confirming import ConfirmingConnection
 from attune_mq.messaging.envelope import Envelope, encode
-from attune_mq.messaging.outgoing import Batch, Outgoing, Receipt
+from attune_mq.messaging.outgoing import MAX_IN_FLIGHT, Batch, Outcome, Outgoing, Receipt
 from attune_mq.messaging.payload_model import Payload
-from attune_mq.messaging.properties import amqp_properties
-from attune_mq.topology.model import Route, Topology
+from attune_mq.messaging.properties import CONTENT_TYPE, PERSISTENT, amqp_properties
+from attune_mq.topology.model import Route, Topology, UnknownName
 
 logger = logging.getLogger(__name__)
 
@@ -28,16 +28,20 @@ class Publisher:
     """Publishes payloads by their type, where the topology says.
 
     Every message is persistent, confirmed, and mandatory unless the topology says of its type
-    that it may find no queue. :meth:`publish` returns once the broker
-    has it in every queue that it is routed to, and raises otherwise; it never drops one silently.
-    One connection and one thread, opened at the first message; safe to use from any thread, also
-    from many at once, whose confirms then share the way. It reconnects by itself.
+    that it may find no queue. :meth:`publish` returns once the broker has it in every queue that
+    it is routed to, and raises otherwise; it never drops one silently. One connection and one
+    thread, opened at the first message; safe to use from any thread, also from many at once, whose
+    confirms then share the way. It reconnects by itself, to any of the hosts.
 
-    A message could be lost only where the broker loses what it confirmed: a queue that is not
-    durable, or one on a single node whose disk is lost.
+    If the power fails before :meth:`publish` returns, the message may or may not be in its queues:
+    who must not lose it keeps it until then (an outbox). After that it could be lost only where
+    the broker loses what it confirmed: a queue that is not durable, or one on a single node whose
+    disk is lost; and where ``mandatory: false`` says that it may find no queue.
 
     ``source_service`` is the name that stands in each envelope. ``timeout_s`` is the deadline for
-    a confirm, which holds also while the broker blocks the connection.
+    a confirm, connecting included, which holds also while the broker blocks the connection.
+
+    Sources: https://www.rabbitmq.com/docs/confirms, https://www.rabbitmq.com/docs/alarms.
     """
 
     def __init__(
@@ -81,14 +85,23 @@ class Publisher:
     ) -> Receipt:
         """Publishes one message and waits for its confirm.
 
-        ``message``: a payload, which gets an envelope of its own, or an envelope as it is.
+        ``message``: a payload, which gets an envelope of its own with the ids that are given, or
+        an envelope, which is sent as it is, with its own.
         ``route``: where to, if not where the topology sends the type; such as the route of one
-        instance of a family. ``headers``: AMQP headers.
+        instance of a family. ``headers``: AMQP headers, of 131,008 bytes with all properties.
 
-        Raises :class:`~attune_mq.errors.Unroutable`, :class:`~attune_mq.errors.PublishRefused`
-        and :class:`~attune_mq.errors.NotConfirmed`, all of them
-        :class:`~attune_mq.errors.PublishError`; and
-        :class:`~attune_mq.topology.model.UnknownName` for a type without a route.
+        Raises :class:`~attune_mq.errors.PublishError` by its kinds:
+        :class:`~attune_mq.errors.Unroutable`; :class:`~attune_mq.errors.PublishRefused`, also for
+        headers that AMQP cannot carry, such as a ``float``; and
+        :class:`~attune_mq.errors.NotConfirmed`: after the deadline, when the connection is lost,
+        when another message on its way made the broker close the channel (``sent`` is ``True`` in
+        all three: it may be in its queues), or at once where no host lets us in.
+        :class:`~attune_mq.topology.model.UnknownName` for a type without a route and
+        :class:`~attune_mq.errors.MalformedMessage` for one that cannot be written: nothing was
+        sent.
+
+        One thing the broker does not tell: when an exchange is deleted while many messages to it
+        are on their way, all of them count as refused, though the first may have been taken.
         """
         envelope = (
             message
@@ -110,9 +123,11 @@ class Publisher:
     ) -> list[Receipt]:
         """Publishes many with their confirms in flight together, in order, and waits for all.
 
-        ``timeout_s`` is for each thousand of them. Raises
-        :class:`~attune_mq.errors.PublishManyFailed`, which tells of each message that is not
-        confirmed; all others are.
+        ``timeout_s`` is for each thousand of them. All are in memory until the last is confirmed.
+        One that is not confirmed does not keep those after it: they are published all the same.
+        Raises :class:`~attune_mq.errors.PublishManyFailed`, which tells of each message that is
+        not confirmed; all others are. What :meth:`publish` raises before anything is sent is
+        raised here before any of them is sent.
         """
         outgoing = [
             self.outgoing(
@@ -121,7 +136,9 @@ class Publisher:
             for message in messages
         ]
         per_thousand_s = self._timeout_s if timeout_s is None else timeout_s
-        outcomes = self.send(outgoing, timeout_s=per_thousand_s * (1 + len(outgoing) // 1_000))
+        outcomes = self.send(
+            outgoing, timeout_s=per_thousand_s * (1 + len(outgoing) // MAX_IN_FLIGHT)
+        )
         failures = {i: one for i, one in enumerate(outcomes) if isinstance(one, PublishError)}
         if failures:
             raise PublishManyFailed(failures, total=len(outgoing))
@@ -132,19 +149,21 @@ class Publisher:
 
         Raises :class:`~attune_mq.errors.BrokerUnavailable` where none could be sent.
         """
-        outcomes = self.send([self._readdressed(item) for item in items])
+        addressed = [self._readdressed(item) for item in items]
+        sent = iter(self.send([one for one in addressed if isinstance(one, Outgoing)]))
+        outcomes = [next(sent) if isinstance(one, Outgoing) else one for one in addressed]
         errors = [one if isinstance(one, PublishError) else None for one in outcomes]
-        if errors and all(isinstance(e, PublishError) and not _was_sent(e) for e in errors):
+        if errors and all(isinstance(one, NotConfirmed) and not one.sent for one in errors):
             raise BrokerUnavailable(str(errors[0])) from errors[0]
         return errors
 
     def send(
         self, messages: Sequence[Outgoing], *, timeout_s: float | None = None
-    ) -> list[PublishError | Receipt]:
-        """The ground of the others: publishes what is complete already, and never raises for one
-        message. One outcome for each, in order, when the last is known or the deadline is over."""
-        if self._closed:
-            raise PublishError("the publisher is closed")
+    ) -> list[Outcome]:
+        """The ground of the others: publishes what is complete already, and raises nothing. One
+        outcome for each, in order, when the last is known or the deadline is over."""
+        if not messages:
+            return []
         self._ensure_started()
         deadline_s = self._timeout_s if timeout_s is None else timeout_s
         batch = Batch(messages)
@@ -153,7 +172,7 @@ class Publisher:
             trouble = self._connection.trouble or "the broker has not answered"
             reason = f"no confirm within {deadline_s:g} s: {trouble}"
             self._connection.abandon(batch.entries, reason)
-        return [outcome for outcome in batch.outcomes if outcome is not None]
+        return batch.outcomes
 
     def outgoing(
         self,
@@ -180,19 +199,24 @@ class Publisher:
     @property
     def trouble(self) -> str | None:
         """Why nothing is being confirmed just now, or ``None``. For readiness."""
-        return self._connection.trouble if self._started else None
+        return self._connection.trouble if self._started and not self._closed else None
 
     @property
     def unconfirmed_count(self) -> int:
         """Messages that are waiting to be sent or for their confirm."""
         return self._connection.unconfirmed_count
 
+    @property
+    def connections(self) -> int:
+        """How many connections it has opened so far: more than one means that some were lost."""
+        return self._connection.connections
+
     def close(self, timeout_s: float = 5.0) -> None:
-        """Closes the connection. Callers that still wait get :class:`NotConfirmed`."""
+        """Closes the connection. Callers that still wait get :class:`NotConfirmed`, as do those
+        that come later."""
         with self._start:
             self._closed = True
-            if self._started:
-                self._connection.close(timeout_s)
+        self._connection.close(timeout_s)
 
     def _envelope(
         self,
@@ -209,17 +233,20 @@ class Publisher:
             message_id=message_id,
         )
 
-    def _readdressed(self, item: _Addressed) -> Outgoing:
+    def _readdressed(self, item: _Addressed) -> Outgoing | PublishError:
         if item.exchange is None or item.routing_key is None:
-            route = self._topology.route(item.message_type)
+            try:
+                route = self._topology.route(item.message_type)
+            except UnknownName as error:
+                return PublishError(f"{item.message_type} {item.message_id}: not sent: {error}")
         else:
             route = Route(item.exchange, item.routing_key)
         properties = pika.BasicProperties(
-            content_type="application/json",
-            delivery_mode=2,
+            content_type=CONTENT_TYPE,
+            delivery_mode=PERSISTENT,
             message_id=item.message_id,
             correlation_id=item.correlation_id,
-            timestamp=int(item.timestamp.timestamp()),
+            timestamp=max(0, int(item.timestamp.timestamp())),
         )
         return Outgoing(
             route.exchange,
@@ -231,11 +258,12 @@ class Publisher:
         )
 
     def _ensure_started(self) -> None:
-        if not self._started:
-            with self._start:
-                if not self._started:
-                    self._connection.start()
-                    self._started = True
+        if self._started or self._closed:
+            return
+        with self._start:
+            if not self._started and not self._closed:
+                self._connection.start()
+                self._started = True
 
 
 class _Addressed(Protocol):
@@ -255,7 +283,3 @@ class _Addressed(Protocol):
     def exchange(self) -> str | None: ...
     @property
     def routing_key(self) -> str | None: ...
-
-
-def _was_sent(error: PublishError) -> bool:
-    return bool(getattr(error, "sent", True))

@@ -3,6 +3,10 @@
 A copy keeps body and properties. Left out are ``user_id``, which the broker would check against
 ours, ``expiration``, which has been served, and the headers ``CC`` and ``BCC``, which would send
 copies to others once more; ``x-attune-cc`` keeps the former.
+
+If the power fails before the copy is confirmed, the original is still in its queue and the copy
+may be in its own too; if it fails between the confirm and the acknowledgement, both are. So a
+message can be tried, or dead-lettered, once too often, and is never lost.
 """
 
 from __future__ import annotations
@@ -14,17 +18,29 @@ from typing import Any
 
 import pika
 
-from attune_mq.messaging.delivery import FAILURES, NOT_BEFORE, QUEUE, REASON, REDELIVERIES, Delivery
+from attune_mq.messaging.delivery import (
+    BROKERS_COUNT,
+    COUNTED_IN,
+    FAILURES,
+    NOT_BEFORE,
+    QUEUE,
+    REASON,
+    REDELIVERIES,
+    Delivery,
+)
 from attune_mq.messaging.outgoing import Outgoing
-from attune_mq.messaging.settlement import CountRedelivery, DeadLetter, TryAgain
+from attune_mq.messaging.settlement import CountRedelivery, DeadLetter, ErrorReport, TryAgain
 from attune_mq.topology.expansion import retry_queue_name
 from attune_mq.topology.objects import DeadLetterTo
 
 DEFAULT_EXCHANGE = ""
 ORIGIN_EXCHANGE = "x-attune-exchange"
 ORIGIN_ROUTING_KEY = "x-attune-routing-key"
-_BROKERS_COUNTS = ("x-delivery-count", "x-acquired-count")
+_BROKERS_COUNTS = (BROKERS_COUNT, "x-acquired-count")
 _BROKERS_DEATHS = ("x-first-death-", "x-last-death-", "x-death")
+
+Headers = dict[Any, Any]
+"""Names are text, or bytes where somebody sent what is no UTF-8."""
 
 
 def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
@@ -32,61 +48,76 @@ def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
 
     The broker's history is left behind, of which RabbitMQ 3.10 would go on counting, but for the
     queue that it died in.
+
+    A message that waits in a retry queue is lost if its own queue is deleted meanwhile: the broker
+    finds no queue to give it back to.
     """
-    kept = _headers(delivery)
-    headers = {name: kept[name] for name in kept if not name.startswith(_BROKERS_DEATHS)}
-    headers |= {
-        FAILURES: settlement.failures,
-        "x-attune-error-type": settlement.error.type,
-        "x-attune-error-message": settlement.error.text,
-    }
-    headers.pop(REDELIVERIES, None)
+    counts: Headers = {FAILURES: settlement.failures, COUNTED_IN: delivery.queue}
     if delivery.died_in is not None:
-        headers[QUEUE] = delivery.died_in
+        counts[QUEUE] = delivery.died_in
     queue = delivery.queue
     if settlement.queue_delay_ms is not None:
         queue = retry_queue_name(delivery.queue, settlement.queue_delay_ms)
     elif settlement.hold_ms:
-        headers[NOT_BEFORE] = int(time.time() * 1000) + settlement.hold_ms
-    return _copy(delivery, DEFAULT_EXCHANGE, queue, headers)
+        counts[NOT_BEFORE] = int(time.time() * 1000) + settlement.hold_ms
+    history = _without_deaths(_headers(delivery))
+    history.pop(REDELIVERIES, None)
+    error = _described(settlement.error)
+    return _copy(
+        delivery, DEFAULT_EXCHANGE, queue, history | error | counts, history | counts, counts
+    )
 
 
 def counted_copy(delivery: Delivery, settlement: CountRedelivery) -> Outgoing:
-    """To its own queue again, with the count that a classic queue does not keep."""
-    headers = {**_headers(delivery), REDELIVERIES: settlement.redeliveries}
+    """To the tail of its own queue, with the count that a classic queue does not keep."""
+    counts: Headers = {
+        FAILURES: delivery.failures,
+        REDELIVERIES: settlement.redeliveries,
+        COUNTED_IN: delivery.queue,
+    }
     if NOT_BEFORE in delivery.headers:
-        headers[NOT_BEFORE] = delivery.headers[NOT_BEFORE]
-    return _copy(delivery, DEFAULT_EXCHANGE, delivery.queue, headers)
+        counts[NOT_BEFORE] = delivery.headers[NOT_BEFORE]
+    history = _headers(delivery)
+    return _copy(delivery, DEFAULT_EXCHANGE, delivery.queue, history | counts, counts)
 
 
 def dead_letter_copy(delivery: Delivery, settlement: DeadLetter, to: DeadLetterTo) -> Outgoing:
     """By way of the queue's dead letter exchange (a broker name in ``to.to``), with what is needed
     to understand why. Where that no longer fits a frame, the trace goes first, then the headers
     that came with it."""
-    routing_key = delivery.routing_key if to.routing_key is None else to.routing_key
-    original, error = _headers(delivery), settlement.error
-    report: dict[str, Any] = {
+    history = _headers(delivery)
+    origin = {name: history[name] for name in (ORIGIN_EXCHANGE, ORIGIN_ROUTING_KEY)}
+    report: Headers = {
         REASON: settlement.reason,
         FAILURES: settlement.attempts,
-        "x-attune-error-type": error.type,
-        "x-attune-error-message": error.text,
+        COUNTED_IN: delivery.queue,
         "x-attune-consumer": delivery.consumer_tag,
         QUEUE: delivery.queue,
-        ORIGIN_EXCHANGE: original[ORIGIN_EXCHANGE],
-        ORIGIN_ROUTING_KEY: original[ORIGIN_ROUTING_KEY],
         "x-attune-died-at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        **origin,
+        **_described(settlement.error),
     }
-    trace = {"x-attune-error-trace": error.trace} if error.trace else {}
-    for headers in (original | report | trace, original | report, report | trace):
-        outgoing = _copy(delivery, to.to, routing_key, headers)
-        if outgoing.fits_a_frame():
-            return outgoing
-    return _copy(delivery, to.to, routing_key, report)
+    trace = {"x-attune-error-trace": settlement.error.trace} if settlement.error.trace else {}
+    routing_key = to.routing_key
+    if routing_key is None:  # as the broker would, had the message not come by way of a retry
+        routing_key = str(origin[ORIGIN_ROUTING_KEY])
+    choices = (history | report | trace, history | report, report | trace, report)
+    return _copy(delivery, to.to, routing_key, *choices)
 
 
-def _headers(delivery: Delivery) -> dict[str, Any]:
+def _described(error: ErrorReport) -> Headers:
+    return {"x-attune-error-type": error.type, "x-attune-error-message": error.text}
+
+
+def _without_deaths(headers: Headers) -> Headers:
+    return {
+        name: value for name, value in headers.items() if not str(name).startswith(_BROKERS_DEATHS)
+    }
+
+
+def _headers(delivery: Delivery) -> Headers:
     """Those that it came with, less what holds for this delivery alone, plus where it came from."""
-    headers = dict(delivery.headers)
+    headers: Headers = dict(delivery.headers)
     for name in (*_BROKERS_COUNTS, NOT_BEFORE, "BCC"):
         headers.pop(name, None)
     carbon_copies = headers.pop("CC", None)
@@ -106,10 +137,16 @@ def _origin(delivery: Delivery) -> tuple[str, str]:
     return delivery.exchange, delivery.routing_key
 
 
-def _copy(delivery: Delivery, exchange: str, routing_key: str, headers: dict[str, Any]) -> Outgoing:
-    properties = copy.copy(delivery.properties)
-    properties.headers = headers
-    properties.delivery_mode = pika.DeliveryMode.Persistent.value
-    properties.expiration = None
-    properties.user_id = None
-    return Outgoing(exchange, routing_key, delivery.body, properties)
+def _copy(delivery: Delivery, exchange: str, routing_key: str, *choices: Headers) -> Outgoing:
+    """With the first of the choices that AMQP can carry, or else with the last."""
+    outgoing = Outgoing(exchange, routing_key, delivery.body, delivery.properties)
+    for headers in choices:
+        properties = copy.copy(delivery.properties)
+        properties.headers = headers
+        properties.delivery_mode = pika.DeliveryMode.Persistent.value
+        properties.expiration = None
+        properties.user_id = None
+        outgoing = outgoing._replace(properties=properties)
+        if outgoing.problem() is None:
+            break
+    return outgoing

@@ -1,5 +1,10 @@
-"""One connection of a consumer, from its opening to its end. All on the connection's thread, but
-for :meth:`Session.finished`, :meth:`Session.stop` and what only reads."""
+"""One connection of a consumer, from its opening to its end, with one channel and one tag.
+
+All of it runs on the connection's thread, but for :meth:`Session.finished`, :meth:`Session.stop`
+and what only reads. A message is settled by the session that it came by, or by none: when the
+connection or the channel is lost, the broker gives what was not settled to somebody again, and
+whatever a worker still says of it is of no consequence.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +13,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import NamedTuple
 
 import pika
 from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.infrastructure import bind_queue, declare_queue
+from attune_mq.errors import ConsumeError
 from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.processing import Action
+from attune_mq.messaging.processing import Action, Replacement
 from attune_mq.messaging.status import Progress
 from attune_mq.messaging.workers import WorkerPool
 from attune_mq.topology.contracts import ConsumerSpec
@@ -27,15 +34,21 @@ logger = logging.getLogger(__name__)
 
 TURN_S = 1.0
 """The loop turns at least this often; a finished handler or a request to stop wakes it at once."""
-GIVE_BACK_PAUSE_S = 5.0
-"""How long an original is kept whose copy could not be published, before it is delivered again."""
+PAUSE_S = 5.0
+"""How long an original is kept whose copy could not be published, before that is tried again."""
+
+
+class Job(NamedTuple):
+    """Work for a worker thread: a delivery to handle, or a copy of it that is still to be
+    published."""
+
+    session: Session
+    delivery: Delivery
+    replacement: Replacement | None = None
 
 
 class Session:
-    """Consumes until the connection is lost (which raises) or it is told to stop.
-
-    ``prepare`` makes sure, each time before consuming begins, that the infrastructure is there.
-    """
+    """Consumes until it is told to stop; raises when connection, channel or consumer is lost."""
 
     def __init__(
         self,
@@ -45,9 +58,8 @@ class Session:
         spec: ConsumerSpec,
         tag: str,
         prefetch: int,
-        pool: WorkerPool[Delivery],
+        pool: WorkerPool[Job],
         progress: Progress,
-        prepare: Callable[[], object],
     ) -> None:
         self._connection = connection
         self._topology = topology
@@ -56,12 +68,12 @@ class Session:
         self._prefetch = prefetch
         self._pool = pool
         self._progress = progress
-        self._prepare = prepare
         self._channel: BlockingChannel | None = None
         self._queue = ""
-        self._unsettled: dict[int, Delivery] = {}
-        self._held: dict[int, Any] = {}
-        self._finished: deque[tuple[Delivery, Action]] = deque()
+        self._unsettled: dict[int, Delivery] = {}  # in the order of their delivery tags
+        self._not_begun: dict[int, Delivery] = {}
+        self._begun_at: dict[int, float] = {}
+        self._finished: deque[tuple[Delivery, Action | Replacement]] = deque()
         self._wake_lock = threading.Lock()
         self._wake_scheduled = False
         self._stop_at: float | None = None
@@ -71,50 +83,55 @@ class Session:
         """Messages that the broker gave us and that are not settled."""
         return len(self._unsettled)
 
+    def can_settle(self) -> bool:
+        """Whether the channel is open, as far as is known here."""
+        channel = self._channel
+        return channel is not None and channel.is_open and self._connection.is_open
+
     @property
     def is_registered(self) -> bool:
         """Whether the broker, as far as is known here, has the tag on an open channel."""
         channel = self._channel
-        return (
-            channel is not None
-            and self._connection.is_open
-            and channel.is_open
-            and self._tag in channel.consumer_tags
-        )
+        return channel is not None and self.can_settle() and self._tag in channel.consumer_tags
 
-    def run(self, on_consuming: Callable[[], None]) -> None:
-        """A channel that closes and a consumer that is cancelled are begun anew on the same
-        connection: handlers that run may still be acknowledged there."""
+    def run(self) -> None:
+        """Raises pika's errors, and :class:`~attune_mq.errors.ConsumeError` for the quiet losses:
+        a queue deleted, a consumer cancelled, a channel closed under a living connection."""
+        if self._stop_at is not None:
+            return
+        channel = self._subscribe()
         while self._stop_at is None:
-            self._subscribe()
-            on_consuming()
-            while self._stop_at is None and self.is_registered:
-                self._connection.process_data_events(time_limit=TURN_S)
-            if self._stop_at is None:
-                self._progress.lost("the broker cancelled the consumer or closed its channel")
+            if not channel.is_open:
+                raise ConsumeError("the broker closed the channel")
+            if not self.is_registered:
+                raise ConsumeError("the broker cancelled the consumer: was its queue deleted?")
+            self._connection.process_data_events(time_limit=TURN_S)
+            self._say_what_is_overdue()
         self._progress.stopping()
-        self._drain()
+        self._drain(channel)
 
     def stop(self, deadline_s: float) -> None:
         """From any thread: begin nothing new, finish until the deadline, then leave."""
         self._stop_at = time.monotonic() + deadline_s
         self._wake()
 
-    def finished(self, delivery: Delivery, action: Action) -> None:
+    def begun(self, delivery: Delivery) -> None:
+        """From a worker thread: its handler is about to be called."""
+        self._begun_at[delivery.delivery_tag] = time.monotonic()
+
+    def finished(self, delivery: Delivery, result: Action | Replacement) -> None:
         """From a worker thread: this is to happen to the original."""
-        self._finished.append((delivery, action))
+        self._begun_at.pop(delivery.delivery_tag, None)
+        self._finished.append((delivery, result))
         self._wake()
 
-    def _subscribe(self) -> None:
-        self._prepare()
-        if self._channel is None or not self._channel.is_open:
-            self._channel = self._connection.channel()
-            self._unsettled.clear()
-            self._held.clear()
-        self._channel.basic_qos(prefetch_count=self._prefetch)
-        self._queue = self._own_queue(self._channel)
-        self._channel.basic_consume(self._queue, self._on_message, consumer_tag=self._tag)
+    def _subscribe(self) -> BlockingChannel:
+        channel = self._channel = self._connection.channel()
+        channel.basic_qos(prefetch_count=self._prefetch)
+        self._queue = self._own_queue(channel)
+        channel.basic_consume(self._queue, self._on_message, consumer_tag=self._tag)
         self._progress.consuming(self._queue)
+        return channel
 
     def _own_queue(self, channel: BlockingChannel) -> str:
         """The broker's name of the queue; one that belongs to a connection is made on ours."""
@@ -129,7 +146,7 @@ class Session:
 
     def _on_message(
         self,
-        channel: BlockingChannel,
+        _channel: BlockingChannel,
         method: pika.spec.Basic.Deliver,
         properties: pika.BasicProperties,
         body: bytes,
@@ -143,23 +160,23 @@ class Session:
             routing_key=method.routing_key or "",
             queue=self._queue,
             consumer_tag=self._tag,
-            channel=channel,
         )
         self._unsettled[delivery.delivery_tag] = delivery
-        hold_s = delivery.hold_s()
-        if self._stop_at is not None:
-            self._settle(delivery, Action.GIVE_BACK)
-        elif hold_s > 0:
-            self._hold(delivery, hold_s, lambda: self._pool.submit(delivery))
-        else:
-            self._pool.submit(delivery)
+        self._after(delivery.hold_s, delivery, partial(self._pool.submit, Job(self, delivery)))
 
-    def _hold(self, delivery: Delivery, hold_s: float, then: Callable[[], None]) -> None:
-        def release() -> None:
-            if self._held.pop(delivery.delivery_tag, None) is not None:
+    def _after(self, pause_s: float, delivery: Delivery, then: Callable[[], None]) -> None:
+        """Once we are to stop nothing begins any more: :meth:`_drain` gives it back."""
+        self._not_begun[delivery.delivery_tag] = delivery
+
+        def due() -> None:
+            if self._stop_at is None:
+                del self._not_begun[delivery.delivery_tag]
                 then()
 
-        self._held[delivery.delivery_tag] = self._connection.call_later(hold_s, release)
+        if pause_s > 0:
+            self._connection.call_later(pause_s, due)
+        else:
+            due()
 
     def _wake(self) -> None:
         with self._wake_lock:
@@ -176,21 +193,20 @@ class Session:
             self._wake_scheduled = False
         done: set[int] = set()
         while self._finished:
-            delivery, action = self._finished.popleft()
-            if delivery.delivery_tag not in self._unsettled or not self._is_current(delivery):
-                continue  # of a channel that is gone: the broker has given it to somebody again
-            if action is Action.ACKNOWLEDGE:
-                done.add(delivery.delivery_tag)
-            elif action is Action.GIVE_BACK and self._stop_at is None:
-                give_back = self._give_back(delivery)
-                self._hold(delivery, GIVE_BACK_PAUSE_S, give_back)
-            else:
-                self._settle(delivery, action)
+            delivery, result = self._finished.popleft()
+            match result:
+                case Action.ACKNOWLEDGE:
+                    done.add(delivery.delivery_tag)
+                case Action.GIVE_BACK | Replacement() if self._stop_at is not None:
+                    self._settle(delivery, Action.GIVE_BACK)
+                case Action():
+                    pause_s = PAUSE_S if result is Action.GIVE_BACK else 0.0
+                    self._after(pause_s, delivery, partial(self._settle, delivery, result))
+                case Replacement():
+                    job = Job(self, delivery, result)
+                    self._after(PAUSE_S, delivery, partial(self._pool.submit, job))
         if done:
             self._acknowledge(done)
-
-    def _give_back(self, delivery: Delivery) -> Callable[[], None]:
-        return lambda: self._settle(delivery, Action.GIVE_BACK)
 
     def _acknowledge(self, done: set[int]) -> None:
         """One acknowledgement for the run of done messages that begins with the oldest unsettled:
@@ -201,38 +217,49 @@ class Session:
             if tag not in done:
                 break
             run.append(tag)
+        for tag in done:
+            del self._unsettled[tag]
         if run:
             self._channel.basic_ack(run[-1], multiple=len(run) > 1)
         for tag in sorted(done.difference(run)):
             self._channel.basic_ack(tag)
-        for tag in done:
-            del self._unsettled[tag]
 
     def _settle(self, delivery: Delivery, action: Action) -> None:
-        """Only ever on the channel that it came on, and once."""
-        channel = self._channel
-        if channel is None or not self._is_current(delivery):
-            return
-        self._unsettled.pop(delivery.delivery_tag, None)
+        assert self._channel is not None
+        del self._unsettled[delivery.delivery_tag]
         if action is Action.DROP:
-            channel.basic_reject(delivery.delivery_tag, requeue=False)
+            self._channel.basic_reject(delivery.delivery_tag, requeue=False)
         else:
-            channel.basic_nack(delivery.delivery_tag, requeue=True)
+            self._channel.basic_nack(delivery.delivery_tag, requeue=True)
 
-    def _is_current(self, delivery: Delivery) -> bool:
-        channel = self._channel
-        return channel is not None and delivery.channel is channel and channel.is_open
+    def _say_what_is_overdue(self) -> None:
+        """Once for each; Python cannot end a thread."""
+        if self._spec.deadline_ms is None:
+            return
+        late = time.monotonic() - self._spec.deadline_ms / 1000
+        for tag in [tag for tag, begun_at in list(self._begun_at.items()) if begun_at < late]:
+            self._begun_at.pop(tag, None)
+            logger.warning(
+                "Handler of consumer '%s' is over its deadline of %d ms with message %s",
+                self._tag,
+                self._spec.deadline_ms,
+                self._unsettled[tag].properties.message_id,
+            )
 
-    def _drain(self) -> None:
+    def _drain(self, channel: BlockingChannel) -> None:
         """What was not begun goes back at once, by nack, which RabbitMQ 4.3 does not count; the
-        heartbeat goes on while handlers finish."""
-        waiting = self._pool.take_back()
-        waiting += [self._unsettled[tag] for tag in list(self._held) if tag in self._unsettled]
-        self._held.clear()
-        for delivery in waiting:
+        heartbeat goes on while handlers finish. Cancelled first, so that it is not given to us
+        again; what pika still has of it comes here before, since pika would reject it."""
+        self._connection.process_data_events(time_limit=0)
+        if not self.can_settle():
+            return
+        if self.is_registered:
+            channel.basic_cancel(self._tag)
+        for job in self._pool.take_back():
+            self._not_begun[job.delivery.delivery_tag] = job.delivery
+        for delivery in self._not_begun.values():
             self._settle(delivery, Action.GIVE_BACK)
-        if self.is_registered and self._channel is not None:
-            self._channel.basic_cancel(self._tag)
+        self._not_begun.clear()
         while self._pool.running and time.monotonic() < (self._stop_at or 0):
             self._connection.process_data_events(time_limit=0.1)
         self._settle_finished()

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attune_mq.errors import Reject, RetryLater
-from attune_mq.topology.objects import DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, Retry
+from attune_mq.topology.objects import DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, Queue, Retry
 
 MAX_REDELIVERIES = 20
-"""How often a classic queue may hand out a message again without its being settled: as many as
-RabbitMQ 4 allows on a quorum queue."""
+"""How often a message may come back unsettled, as on the quorum queues of RabbitMQ 4."""
+MAX_DELAY_MS = 7 * 24 * 60 * 60 * 1000
+"""A handler that asks for a longer delay gets this one."""
 
+MAX_ERROR_TYPE = 255
 MAX_ERROR_TEXT = 1_000
 MAX_ERROR_TRACE = 4_000
+"""In characters, each of four bytes at most."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,26 @@ class ErrorReport:
     @classmethod
     def of(cls, error: BaseException) -> ErrorReport:
         kind = type(error)
-        name = (
-            kind.__qualname__
-            if kind.__module__ == "builtins"
-            else f"{kind.__module__}.{kind.__qualname__}"
-        )
+        is_built_in = kind.__module__ == "builtins"
+        name = kind.__qualname__ if is_built_in else f"{kind.__module__}.{kind.__qualname__}"
         trace = "".join(traceback.format_exception(error))
-        return cls(name, str(error)[:MAX_ERROR_TEXT], trace[-MAX_ERROR_TRACE:])
+        return cls(
+            _writable(name)[:MAX_ERROR_TYPE],
+            _writable(_text(error))[:MAX_ERROR_TEXT],
+            _writable(trace)[-MAX_ERROR_TRACE:],
+        )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "its text cannot be read: str() of it fails"
+
+
+def _writable(text: str) -> str:
+    """AMQP carries UTF-8, which has no lone surrogates; names of files may hold them."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 # What came of handling it.
@@ -74,14 +90,7 @@ class Unhandled:
     message_type: str
 
 
-@dataclass(frozen=True)
-class ComesAgain:
-    """A classic queue hands it out again, unsettled: this time is number ``redeliveries``."""
-
-    redeliveries: int
-
-
-Outcome = Done | Failed | Rejected | Unreadable | Unhandled | ComesAgain
+Outcome = Done | Failed | Rejected | Unreadable | Unhandled
 
 
 # What becomes of it.
@@ -122,25 +131,46 @@ Settlement = Acknowledge | TryAgain | CountRedelivery | DeadLetter
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """``attempts`` in all. ``queue_delays_ms``: the retry queues there are; empty: held delays."""
+    """``attempts`` in all. ``queue_delays_ms``: the retry queues there are; empty: held delays.
+    ``max_redeliveries``: how often it may come back unsettled; ``None`` is without limit."""
 
     attempts: int = DEFAULT_ATTEMPTS
     queue_delays_ms: tuple[int, ...] = ()
     held_delays_ms: tuple[int, ...] = DEFAULT_BACKOFF_MS
+    max_redeliveries: int | None = MAX_REDELIVERIES
 
     @classmethod
-    def of(cls, retry: Retry | None) -> RetryPolicy:
-        if retry is None:
-            return cls()
-        return cls(attempts=retry.attempts, queue_delays_ms=retry.backoff_ms)
+    def of(cls, queue: Queue) -> RetryPolicy:
+        retry = queue.retry or Retry()
+        # Where the file gives the broker a limit, it is the broker's to hold.
+        limit = MAX_REDELIVERIES if queue.delivery_limit is None else None
+        return cls(retry.attempts, retry.backoff_ms, max_redeliveries=limit)
 
 
 def failure_of(error: BaseException) -> Failed | Rejected:
     """What an exception of a handler means."""
     if isinstance(error, Reject):
         return Rejected(ErrorReport.of(error))
-    delay_s = error.delay_s if isinstance(error, RetryLater) else None
-    return Failed(ErrorReport.of(error), None if delay_s is None else int(delay_s * 1000))
+    asked_s = error.delay_s if isinstance(error, RetryLater) else None
+    delay_ms = None
+    if asked_s is not None:
+        # The order of min and max makes 0 of what is no number, and the longest of infinity.
+        delay_ms = int(min(MAX_DELAY_MS, max(0.0, asked_s * 1000)))
+    return Failed(ErrorReport.of(error), delay_ms)
+
+
+def decide_before_handling(
+    redeliveries: int, failures: int, policy: RetryPolicy, *, counted: bool
+) -> Settlement | None:
+    """For a message that came back unsettled ``redeliveries`` times; ``None``: it is handled.
+
+    ``counted``: the last of these is written down, by the broker or by a consumer. Otherwise it
+    has to be before it is handled: what handling it does to us may leave us no time.
+    """
+    if policy.max_redeliveries is not None and redeliveries > policy.max_redeliveries:
+        text = f"handed out and not settled {redeliveries} times, as if handling it were deadly"
+        return DeadLetter("redelivered", ErrorReport("NeverSettled", text), failures)
+    return None if counted else CountRedelivery(redeliveries)
 
 
 def decide(outcome: Outcome, failures: int, policy: RetryPolicy) -> Settlement:
@@ -157,8 +187,6 @@ def decide(outcome: Outcome, failures: int, policy: RetryPolicy) -> Settlement:
         case Unhandled(message_type):
             text = f"no handler takes messages of type {message_type!r}"
             return DeadLetter("unhandled", ErrorReport("UnknownMessageType", text), failures + 1)
-        case ComesAgain(redeliveries):
-            return _after_redelivery(redeliveries, failures)
 
 
 def _after_failure(
@@ -179,13 +207,3 @@ def _after_failure(
 def _step(delays_ms: Sequence[int], failures: int) -> int:
     """The first delay after the first failure; the last one repeats."""
     return delays_ms[min(failures, len(delays_ms)) - 1]
-
-
-def _after_redelivery(redeliveries: int, failures: int) -> Settlement:
-    if redeliveries > MAX_REDELIVERIES:
-        text = (
-            f"handed out {redeliveries} times and never settled: whoever handles it seems to die "
-            f"of it"
-        )
-        return DeadLetter("redelivered", ErrorReport("NeverSettled", text), failures)
-    return CountRedelivery(redeliveries)

@@ -11,12 +11,17 @@ from typing import Literal
 logger = logging.getLogger(__name__)
 
 State = Literal["starting", "connecting", "consuming", "stopping", "stopped"]
+Counter = Literal["handled", "retried", "dead_lettered"]
 
 
 @dataclass(frozen=True)
 class ConsumerStatus:
     """``state`` is ``consuming`` only while the broker has the tag registered, as far as is known
-    here. ``since_s`` is on the monotonic clock. ``detail`` says why it is not consuming."""
+    here. ``since_s`` is on the monotonic clock. ``detail`` says why it is not consuming.
+
+    ``handled``, ``retried`` and ``dead_lettered`` count what became of messages: of the latter
+    two, once their copies were confirmed. ``connections``: how often it began to consume.
+    """
 
     tag: str
     queue: str
@@ -62,17 +67,13 @@ class Progress:
             logger.warning("Consumer '%s' is not consuming: %s", self._tag, reason)
         self._enter("connecting", reason)
 
-    def lost(self, reason: str) -> None:
-        logger.warning("Consumer '%s' is not consuming: %s", self._tag, reason)
-        self._enter("connecting", reason)
-
     def stopping(self) -> None:
         self._enter("stopping", None)
 
     def stopped(self) -> None:
         self._enter("stopped", None)
 
-    def count(self, counter: Literal["handled", "retried", "dead_lettered"]) -> None:
+    def count(self, counter: Counter) -> None:
         with self._lock:
             setattr(self, counter, getattr(self, counter) + 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -14,7 +15,7 @@ T = TypeVar("T")
 
 
 class WorkerPool(Generic[T]):
-    """Runs ``work`` for each item, ``concurrency`` at once, in the order in which they came.
+    """Runs ``work`` for each item, ``concurrency`` at once, begun in the order in which they came.
 
     Unlike an executor of the standard library it can give back what has not begun, and its threads
     do not hold up the end of the process: a handler that never returns is left behind.
@@ -23,7 +24,9 @@ class WorkerPool(Generic[T]):
     def __init__(self, work: Callable[[T], None], *, concurrency: int, name: str) -> None:
         self._work = work
         self._items: deque[T] = deque()
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._to_do = threading.Condition(lock)
+        self._idle = threading.Condition(lock)
         self._running = 0
         self._closed = False
         self._threads = [
@@ -34,13 +37,13 @@ class WorkerPool(Generic[T]):
             thread.start()
 
     def submit(self, item: T) -> None:
-        with self._changed:
+        with self._to_do:
             self._items.append(item)
-            self._changed.notify()
+            self._to_do.notify()
 
     def take_back(self) -> list[T]:
         """All that has not begun; it never will."""
-        with self._changed:
+        with self._to_do:
             items, self._items = list(self._items), deque()
             return items
 
@@ -49,24 +52,27 @@ class WorkerPool(Generic[T]):
         """How many items are being worked on."""
         return self._running
 
-    def close(self) -> None:
-        """Threads end when they have finished what they are at."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Whether, after so many seconds at most, nothing is being worked on."""
+        with self._idle:
+            return self._idle.wait_for(lambda: self._running == 0, timeout_s)
 
-    def join(self, timeout_s: float) -> bool:
-        """Waits for the threads after :meth:`close`; whether they have ended."""
+    def close(self, timeout_s: float) -> bool:
+        """Begins nothing more, and ends the threads as they finish what they are at. Whether all
+        of them had ended after so many seconds."""
+        with self._to_do:
+            self._closed = True
+            self._to_do.notify_all()
+        give_up_at = time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(max(0.0, give_up_at - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                while not self._items and not self._closed:
-                    self._changed.wait()
-                if not self._items:
+            with self._to_do:
+                self._to_do.wait_for(lambda: self._items or self._closed)
+                if self._closed:
                     return
                 item = self._items.popleft()
                 self._running += 1
@@ -75,5 +81,6 @@ class WorkerPool(Generic[T]):
             except Exception:  # a defect must not cost the thread
                 logger.exception("A worker failed")
             finally:
-                with self._changed:
+                with self._idle:
                     self._running -= 1
+                    self._idle.notify_all()

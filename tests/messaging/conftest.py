@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.topology.model import Topology
+from tests.messaging.bench import Bench, topology_of
+from tests.messaging.proxy import Proxy
+
+
+@pytest.fixture
+def topology() -> Topology:
+    return topology_of()
+
+
+@pytest.fixture
+def bench(broker_url: str, topology: Topology) -> Iterator[Bench]:
+    """A look into a fresh virtual host in which ``topology`` is set up."""
+    bench = Bench(broker_url)
+    bench.set_up(topology)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def proxy(broker_url: str) -> Iterator[Proxy]:
+    proxy = Proxy(broker_url)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(scope="package")
+def frail_broker() -> Iterator[EmbeddedBroker]:
+    """A node for the tests of this package that kill, pause or starve it. Each leaves it running.
+
+    It takes messages up to 1,000,000 bytes, as later brokers do up to 16 MiB.
+    """
+    with EmbeddedBroker(management=True, config={"max_message_size": 1_000_000}) as node:
+        yield node

@@ -1,0 +1,277 @@
+"""The publisher, when the broker or the way to it fails: every message has a receipt or an error,
+and what has a receipt is in its queue."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.errors import NotConfirmed, PublishError, PublishRefused
+from attune_mq.messaging.envelope import Envelope, decode
+from attune_mq.messaging.outgoing import MAX_IN_FLIGHT, Outgoing
+from attune_mq.messaging.publisher import Publisher
+from attune_mq.topology.model import Topology
+from tests.leftovers import wait_until
+from tests.messaging.bench import WAIT_S, Bench, request
+from tests.messaging.proxy import Proxy
+
+
+@pytest.fixture
+def publisher(topology: Topology, bench: Bench, proxy: Proxy) -> Iterator[Publisher]:
+    """By way of the proxy, and connected."""
+    with Publisher(topology, proxy.url) as publisher:
+        publisher.publish(request(0))
+        yield publisher
+
+
+def outgoing(publisher: Publisher, number: int) -> Outgoing:
+    return publisher.outgoing(Envelope.of(request(number)))
+
+
+def executions(bench: Bench) -> set[int]:
+    return {
+        int(decode(waiting.body).payload["execution_id"])
+        for waiting in bench.take_all("work.queue")
+    }
+
+
+# The way to the broker.
+
+
+def test_a_connection_that_is_cut_is_opened_again(
+    publisher: Publisher, bench: Bench, proxy: Proxy
+) -> None:
+    proxy.cut()
+
+    publish_until_confirmed(publisher, 1)
+
+    assert executions(bench) == {0, 1}
+
+
+def test_what_was_sent_and_not_confirmed_when_the_connection_is_cut_is_reported(
+    publisher: Publisher, bench: Bench, proxy: Proxy
+) -> None:
+    proxy.stall("to client")
+    with ThreadPoolExecutor(1) as threads:
+        outcome = threads.submit(publisher.publish, request(1))
+        bench.wait_for_depth("work.queue", 2)  # the broker has it, and its confirm is on the way
+        proxy.cut()
+
+        with pytest.raises(NotConfirmed, match="the connection was lost") as raised:
+            outcome.result(WAIT_S)
+
+    assert raised.value.sent is True
+    publish_until_confirmed(publisher, 2)
+    assert executions(bench) == {0, 1, 2}
+
+
+def test_a_connection_cut_in_mid_frame_is_reported_and_nothing_of_it_arrives(
+    publisher: Publisher, bench: Bench, proxy: Proxy
+) -> None:
+    proxy.cut_after(300, "to broker")
+    large = request(1).model_copy(update={"config": {"blob": "x" * 100_000}})
+
+    with pytest.raises(NotConfirmed) as raised:
+        publisher.publish(large)
+
+    assert raised.value.sent is True
+    publish_until_confirmed(publisher, 2)
+    assert executions(bench) == {0, 2}
+
+
+def test_a_confirm_cut_in_mid_frame_is_none(
+    publisher: Publisher, bench: Bench, proxy: Proxy
+) -> None:
+    proxy.cut_after(3, "to client")
+
+    with pytest.raises(NotConfirmed) as raised:
+        publisher.publish(request(1))
+
+    assert raised.value.sent is True
+
+
+def test_a_stalled_connection_holds_nobody_beyond_the_deadline(
+    publisher: Publisher, proxy: Proxy
+) -> None:
+    proxy.stall("to broker")
+
+    with pytest.raises(NotConfirmed, match=r"no confirm within 0.3 s") as raised:
+        publisher.publish(request(1), timeout_s=0.3)
+
+    assert raised.value.sent is True
+
+
+def test_a_connection_whose_confirms_never_come_is_given_up_for_another(
+    publisher: Publisher, proxy: Proxy
+) -> None:
+    """As of a quorum queue without its majority: it neither confirms nor refuses."""
+    proxy.stall("to client")
+    messages = [outgoing(publisher, number) for number in range(MAX_IN_FLIGHT)]
+
+    outcomes = publisher.send(messages, timeout_s=1)
+
+    assert all(isinstance(one, NotConfirmed) and one.sent for one in outcomes)
+    publisher.publish(request(1))
+    assert publisher.connections == 2
+
+
+def test_a_connection_cut_in_its_handshake_is_not_taken_for_a_wrong_password(
+    topology: Topology, bench: Bench, proxy: Proxy
+) -> None:
+    """pika guesses "probably a wrong password", which would be an error for whoever waits."""
+    for byte_count in (520, 600):  # while we log in, and while the connection is tuned
+        proxy.cut_next_after(byte_count, "to client")
+        with Publisher(topology, proxy.url) as publisher:
+            publisher.publish(request(1))
+
+
+def publish_until_confirmed(publisher: Publisher, number: int) -> None:
+    """A message on its way when the connection goes is an error; its caller tries again."""
+
+    def confirmed() -> bool:
+        try:
+            publisher.publish(request(number))
+        except NotConfirmed:
+            return False
+        return True
+
+    wait_until(confirmed, f"message {number} is confirmed")
+
+
+# The broker itself.
+
+
+@pytest.fixture
+def frail_bench(frail_broker: EmbeddedBroker, topology: Topology) -> Iterator[Bench]:
+    with frail_broker.fresh_vhost() as url:
+        bench = Bench(url)
+        bench.set_up(topology)
+        yield bench
+        bench.close()
+
+
+def test_a_message_above_the_brokers_limit_is_refused_and_no_other(
+    topology: Topology, frail_bench: Bench
+) -> None:
+    with Publisher(topology, frail_bench.url) as publisher:
+        small = [outgoing(publisher, number) for number in range(20)]
+        large = small[10]._replace(body=b"x" * 1_000_001)
+
+        outcomes = publisher.send([*small[:10], large, *small[11:]])
+
+        assert isinstance(outcomes[10], PublishRefused)
+        assert "message size" in str(outcomes[10])
+        assert not any(isinstance(one, PublishRefused) for one in outcomes[:10] + outcomes[11:])
+        publisher.publish(request(20))
+
+
+def test_the_deadline_holds_while_the_broker_blocks_publishers(
+    topology: Topology, frail_broker: EmbeddedBroker, frail_bench: Bench
+) -> None:
+    with Publisher(topology, frail_bench.url) as publisher:
+        publisher.publish(request(0))
+        frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0")
+        try:
+            # The broker says that it blocks once something is published; so much was sent.
+            with pytest.raises(NotConfirmed):
+                publisher.publish(request(1), timeout_s=0.5)
+            with pytest.raises(NotConfirmed, match="memory or disk alarm") as raised:
+                publisher.publish(request(2), timeout_s=0.5)
+            assert raised.value.sent is False
+            assert "alarm" in str(publisher.trouble)
+        finally:
+            frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+
+        publisher.publish(request(3))
+        assert publisher.trouble is None
+        assert publisher.connections == 1
+    assert executions(frail_bench) == {0, 1, 3}
+
+
+def test_the_deadline_holds_while_the_broker_is_frozen(
+    topology: Topology, frail_broker: EmbeddedBroker, frail_bench: Bench
+) -> None:
+    with Publisher(topology, frail_bench.url) as publisher:
+        publisher.publish(request(0))
+        frail_broker.pause()
+        try:
+            with pytest.raises(NotConfirmed) as raised:
+                publisher.publish(request(1), timeout_s=0.3)
+        finally:
+            frail_broker.resume()
+
+        assert raised.value.sent is True
+        publisher.publish(request(2))
+    assert executions(frail_bench) == {0, 1, 2}
+
+
+def _kill(broker: EmbeddedBroker) -> None:
+    broker.kill()
+    broker.start()
+
+
+def _close_all_connections(broker: EmbeddedBroker) -> None:
+    """As a broker does that is stopped in order."""
+    broker.rabbitmqctl("close_all_connections", "--global", "maintenance")
+
+
+@pytest.mark.parametrize("outage", [_kill, _close_all_connections], ids=["killed", "maintained"])
+def test_what_eight_threads_have_a_receipt_for_survives_an_outage_of_the_broker(
+    topology: Topology, frail_broker: EmbeddedBroker, outage: Callable[[EmbeddedBroker], None]
+) -> None:
+    with frail_broker.fresh_vhost() as url:
+        with closing(Bench(url)) as bench:
+            bench.set_up(topology)
+        with Publisher(topology, url) as publisher, ThreadPoolExecutor(8) as pool:
+            writers = [Writer(publisher, number * 1_000_000) for number in range(8)]
+            running = [pool.submit(writer.run) for writer in writers]
+            for writer in writers:
+                writer.wait_for_receipts(10)
+            outage(frail_broker)
+            wait_until(lambda: publisher.connections > 1, "the publisher connects again")
+            for writer in writers:
+                writer.wait_for_receipts(len(writer.receipts) + 10)
+                writer.over.set()
+            for one in running:
+                one.result(WAIT_S)
+
+        assert all(len(w.receipts) + len(w.errors) == w.asked for w in writers)
+        with closing(Bench(url)) as bench:
+            arrived = executions(bench)
+    assert {number for writer in writers for number in writer.receipts} <= arrived
+
+
+class Writer:
+    """Publishes one message after the other until it is over, and remembers every outcome."""
+
+    def __init__(self, publisher: Publisher, first: int) -> None:
+        self._publisher = publisher
+        self._first = first
+        self._changed = threading.Condition()
+        self.asked = 0
+        self.receipts: list[int] = []
+        self.errors: list[PublishError] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            number = self._first + self.asked
+            self.asked += 1
+            try:
+                self._publisher.publish(request(number))
+            except PublishError as error:
+                self.errors.append(error)
+            else:
+                with self._changed:
+                    self.receipts.append(number)
+                    self._changed.notify_all()
+
+    def wait_for_receipts(self, count: int) -> None:
+        with self._changed:
+            got = self._changed.wait_for(lambda: len(self.receipts) >= count, WAIT_S)
+            assert got, f"still waiting: {count} receipts, got {len(self.receipts)}"
