@@ -54,7 +54,8 @@ class Death:
     reason: Reason
     routing_key: str
     queues: tuple[str, ...]
-    """Names, sorted, of the queues that it lands in next or, when followed, rests in at last."""
+    """Names, sorted, of the queues that it lands in next or, when followed, rests in at last: each
+    once, though copies that went different ways may come to rest in one queue."""
     paths: tuple[Way, ...]
     """The way to each of them, by each binding that leads there."""
     losses: tuple[Loss, ...] = ()

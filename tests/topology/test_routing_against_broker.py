@@ -73,7 +73,8 @@ def test_dead_letters_come_to_rest_where_the_simulation_says(
         real.die(dying)
         real.wait_until_settled(empty=left_behind(topology, dying))
 
-        assert real.drained() == list(expected.queues)
+        # a copy that expired on the way may come to where another copy went at once: two messages
+        assert set(real.drained()) == set(expected.queues)
 
 
 PATTERNS = (
