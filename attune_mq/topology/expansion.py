@@ -30,6 +30,7 @@ from attune_mq.topology.objects import (
 from attune_mq.topology.source import Path
 
 DEFAULT_EXCHANGE = ""
+RETRY_INFIX = ".retry."
 
 
 def dead_letter_queue_name(queue_name: str) -> str:
@@ -37,7 +38,7 @@ def dead_letter_queue_name(queue_name: str) -> str:
 
 
 def retry_queue_name(queue_name: str, delay_ms: int) -> str:
-    return f"{queue_name}.retry.{format_duration(delay_ms)}"
+    return f"{queue_name}{RETRY_INFIX}{format_duration(delay_ms)}"
 
 
 def expand(topology: Topology) -> Topology:

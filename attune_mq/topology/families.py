@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
+from attune_mq.errors import InvalidInput
 from attune_mq.topology.contracts import Family, MessageContract
-from attune_mq.topology.fields import FrozenDict
+from attune_mq.topology.fields import MAX_NAME_BYTES, FrozenDict
 from attune_mq.topology.model import Topology, UnknownName
 from attune_mq.topology.objects import (
     BUILT_IN_EXCHANGES,
@@ -18,7 +18,8 @@ from attune_mq.topology.objects import (
 )
 from attune_mq.topology.source import Path
 
-M = TypeVar("M")
+LONGEST_INSTANCE_NAME_BYTES = MAX_NAME_BYTES - len(".retry.315360000000ms")
+"""So that what the library adds to it still fits."""
 
 
 def instantiate(topology: Topology, family: str, /, **parameters: str | int) -> Topology:
@@ -83,7 +84,13 @@ def _instance(topology: Topology, key: str, family: Family, fill: Callable[[str]
 
 
 def _queue(queue: Queue, fill: Callable[[str], str]) -> Queue:
-    update: dict[str, object] = {"name": fill(queue.name)}
+    name = fill(queue.name)
+    if len(name.encode()) > LONGEST_INSTANCE_NAME_BYTES:
+        raise InvalidInput(
+            f"queue '{name}': expected a name of {LONGEST_INSTANCE_NAME_BYTES} bytes at most, "
+            f"got {len(name.encode())}; use shorter parameters"
+        )
+    update: dict[str, object] = {"name": name}
     rule = queue.dead_letter
     if isinstance(rule, DeadLetterTo) and rule.routing_key is not None:
         filled = rule.model_copy(update={"routing_key": fill(rule.routing_key)})

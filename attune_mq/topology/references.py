@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from attune_mq.topology.document import Document
+from attune_mq.topology.expansion import DEFAULT_EXCHANGE, RETRY_INFIX, dead_letter_queue_name
+from attune_mq.topology.fields import MAX_NAME_BYTES
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES
 from attune_mq.topology.raw_arguments import is_said_by_a_key
 from attune_mq.topology.source import Path, Problem, SourceMap
@@ -81,11 +83,14 @@ class _Scope:
             at = (*path, "queues", key)
             yield from self._dead_letter(_mapping(queue).get("dead_letter"), (*at, "dead_letter"))
             yield from self._said_twice(_mapping(queue), at)
+            yield from self._room_for_additions(_mapping(queue), at)
         for index, binding in enumerate(_items(block.get("bindings"))):
             yield from self._binding(_mapping(binding), (*path, "bindings", index), queues)
         for key, message in _mapping(block.get("messages")).items():
             at = (*path, "messages", key, "exchange")
-            yield from self._exchange(_mapping(message).get("exchange"), at)
+            exchange: Any = _mapping(message).get("exchange")
+            if exchange != DEFAULT_EXCHANGE:  # by which a message goes straight to a queue
+                yield from self._exchange(exchange, at)
         types = [*self.messages, *_mapping(block.get("messages")), "*"]
         for key, consumer in _mapping(block.get("consumers")).items():
             at = (*path, "consumers", key)
@@ -152,6 +157,17 @@ class _Scope:
         if field == "dead_letter":
             return isinstance(queue.get(field, self.dead_letter), Mapping)
         return queue.get(field) is not None
+
+    def _room_for_additions(self, queue: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+        """The names of what the library adds for a queue begin with the name of the queue."""
+        name: Any = queue.get("name")
+        backoff = _items(_mapping(queue.get("retry")).get("backoff"))
+        added = [dead_letter_queue_name(""), *(f"{RETRY_INFIX}{delay}" for delay in backoff)]
+        longest = max(added, key=len)
+        limit = MAX_NAME_BYTES - len(longest)
+        if isinstance(name, str) and limit < len(name.encode()) <= MAX_NAME_BYTES:
+            expected = f"a name of at most {limit} bytes, to which {longest!r} can be added"
+            yield Problem(self.sources.where(*at, "name"), expected, f"{len(name.encode())} bytes")
 
     def _exchange(self, name: Any, at: Path) -> Iterator[Problem]:
         valid = [*self.exchanges, *BUILT_IN_EXCHANGES]

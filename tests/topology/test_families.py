@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from attune_mq.errors import InvalidInput
 from attune_mq.topology.arguments import queue_arguments
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.families import instantiate
@@ -68,3 +69,8 @@ def test_an_unknown_family_names_those_there_are() -> None:
 def test_the_parameters_must_be_the_familys(parameters: dict[str, int]) -> None:
     with pytest.raises(UnknownName, match="expected the parameters worker_id"):
         instantiate(SHIPPED, "worker", **parameters)
+
+
+def test_a_parameter_that_makes_a_name_too_long_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="use shorter parameters"):
+        instantiate(SHIPPED, "worker", worker_id="7" * 240)

@@ -302,3 +302,19 @@ def test_the_models_can_be_made_in_code_too() -> None:
     topology = Topology.model_validate({"version": 1, "queues": {"q": {"name": "q", "ttl_ms": 5}}})
 
     assert topology.queues["q"].ttl_ms == 5
+
+
+def test_a_name_must_leave_room_for_what_the_library_adds_to_it() -> None:
+    said = only_problem(
+        f"version: 1\nqueues: {{q: {{name: {'n' * 250}, retry: {{backoff: [10s]}}}}}}\n"
+    )
+
+    assert "expected a name of at most 245 bytes, to which '.retry.10s' can be added" in said
+
+
+def test_a_type_can_be_published_straight_to_a_queue() -> None:
+    topology = parse_topology(
+        EVENTS + 'messages: {M: {exchange: "", routing_key: attune.events.queue}}\n'
+    )
+
+    assert topology.route("M") == ("", "attune.events.queue", True)

@@ -57,7 +57,6 @@ def test_the_shipped_topology_has_no_error() -> None:
     shipped = findings(ROOT / "topology.yaml")
     assert [(each.rule, each.severity) for each in shipped] == [
         ("queue-without-consumer", "warning"),
-        ("family-queue-without-limit", "warning"),
     ]
 
 
