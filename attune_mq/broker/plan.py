@@ -212,7 +212,11 @@ def _place(whole: Topology, declaration: Declaration, name: str) -> Where:
     declared = getattr(whole, str(kind))[key]
     if name in declared.arguments:
         return whole.where(*declaration.path, "arguments", name)
-    return whole.where(*declaration.path, FIELD_OF_ARGUMENT.get(name, name))
+    place = whole.where(*declaration.path, FIELD_OF_ARGUMENT.get(name, name))
+    says_nothing = place[1:3] == whole.where(*declaration.path)[1:3]
+    if says_nothing and name.startswith("x-dead-letter") and declared.purpose == "main":
+        return whole.where("dead_letter")  # the rule for all queues
+    return place
 
 
 def _verdicts(observation: Observation) -> Callable[[Declaration], Verdict]:

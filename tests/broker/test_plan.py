@@ -56,6 +56,7 @@ families:
 """
 TOPOLOGY = parse_topology(FILE, file="topology.yaml")
 SHIPPED = load_topology(Path(__file__).parents[2] / "topology.yaml", environment={})
+RULE = f":{SHIPPED.where('dead_letter').line}:1"
 ALL = declarations(TOPOLOGY)
 WORK = next(one for one in ALL if one.name == "attune.work")
 NAMES = [
@@ -144,6 +145,23 @@ def test_every_field_that_differs_is_a_conflict_over_the_http_api() -> None:
         "x-dead-letter-routing-key",
     ]
     assert [conflict.found for conflict in plan.conflicts] == ["false", "none", "none", "none"]
+
+
+def test_what_the_rule_for_all_queues_says_is_shown_at_the_rule() -> None:
+    there = [
+        replace(one, arguments={}) if one.name == "attune.events.queue" else one
+        for one in declarations(SHIPPED)
+    ]
+
+    places = [str(one.where) for one in make_plan(SHIPPED, listed(there)).conflicts]
+
+    line = [text.startswith("dead_letter:") for text in SHIPPED.sources.text.split("\n")].index(
+        True
+    )
+    assert [place.rpartition("topology.yaml")[2] for place in places] == [
+        f":{line + 1}:1 dead_letter",
+        f":{line + 1}:1 dead_letter",
+    ]
 
 
 def test_a_number_that_is_a_text_there_is_told_apart_from_it() -> None:
