@@ -14,6 +14,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.messaging.consumer import Consumer
 from attune_mq.messaging.delivery import Message
+from attune_mq.messaging.handlers import Handlers
 from attune_mq.messaging.payloads import ExecutionRequested
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
@@ -37,6 +38,9 @@ messages:
 consumers:
   worker: {service: tests, queue: work, prefetch: 10}
 """
+
+
+QUEUE, DEAD = "work.queue", "work.queue.dlq"
 
 
 def topology_of(text: str = WORK, **queue: str) -> Topology:
@@ -158,6 +162,35 @@ class Calls:
 
 def wait_for(event: threading.Event, what: str) -> None:
     assert event.wait(WAIT_S), f"still waiting: {what}"
+
+
+class Gate:
+    """A handler's work that begins, and ends when it is let through."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.let_through = threading.Event()
+
+    def __call__(self, _message: Message[Any]) -> None:
+        self.entered.set()
+        wait_for(self.let_through, "to be let through")
+
+
+def failing(error: BaseException) -> Calls:
+    def work(_message: Message[Any]) -> None:
+        raise error
+
+    return Calls(work)
+
+
+def handlers_of(calls: Calls) -> Handlers:
+    handlers = Handlers()
+    handlers.on(ExecutionRequested)(calls)
+    return handlers
+
+
+def consumer_of(bench: Bench, topology: Topology, calls: Calls, **options: Any) -> Consumer:
+    return Consumer(topology, "worker", handlers_of(calls), bench.url, **options)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.topology.model import Topology
-from tests.messaging.bench import Bench, topology_of
+from tests.messaging.bench import Bench, Gate, topology_of
 from tests.messaging.proxy import Proxy
 
 
@@ -22,6 +22,13 @@ def bench(broker_url: str, topology: Topology) -> Iterator[Bench]:
     bench.set_up(topology)
     yield bench
     bench.close()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.let_through.set()
 
 
 @pytest.fixture
