@@ -23,6 +23,9 @@ from attune_mq.transactional import (
 P = TypeVar("P", bound=Payload)
 T = TypeVar("T")
 
+LEASE_S = 15.0
+"""After a crash, what the dead executor had claimed to publish waits so long for another."""
+
 
 class Ledger:
     """The database as the components use it.
@@ -36,7 +39,7 @@ class Ledger:
         self._engine = engine
         self._inbox = Inbox(messages.inbox)
         self._outbox = Outbox(messages.outbox, source_service=service)
-        self.relay = OutboxRelay(engine, self._outbox, publisher)
+        self.relay = OutboxRelay(engine, self._outbox, publisher, lease_s=LEASE_S)
         self.patience = Patience()
 
     def once(

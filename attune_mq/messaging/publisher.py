@@ -22,6 +22,8 @@ from attune_mq.topology.model import Route, Topology, UnknownName
 logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_S = 30.0
+OUTBOX_TIMEOUT_S = 10.0
+"""For a batch of an outbox, whose lease must be longer: it is tried again anyway."""
 
 
 class Publisher:
@@ -150,7 +152,8 @@ class Publisher:
         Raises :class:`~attune_mq.errors.BrokerUnavailable` where none could be sent.
         """
         addressed = [self._readdressed(item) for item in items]
-        sent = iter(self.send([one for one in addressed if isinstance(one, Outgoing)]))
+        complete = [one for one in addressed if isinstance(one, Outgoing)]
+        sent = iter(self.send(complete, timeout_s=min(self._timeout_s, OUTBOX_TIMEOUT_S)))
         outcomes = [next(sent) if isinstance(one, Outgoing) else one for one in addressed]
         errors = [one if isinstance(one, PublishError) else None for one in outcomes]
         if errors and all(isinstance(one, NotConfirmed) and not one.sent for one in errors):
