@@ -57,7 +57,8 @@ def check(
 
     Over AMQP bindings are not seen, and consumers are counted without being named: all consumers
     of a queue count as absent while it has fewer than the file wires to it. Over the HTTP API
-    (``management_url``) a consumer is known by its tag, or ``tag@instance``.
+    (``management_url``) a consumer is known by its tag, or ``tag@instance``; the API lists who
+    came, and who went, up to five seconds late.
 
     Over AMQP it leaves no line in the broker's log as long as all is well. An exchange that is
     deleted at the very moment of the check may be made anew by it, as the file says.
