@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import pika
+import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.infrastructure import setup_infrastructure
@@ -128,7 +129,7 @@ class Bench:
         return list(iter(lambda: self.take(queue), None))
 
     def close(self) -> None:
-        if self.connection.is_open:
+        with suppress(pika.exceptions.AMQPError):  # its broker may have been killed
             self.connection.close()
 
 
@@ -209,3 +210,22 @@ def running(*consumers: Consumer) -> Iterator[None]:
 
 def wait_for_state(consumer: Consumer, state: str) -> None:
     wait_until(lambda: consumer.status.state == state, f"consumer '{consumer.tag}' is {state}")
+
+
+def wait_until_a_silent_connection_is_dropped(bench: Bench) -> None:
+    """One with a heartbeat of a second that nobody serves; its exclusive queue goes with it."""
+    parameters = pika.URLParameters(bench.url)
+    parameters.heartbeat = 1
+    silent = pika.BlockingConnection(parameters)
+    queue = silent.channel().queue_declare("silent", exclusive=True).method.queue
+
+    def is_gone() -> bool:
+        try:
+            bench.channel.queue_declare(queue, passive=True)
+        except pika.exceptions.ChannelClosedByBroker as error:
+            return error.reply_code == 404
+        return False
+
+    wait_until(is_gone, "the broker drops the silent connection")
+    with suppress(pika.exceptions.AMQPConnectionError):
+        silent.close()

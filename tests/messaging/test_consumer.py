@@ -45,6 +45,7 @@ from tests.messaging.bench import (
     topology_of,
     wait_for,
     wait_for_state,
+    wait_until_a_silent_connection_is_dropped,
 )
 from tests.messaging.bodies import body
 
@@ -170,7 +171,7 @@ def test_a_handler_may_take_longer_than_the_heartbeat(
     consumer = Consumer(topology, "worker", handlers_of(calls), settings)
     with running(consumer):
         wait_for(gate.entered, "the handler runs")
-        wait_until_the_broker_drops_a_silent_connection(bench)
+        wait_until_a_silent_connection_is_dropped(bench)
         gate.let_through.set()
         wait_until(lambda: consumer.status.handled == 1, "it is handled")
         wait_until(lambda: consumer.status.in_flight == 0, "it is acknowledged")
@@ -178,25 +179,6 @@ def test_a_handler_may_take_longer_than_the_heartbeat(
         assert consumer.status.connections == 1
     assert len(calls.messages) == 1
     assert bench.depth(QUEUE) == 0
-
-
-def wait_until_the_broker_drops_a_silent_connection(bench: Bench) -> None:
-    """One with a heartbeat of a second that nobody serves; its exclusive queue goes with it."""
-    parameters = pika.URLParameters(bench.url)
-    parameters.heartbeat = 1
-    silent = pika.BlockingConnection(parameters)
-    queue = silent.channel().queue_declare("silent", exclusive=True).method.queue
-
-    def is_gone() -> bool:
-        try:
-            bench.channel.queue_declare(queue, passive=True)
-        except pika.exceptions.ChannelClosedByBroker as error:
-            return error.reply_code == 404
-        return False
-
-    wait_until(is_gone, "the broker drops the silent connection")
-    with pytest.raises(pika.exceptions.AMQPConnectionError):
-        silent.process_data_events(time_limit=30)
 
 
 def test_a_handler_over_its_deadline_is_told_while_it_runs(

@@ -1,0 +1,29 @@
+"""A process of its own that consumes, says on standard output that its handler was called, and is
+killed there by the test that started it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from attune_mq.messaging.consumer import Consumer
+from attune_mq.messaging.delivery import Message
+from attune_mq.messaging.handlers import Handlers
+from attune_mq.messaging.payloads import ExecutionRequested
+from tests.messaging.bench import topology_of
+
+
+def main(url: str) -> None:
+    handlers = Handlers()
+
+    @handlers.on(ExecutionRequested)
+    def handle(message: Message[Any]) -> None:
+        print(f"attempt {message.attempt}", flush=True)  # noqa: T201 - what the test waits for
+        threading.Event().wait()
+
+    Consumer(topology_of(), "worker", handlers, url, instance="dying").run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
