@@ -47,6 +47,8 @@ def load_rules(file: str | os.PathLike[str]) -> Rules:
     path = Path(file)
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(said, dict):
+            raise InvalidInput(f"{path}: expected a mapping with version, actions and rules")
         rules = Rules.model_validate(said)
     except FileNotFoundError:
         hint = "name one with --rules or ATTUNE_RULES"
