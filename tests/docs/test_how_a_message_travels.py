@@ -1,0 +1,93 @@
+"""What the page says of headers and numbers is what the code has."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pika
+
+from attune_mq.broker.settings import DEFAULT_HEARTBEAT_S
+from attune_mq.messaging.consumer import DEFAULT_STOP_DEADLINE_S
+from attune_mq.messaging.delivery import MAX_HOLD_S, NOT_BEFORE, Delivery
+from attune_mq.messaging.outgoing import MAX_HEADER_BYTES, MAX_IN_FLIGHT, Outgoing
+from attune_mq.messaging.publisher import DEFAULT_TIMEOUT_S
+from attune_mq.messaging.republishing import counted_copy, dead_letter_copy, retry_copy
+from attune_mq.messaging.session import PAUSE_S
+from attune_mq.messaging.settlement import (
+    MAX_DELAY_MS,
+    MAX_ERROR_TEXT,
+    MAX_ERROR_TRACE,
+    MAX_REDELIVERIES,
+    CountRedelivery,
+    DeadLetter,
+    ErrorReport,
+    TryAgain,
+)
+from attune_mq.topology.durations import format_duration
+from attune_mq.topology.objects import DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, DeadLetterTo
+from tests.docs.markdown import code_names, page
+
+PAGE = page("how-a-message-travels.md")
+
+
+def test_the_table_has_every_header_that_a_copy_can_carry() -> None:
+    delivery = a_delivery({"CC": ["elsewhere"], NOT_BEFORE: int(time.time() * 1000)})
+    dead = a_delivery({"x-death": [{"queue": "other", "reason": "expired"}]})
+    error = ErrorReport("ValueError", "text", "trace")
+    copies = (
+        retry_copy(delivery, TryAgain(1, error, hold_ms=1_000)),
+        retry_copy(dead, TryAgain(1, error, queue_delay_ms=1_000)),
+        counted_copy(delivery, CountRedelivery(1)),
+        dead_letter_copy(delivery, DeadLetter("rejected", error, 1), DeadLetterTo(to="dlx")),
+    )
+    written = {name for one in copies for name in names_of_ours(one)}
+    documented = [
+        name for row in PAGE.rows_under("Dead letters") for name in code_names(row["header"])
+    ]
+
+    assert sorted(documented) == sorted(written)
+
+
+def test_the_numbers_are_those_of_the_code() -> None:
+    documented = {row["what"]: row["value"] for row in PAGE.rows_under("The numbers")}
+
+    assert documented == {
+        "attempts, where the file says none": str(DEFAULT_ATTEMPTS),
+        "held retries, where the file has no `backoff`": ", ".join(
+            format_duration(delay_ms) for delay_ms in DEFAULT_BACKOFF_MS
+        ),
+        "longest delay that a handler can ask for": format_duration(MAX_DELAY_MS),
+        "longest time that a consumer holds a message at once": seconds(MAX_HOLD_S),
+        "how often a message may come back unsettled": str(MAX_REDELIVERIES),
+        "deadline for a confirm": seconds(DEFAULT_TIMEOUT_S),
+        "messages in flight of one publisher": str(MAX_IN_FLIGHT),
+        "pause before a copy that was refused is tried again": seconds(PAUSE_S),
+        "drain": seconds(DEFAULT_STOP_DEADLINE_S),
+        "heartbeat": seconds(DEFAULT_HEARTBEAT_S),
+        "characters of an error's text in a header": str(MAX_ERROR_TEXT),
+        "characters of its traceback": str(MAX_ERROR_TRACE),
+        "bytes of all properties of a message": str(MAX_HEADER_BYTES),
+    }
+
+
+def a_delivery(headers: dict[str, Any]) -> Delivery:
+    return Delivery(
+        body=b"{}",
+        properties=pika.BasicProperties(headers=headers),
+        delivery_tag=1,
+        redelivered=False,
+        exchange="shop",
+        routing_key="order.placed",
+        queue="orders",
+        consumer_tag="billing",
+    )
+
+
+def names_of_ours(outgoing: Outgoing) -> set[str]:
+    headers = outgoing.properties.headers or {}
+    return {str(name) for name in headers if str(name).startswith("x-attune-")}
+
+
+def seconds(value: float) -> str:
+    return format_duration(int(value * 1000))
