@@ -67,6 +67,7 @@ WRONG: dict[str, list[Any]] = {
     "x-dead-letter-exchange": [1],
     "x-dead-letter-routing-key": ["", "k"],
     "x-single-active-consumer": ["true", 1],
+    "x-max-length": [True, "1"],
     "x-queue-type": ["classic", "quorum", "stream", "bogus"],
 }
 """Some that only a queue which is there already does not mind, or compares."""
@@ -118,13 +119,15 @@ def queue_and_change(
     def flag(value: bool) -> bool:
         return value if draw(st.integers(0, 7)) else not value
 
-    kept = {name: value for name, value in before.arguments.items() if draw(st.integers(0, 5))}
+    arguments = {k: v for k, v in before.arguments.items() if draw(st.integers(0, 5))}
+    for name in [name for name in arguments if name in VALUES and draw(st.booleans())]:
+        arguments[name] = draw(st.sampled_from(VALUES[name] + WRONG.get(name, [])))
     after = QueueDeclaration(
         before.name,
         durable=flag(before.durable),
         exclusive=flag(before.exclusive),
         auto_delete=flag(before.auto_delete),
-        arguments={**kept, **draw(some_of({**VALUES, **WRONG}, 2) | some_of(VALUES, 1))},
+        arguments={**arguments, **draw(some_of({**VALUES, **WRONG}, 2) | some_of(VALUES, 1))},
     )
     return before, after
 
@@ -220,7 +223,6 @@ def declaring(broker: EmbeddedBroker, broker_url: str) -> Iterator[Declaring]:
 
 
 def assert_foretold(answer: Answer, said: Different | str | None) -> None:
-    event(type(answer).__name__)
     match answer:
         case Equal() | SilentlyIgnored():
             assert said is None
@@ -238,7 +240,9 @@ def assert_queues_foretold(declaring: Declaring, data: st.DataObject, rules: Bro
     declaring.delete(before.name)
     typed = {**before.arguments, "x-queue-type": rules.queue_type(before)}
     stored = replace(before, arguments=typed)  # as the HTTP API shows it
-    assert_foretold(answer_to_queue(after, stored, rules, own=True), said)
+    answer = answer_to_queue(after, stored, rules, own=True)
+    event(type(answer).__name__)
+    assert_foretold(answer, said)
 
 
 @slow_broker
@@ -247,6 +251,46 @@ def test_the_answer_to_a_changed_queue_is_foretold(
     declaring: Declaring, data: st.DataObject
 ) -> None:
     assert_queues_foretold(declaring, data, BrokerRules(declaring.version))
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum", "stream"])
+def test_every_argument_is_compared_in_the_order_that_is_foretold(
+    declaring: Declaring, queue_type: str
+) -> None:
+    typed = {"x-queue-type": queue_type}
+    declaring.queue(QueueDeclaration("q", arguments=typed))
+    compared = BrokerRules(declaring.version).compared_arguments(queue_type)
+
+    for index, name in enumerate(compared):
+        changed = dict.fromkeys(compared[index:], "changed")
+        said = declaring.queue(QueueDeclaration("q", arguments=typed | changed))
+        assert isinstance(said, Different), name
+        assert said.field == name
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum", "stream"])
+def test_no_other_argument_is_compared(declaring: Declaring, queue_type: str) -> None:
+    typed = {"x-queue-type": queue_type}
+    declaring.queue(QueueDeclaration("q", arguments=typed))
+    rules = BrokerRules(declaring.version)
+    names = {*VALUES, *WRONG} - set(rules.compared_arguments(queue_type))
+    assert len(names) > 5
+
+    for name in names:
+        assert declaring.queue(QueueDeclaration("q", arguments=typed | {name: "new"})) is None
+
+
+@pytest.mark.parametrize(("there", "equal"), [(5, 5), (5, "5"), (1, True), (2**40, 2**40)])
+def test_numbers_are_compared_by_value_but_not_with_texts_and_booleans(
+    declaring: Declaring, there: int, equal: Any
+) -> None:
+    before = QueueDeclaration("q", arguments={"x-max-length": there})
+    after = QueueDeclaration("q", arguments={"x-max-length": equal})
+    declaring.queue(before)
+
+    said = declaring.queue(after)
+
+    assert_foretold(answer_to_queue(after, before, BrokerRules(declaring.version)), said)
 
 
 @pytest.fixture
@@ -277,4 +321,6 @@ def test_the_answer_to_a_changed_exchange_is_foretold(
     said = declaring.exchange(after)
 
     declaring.delete(before.name)
-    assert_foretold(answer_to_exchange(after, before), said)
+    answer = answer_to_exchange(after, before)
+    event(type(answer).__name__)
+    assert_foretold(answer, said)
