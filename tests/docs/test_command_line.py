@@ -1,0 +1,117 @@
+"""The page of the command line: a section for each command, its options, examples that are run."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from attune_executor.__main__ import main as attune_executor
+from attune_mq import exit_codes
+from attune_mq.cli.main import COMMANDS
+from attune_mq.cli.main import main as attune_mq
+from tests.docs.markdown import Block, code_names, page
+from tests.docs.terminals import matches
+
+PAGE = page("command-line.md")
+OF_EXECUTOR = ("run", "demo")
+SECTIONS = {command: f"`{command}`" for command in COMMANDS} | {
+    f"attune-executor {command}": f"`attune-executor {command}`" for command in OF_EXECUTOR
+}
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command quiets the loggers of its process, which here is that of other tests too."""
+    loggers = [logging.getLogger(name) for name in ("attune_mq", "pika")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+def run(line: str) -> int:
+    """One command line in this process; its exit code."""
+    program, *arguments = shlex.split(line)
+    mains: dict[str, Callable[[list[str]], int]] = {
+        "attune-mq": attune_mq,
+        "attune-executor": attune_executor,
+    }
+    try:
+        return mains[program](arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def options_of(line: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """The options that ``--help`` lists, which it prints without looking at file or broker."""
+    assert run(f"{line} --help") == 0
+    listed = re.findall(r"^  (?:-h, )?(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
+    return set(listed) - {"--help"}
+
+
+def test_every_command_has_its_section_and_no_other() -> None:
+    assert [heading for heading in PAGE.headings if heading.startswith("`")] == list(
+        SECTIONS.values()
+    )
+
+
+@pytest.mark.parametrize("command", SECTIONS)
+def test_a_section_has_the_options_of_its_command(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = PAGE.rows_under(SECTIONS[command])
+    documented = {name for row in rows if "option" in row for name in code_names(row["option"])}
+    line = command if command.startswith("attune-") else f"attune-mq {command}"
+
+    assert documented == options_of(line, capsys)
+
+
+def test_the_general_options_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    documented = {
+        name for row in PAGE.rows_under("The command line") for name in code_names(row["option"])
+    }
+
+    assert documented == options_of("attune-mq", capsys) | {"--version"}
+
+
+def test_the_exit_codes_are_those_of_the_code() -> None:
+    documented = {int(row["code"]) for row in PAGE.rows_under("Exit codes")}
+
+    assert documented == {value for value in vars(exit_codes).values() if isinstance(value, int)}
+
+
+def examples() -> Iterator[tuple[Block, Block]]:
+    """Each command with the text that shows what it prints."""
+    for block, following in zip(PAGE.blocks, PAGE.blocks[1:], strict=False):
+        if block.language == "sh":
+            assert following.language == "text", f"line {block.line} shows no output"
+            yield block, following
+
+
+def test_the_examples_print_what_is_shown(
+    broker_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    [topology] = [one for one in page("tutorial.md").blocks if one.title == "topology.yaml"]
+    (tmp_path / "topology.yaml").write_text(topology.text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ATTUNE_MQ_URL", broker_url)
+
+    for example, shown in examples():
+        codes = []
+        for line in example.text.splitlines():
+            command, _, into = line.partition(" > ")
+            codes.append(run(command))
+            if into:
+                (tmp_path / into).write_text(capfd.readouterr().out, encoding="utf-8")
+        printed = "".join(capfd.readouterr())
+
+        assert codes[-1] == int(example.title.removeprefix("exits ") or 0), printed
+        assert matches(shown.text, printed), f"line {shown.line}:\n{printed}"
