@@ -35,6 +35,18 @@ def write_topology(
     return "\n\n".join([*top, *sections]) + "\n"
 
 
+def topology_data(topology: Topology) -> dict[str, Any]:
+    """A topology as plain lists and dicts, with the keys of the file and all its defaults.
+
+    Durations are texts such as ``24h``. It is what scripts read; as a file it can be loaded, too.
+    """
+    data: dict[str, Any] = topology.model_dump(mode="json", by_alias=True)
+    for block in (data, *data["families"].values()):
+        for binding in block["bindings"]:  # a file says one or the other
+            del binding["routing_key" if binding["routing_keys"] else "routing_keys"]
+    return data
+
+
 def _comment(text: str, indent: str) -> str:
     return "\n".join(f"{indent}# {line}".rstrip() for line in text.splitlines())
 
