@@ -12,7 +12,15 @@ from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.amqp import close_quietly, expected_refusals, open_connection, our_errors
-from attune_mq.broker.replies import Different, Invalid, NotPermitted, NotThere, Reply, parse_reply
+from attune_mq.broker.replies import (
+    CUT_OFF,
+    Different,
+    Invalid,
+    NotPermitted,
+    NotThere,
+    Reply,
+    parse_reply,
+)
 from attune_mq.broker.report import (
     Conflict,
     ConflictingInfrastructure,
@@ -169,6 +177,8 @@ class _Declarer:
         match reply:
             case Different(field, expected, found):
                 place = self._topology.where(*declaration.path, FIELD_OF_ARGUMENT.get(field, field))
+                if expected == CUT_OFF:
+                    expected = str(declaration.arguments.get(field, "none"))
                 return Conflict(declaration, place, field, expected, found)
             case NotPermitted(permission, detail):
                 needed = permission or _likely_permission(declaration, detail)

@@ -9,6 +9,7 @@ from pika import exceptions as pika_errors
 
 from attune_mq.broker.amqp import close_quietly, expected_refusals, open_connection, our_errors
 from attune_mq.broker.settings import BrokerSettings
+from attune_mq.errors import PermissionRefused
 
 
 class QueueInspector:
@@ -16,7 +17,8 @@ class QueueInspector:
 
     Safe from any thread; one connection, opened when asked.
 
-    Passive declarations, which change nothing and need no permission on RabbitMQ 3.10 to 4.3.
+    Passive declarations, which change nothing. They need no permission up to RabbitMQ 4.0, some
+    permission on the queue on 4.3.
     A connection that lay idle for too long is opened anew.
     """
 
@@ -26,7 +28,11 @@ class QueueInspector:
         self._connection: pika.BlockingConnection | None = None
 
     def consumer_count(self, queue: str) -> int | None:
-        """``None`` when there is no such queue. Raises ``BrokerUnavailable`` and its kin."""
+        """``None`` when there is no such queue.
+
+        Raises ``BrokerUnavailable`` and its kin, and
+        :class:`~attune_mq.errors.PermissionRefused` where the broker does not tell.
+        """
         found = self._inspect(queue)
         return None if found is None else found.consumer_count
 
@@ -58,7 +64,10 @@ class QueueInspector:
         except pika_errors.ChannelClosedByBroker as error:
             if error.reply_code == 404:
                 return None
-            raise
+            raise PermissionRefused(
+                f"the broker refuses to tell about queue '{queue}': {error.reply_text}; give the "
+                f"user some permission on it, such as read"
+            ) from error
         channel.close()
         return found
 

@@ -37,7 +37,6 @@ _FOREIGN = {"x-max-age": "1D", "x-delivery-limit": 1}
 """Arguments that make the creation of a queue fail: the first for all but streams, the second for
 streams, of which the first is one."""
 _ALTERNATE = re.compile(r"but current is (?:(none)|'(.*)')$", re.DOTALL)
-_CUT_SHORT = re.compile(r"inequivalent arg '([^']+)'")
 CONNECTION_FORCED = 320
 
 
@@ -209,15 +208,10 @@ def _difference(
 ) -> Difference | None:
     """What differs, with our own value as we have it; ``None`` where it is another refusal."""
     reply = parse_reply(*refusal)
-    cut_short = _CUT_SHORT.search(refusal.text)  # a reply has 255 bytes, long names fill them
-    if isinstance(reply, Different):
-        name, found = reply.field, reply.found
-    elif cut_short is not None:
-        name, found = cut_short[1], "another value"
-    else:
+    if not isinstance(reply, Different):
         return None
-    expected = wanted.arguments.get(name, getattr(wanted, name, None))
-    return Difference(name, expected, found)
+    expected = wanted.arguments.get(reply.field, getattr(wanted, reply.field, None))
+    return Difference(reply.field, expected, reply.found)
 
 
 def _incomparable(wanted: ExchangeDeclaration | QueueDeclaration, refusal: _Refusal) -> Unseen:

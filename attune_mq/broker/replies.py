@@ -9,10 +9,11 @@ import re
 from dataclasses import dataclass
 
 _INEQUIVALENT = re.compile(
-    r"inequivalent arg '(?P<field>[^']+)' for (?P<kind>queue|exchange) '(?P<name>.*)' "
-    r"in vhost '.*': received (?P<received>.*) but current is (?P<current>.*)$",
+    r"inequivalent arg '(?P<field>[^']+)' for (?P<kind>queue|exchange) '"
+    r"(?:.*' in vhost '.*': received (?P<received>.*) but current is (?P<current>.*)$)?",
     re.DOTALL,
 )
+CUT_OFF = "a value that the broker's answer (255 bytes at most) has no room for"
 _VALUE = re.compile(r"(?:the value )?'(?P<value>.*?)'(?: of type '\w+')?$", re.DOTALL)
 _REFUSED = re.compile(
     r"(?:(?P<permission>configure|write|read) )?access to (?P<kind>queue|exchange|topic) "
@@ -71,6 +72,8 @@ def parse_reply(code: int, text: str) -> Reply:
     return Invalid(f"{code} {text}")
 
 
-def _value(text: str) -> str:
+def _value(text: str | None) -> str:
+    if text is None:
+        return CUT_OFF
     written = _VALUE.match(text)
     return written["value"] if written else text

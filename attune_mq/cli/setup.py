@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, Literal
 
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.report import MissingInfrastructure, Outcome, SetupReport
 from attune_mq.cli.context import CONFLICT, OK, REFUSED, Context
-from attune_mq.topology.families import instantiate
+from attune_mq.cli.selection import add_selection, selected
 
 SUMMARY = "Make what the topology says and the broker lacks. Nothing that is there is changed."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--service", help="only what this service needs")
+    add_selection(parser)
     parser.add_argument("--verify", action="store_true", help="create nothing, only look")
-    parser.add_argument(
-        "--instance",
-        metavar="FAMILY:NAME=VALUE",
-        help="one instance of a family instead of the file, such as worker:worker_id=7",
-    )
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    topology = context.topology()
-    if arguments.instance:
-        family, _, given = arguments.instance.partition(":")
-        parameters = dict(pair.partition("=")[::2] for pair in given.split(",") if pair)
-        topology = instantiate(topology, family, **parameters)
+    topology = selected(context.topology(), arguments)
+    mode: Literal["create", "verify"] = "verify" if arguments.verify else "create"
     try:
-        report = setup_infrastructure(
-            topology,
-            context.broker(),
-            service=arguments.service,
-            mode="verify" if arguments.verify else "create",
-        )
+        report = setup_infrastructure(topology, context.broker(), mode=mode)
     except MissingInfrastructure as error:
         _show(error.report, context)
         raise

@@ -339,3 +339,16 @@ def test_the_topology_type_is_what_a_path_becomes(broker_url: str, tmp_path: Pat
 
     assert isinstance(load_topology(file), Topology)
     assert names(setup_infrastructure(file, broker_url).created) == ["mine"]
+
+
+def test_a_long_name_that_cuts_the_brokers_answer_off_is_still_different_not_missing(
+    broker_url: str, channel: pika.adapters.blocking_connection.BlockingChannel
+) -> None:
+    name = "q" * 200
+    channel.queue_declare(name, arguments={"x-message-ttl": 1})
+    topology = parse_topology(f"version: 1\nqueues: {{q: {{name: {name}, ttl: 2s}}}}\n")
+
+    report = setup_infrastructure(topology, broker_url)
+
+    assert report.conflicts[0].declaration.name == name
+    assert not report.missing
