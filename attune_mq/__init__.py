@@ -23,8 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attune_mq import payloads as payloads
+    from attune_mq.broker.checking import Health as Health
+    from attune_mq.broker.checking import check as check
     from attune_mq.broker.infrastructure import setup_infrastructure as setup_infrastructure
     from attune_mq.broker.inspection import QueueInspector as QueueInspector
+    from attune_mq.broker.management import ManagementClient as ManagementClient
+    from attune_mq.broker.plan import Plan as Plan
+    from attune_mq.broker.planning import plan as plan
     from attune_mq.broker.report import ConflictingInfrastructure as ConflictingInfrastructure
     from attune_mq.broker.report import MissingInfrastructure as MissingInfrastructure
     from attune_mq.broker.report import SetupReport as SetupReport
@@ -57,14 +62,30 @@ if TYPE_CHECKING:
     from attune_mq.messaging.publisher import Publisher as Publisher
     from attune_mq.messaging.status import ConsumerStatus as ConsumerStatus
     from attune_mq.service import Service as Service
+    from attune_mq.topology.acl import Permissions as Permissions
+    from attune_mq.topology.acl import acl as acl
+    from attune_mq.topology.dead_lettering import Death as Death
+    from attune_mq.topology.definitions import export_definitions as export_definitions
+    from attune_mq.topology.definitions import import_definitions as import_definitions
     from attune_mq.topology.expansion import expand as expand
     from attune_mq.topology.families import instantiate as instantiate
+    from attune_mq.topology.flow import Flow as Flow
+    from attune_mq.topology.flow import trace as trace
+    from attune_mq.topology.lint import Finding as Finding
+    from attune_mq.topology.lint import lint as lint
     from attune_mq.topology.loading import parse_topology as parse_topology
     from attune_mq.topology.model import Route as Route
     from attune_mq.topology.model import Topology as Topology
     from attune_mq.topology.model import UnknownName as UnknownName
+    from attune_mq.topology.rendering import to_dot as to_dot
+    from attune_mq.topology.rendering import to_mermaid as to_mermaid
+    from attune_mq.topology.rendering import to_svg as to_svg
+    from attune_mq.topology.routing import Router as Router
+    from attune_mq.topology.routing import Routing as Routing
+    from attune_mq.topology.schema import topology_schema as topology_schema
     from attune_mq.topology.selection import needed_by as needed_by
     from attune_mq.topology.source import InvalidTopology as InvalidTopology
+    from attune_mq.topology.writing import write_topology as write_topology
     from attune_mq.topology_file import TopologyFileError as TopologyFileError
     from attune_mq.topology_file import load_topology as load_topology
 
@@ -113,6 +134,27 @@ _HOMES = {
     "InvalidTopology": "attune_mq.topology.source",
     "TopologyFileError": "attune_mq.topology_file",
     "load_topology": "attune_mq.topology_file",
+    "plan": "attune_mq.broker.planning",
+    "Plan": "attune_mq.broker.plan",
+    "Health": "attune_mq.broker.checking",
+    "check": "attune_mq.broker.checking",
+    "ManagementClient": "attune_mq.broker.management",
+    "Permissions": "attune_mq.topology.acl",
+    "acl": "attune_mq.topology.acl",
+    "Finding": "attune_mq.topology.lint",
+    "lint": "attune_mq.topology.lint",
+    "Router": "attune_mq.topology.routing",
+    "Routing": "attune_mq.topology.routing",
+    "Death": "attune_mq.topology.dead_lettering",
+    "Flow": "attune_mq.topology.flow",
+    "trace": "attune_mq.topology.flow",
+    "export_definitions": "attune_mq.topology.definitions",
+    "import_definitions": "attune_mq.topology.definitions",
+    "write_topology": "attune_mq.topology.writing",
+    "topology_schema": "attune_mq.topology.schema",
+    "to_dot": "attune_mq.topology.rendering",
+    "to_mermaid": "attune_mq.topology.rendering",
+    "to_svg": "attune_mq.topology.rendering",
 }
 
 __all__ = ["payloads", *_HOMES]
