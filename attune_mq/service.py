@@ -131,7 +131,10 @@ class Service:
         restore = [(one, signal.signal(one, self._on_signal)) for one in _SIGNALS]
         try:
             self.start()
-            self._requests.get()
+            # A signal that comes between Python's last look for one and its falling asleep wakes
+            # nobody: so look again, now and then.
+            while not self._requested_within(_LOOK_AGAIN_S):
+                pass
         except _StopRequested:
             logger.info("Stopped while waiting for the broker")
         finally:
@@ -241,6 +244,7 @@ class _StopRequested(AttuneError):
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LOOK_AGAIN_S = 0.5
 _GRACE_S = 5.0
 """How long a consumer may take to leave the broker once its deadline is over."""
 
