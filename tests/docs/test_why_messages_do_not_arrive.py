@@ -1,0 +1,92 @@
+"""What the page says that a command says is what it says."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Iterator
+
+import pika
+import pytest
+
+from attune_mq.cli.main import main
+from tests.docs.markdown import DOCS, code_names, page
+
+PAGE = page("why-messages-do-not-arrive.md")
+ROWS = PAGE.rows_under("Why do messages not arrive?")
+FAULTY = str(DOCS.parent / "examples" / "faulty-topology.yaml")
+SHIPPED = str(DOCS.parent / "topology.yaml")
+NEEDS_NO_BROKER = ("lint", "route")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command quiets the loggers of its process, which here is that of other tests too."""
+    loggers = [logging.getLogger(name) for name in ("attune_mq", "pika")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def neglected_broker_url(broker_url: str) -> str:
+    """A broker on which somebody made one queue, without the TTL that the file says."""
+    with pika.BlockingConnection(pika.URLParameters(broker_url)) as connection:
+        connection.channel().queue_declare("attune.events.queue.dlq", durable=True)
+    return broker_url
+
+
+def commands() -> dict[str, list[str]]:
+    """The rows' commands, with all that they are said to print."""
+    found: dict[str, list[str]] = {}
+    for row in ROWS:
+        if row["type"].startswith("`"):
+            [command], [says] = code_names(row["type"]), code_names(row["it says"])
+            found.setdefault(command, []).append(says)
+    return found
+
+
+@pytest.mark.parametrize(
+    "command", [one for one in commands() if one.split()[1] in NEEDS_NO_BROKER]
+)
+def test_a_command_without_a_broker_says_what_is_shown_of_the_historical_faults(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*shlex.split(command)[1:], "--topology", FAULTY])
+    printed = flowing(capsys.readouterr().out)
+
+    for says in commands()[command]:
+        assert says in printed
+
+
+@pytest.mark.parametrize(
+    "command", [one for one in commands() if one.split()[1] not in NEEDS_NO_BROKER]
+)
+def test_a_command_to_a_neglected_broker_says_what_is_shown(
+    command: str, neglected_broker_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = shlex.split(command)[1:]
+    where = [] if "--url" in arguments else ["--url", neglected_broker_url]
+    main([*arguments, *where, "--topology", SHIPPED])
+    printed = flowing("".join(capsys.readouterr()))
+
+    for says in commands()[command]:
+        assert flowing(says) in printed
+
+
+@pytest.mark.parametrize("says", [code_names(r["it says"])[0] for r in ROWS if "log" in r["type"]])
+def test_what_a_log_is_said_to_hold_is_what_somebody_logs(says: str) -> None:
+    sources = [*(DOCS.parent / "attune_mq").rglob("*.py"), DOCS / "tutorial.md"]
+    known = " ".join(path.read_text(encoding="utf-8") for path in sources)
+
+    assert says.replace(" 1,", " %d,") in known or says in known
+
+
+def test_each_of_the_historical_faults_has_an_entry() -> None:
+    assert len(ROWS) == 14  # the thirteen, and a broker that is not there
+
+
+def flowing(text: str) -> str:
+    """Without the breaks of lines and the columns of tables."""
+    return " ".join(text.split())
