@@ -1,0 +1,221 @@
+"""What a service needs to test its own handlers, without a broker.
+
+::
+
+    from attune_mq.testing import Acknowledge, RecordingPublisher, deliver
+
+    def test_an_enforcement_becomes_an_execution(attune_topology):
+        service.publisher = RecordingPublisher(attune_topology)
+
+        assert deliver(service.handlers, EnforcementCreated(...)) == Acknowledge()
+
+        (published,) = service.publisher.published
+        assert published.payload_as(ExecutionRequested).enforcement_id == 12
+
+:func:`deliver` runs the code that a consumer runs: reading, dispatch by message type, the handler,
+and the decision. What it tells is what would become of the message. :class:`RecordingPublisher`
+takes messages as the real one does and finds their queues by the topology.
+
+With a broker: the fixture ``attune_broker_url`` (see :mod:`attune_mq.pytest_plugin`) is the URL of
+an empty virtual host on a private RabbitMQ node; ``service.start()`` sets it up and consumes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pika
+
+from attune_mq.errors import PublishError, PublishRefused, Unroutable
+from attune_mq.messaging.delivery import COUNTED_IN, FAILURES, Delivery
+from attune_mq.messaging.envelope import Envelope, decode, encode
+from attune_mq.messaging.handlers import Handlers
+from attune_mq.messaging.outgoing import Outcome, Outgoing, Receipt
+from attune_mq.messaging.payload_model import Payload
+from attune_mq.messaging.processing import settlement_of
+from attune_mq.messaging.properties import amqp_properties
+from attune_mq.messaging.publisher import Publisher
+from attune_mq.messaging.settlement import Acknowledge as Acknowledge
+from attune_mq.messaging.settlement import CountRedelivery as CountRedelivery
+from attune_mq.messaging.settlement import DeadLetter as DeadLetter
+from attune_mq.messaging.settlement import ErrorReport as ErrorReport
+from attune_mq.messaging.settlement import RetryPolicy, Settlement
+from attune_mq.messaging.settlement import TryAgain as TryAgain
+from attune_mq.topology.model import Route, Topology
+from attune_mq.topology.routing import Router, Routing
+
+__all__ = [
+    "Acknowledge",
+    "CountRedelivery",
+    "DeadLetter",
+    "ErrorReport",
+    "Published",
+    "RecordingPublisher",
+    "Settlement",
+    "TryAgain",
+    "deliver",
+]
+
+P = TypeVar("P", bound=Payload)
+
+ANY_QUEUE = "queue"
+ANY_TAG = "consumer"
+UNUSED_URL = "amqp://unused.invalid"
+"""Of a publisher that never connects, whatever the environment says."""
+
+
+def deliver(
+    handlers: Handlers,
+    message: Payload | Envelope | bytes,
+    *,
+    attempt: int = 1,
+    headers: Mapping[str, Any] | None = None,
+    topology: Topology | None = None,
+    consumer: str | None = None,
+) -> Settlement:
+    """Gives one message to its handler, as a consumer would, and tells what would become of it.
+
+    ``message``: a payload, which gets an envelope of its own; an envelope; or a body, however
+    broken. ``attempt``: 1 at first; the last one of a queue is dead-lettered when it fails.
+    ``headers``: of AMQP.
+    ``topology`` with the tag of a ``consumer``: how often and after which delay its queue tries
+    again, and where the message seems to come from. Without them: three attempts, held for 1 s
+    and 5 s.
+
+    What comes of it is one of :class:`Acknowledge`; :class:`TryAgain`, with the number of
+    ``failures``, the ``error`` and the delay; and :class:`DeadLetter`, with the ``reason``
+    (``attempts exhausted``, ``rejected``, ``unreadable`` or ``unhandled``), the ``error`` and the
+    number of ``attempts``. An exception of the handler is never raised, it is told by ``error``,
+    with the end of its traceback in ``error.trace``.
+
+    Raises :class:`~attune_mq.topology.model.UnknownName` for a tag that the topology does not
+    have. Nothing is published but what the handler publishes.
+    """
+    queue, policy = ANY_QUEUE, RetryPolicy()
+    if topology is not None and consumer is not None:
+        spec = topology.consumer(consumer)
+        queue = topology.queues[spec.queue].name
+        policy = RetryPolicy.of(topology.queues[spec.queue])
+    delivery = _delivery(message, topology, queue, consumer or ANY_TAG)
+    delivery.properties.headers = {
+        FAILURES: attempt - 1,
+        COUNTED_IN: queue,
+        **(headers or {}),
+    }
+    return settlement_of(delivery, handlers, policy)
+
+
+def _delivery(
+    message: Payload | Envelope | bytes, topology: Topology | None, queue: str, tag: str
+) -> Delivery:
+    route, properties = Route("", queue), pika.BasicProperties()
+    if isinstance(message, bytes):
+        body = message
+    else:
+        envelope = Envelope.of(message) if isinstance(message, Payload) else message
+        body, properties = encode(envelope), amqp_properties(envelope)
+        if topology is not None and envelope.message_type in topology.messages:
+            route = topology.route(envelope.message_type)
+    return Delivery(
+        body=body,
+        properties=properties,
+        delivery_tag=1,
+        redelivered=False,
+        exchange=route.exchange,
+        routing_key=route.routing_key,
+        queue=queue,
+        consumer_tag=tag,
+    )
+
+
+@dataclass(frozen=True)
+class Published:
+    """One message that a :class:`RecordingPublisher` took, in the broker's names.
+
+    ``queues``: those that would have got it, sorted. ``headers``: of AMQP.
+    """
+
+    exchange: str
+    routing_key: str
+    body: bytes = field(repr=False)
+    headers: Mapping[str, Any]
+    queues: tuple[str, ...]
+
+    @property
+    def envelope(self) -> Envelope:
+        return decode(self.body)
+
+    @property
+    def message_type(self) -> str:
+        return self.envelope.message_type
+
+    def payload_as(self, payload: type[P]) -> P:
+        """Raises :class:`~attune_mq.errors.MalformedMessage` for a message of another type."""
+        return self.envelope.payload_as(payload)
+
+
+class RecordingPublisher(Publisher):
+    """A publisher that remembers what it was given, and asks the topology instead of a broker.
+
+    It takes and refuses what the real one would, by the same code: a type without a route, a
+    message that no queue takes, an exchange that is missing or internal, headers that AMQP cannot
+    carry. It does not know policies, limits and permissions of a broker.
+
+    ``instances``: of families, whose queues are to be there as well, such as
+    ``instantiate(topology, "worker", worker_id=7)``. ``source_service`` as for the real one.
+    """
+
+    def __init__(
+        self, topology: Topology, *instances: Topology, source_service: str | None = None
+    ) -> None:
+        super().__init__(topology, UNUSED_URL, source_service=source_service)
+        self._routers = [Router(one) for one in (topology, *instances)]
+        self._recording = threading.Lock()
+        self._published: list[Published] = []
+        self.failure: PublishError | None = None
+        """While it is set, every message fails with it, as when the broker is away."""
+
+    @property
+    def published(self) -> tuple[Published, ...]:
+        """What was taken so far, in order."""
+        with self._recording:
+            return tuple(self._published)
+
+    def clear(self) -> None:
+        """Forgets what was taken so far."""
+        with self._recording:
+            self._published.clear()
+
+    def send(
+        self, messages: Sequence[Outgoing], *, timeout_s: float | None = None
+    ) -> list[Outcome]:
+        with self._recording:
+            return [self.failure or self._take(message) for message in messages]
+
+    def _take(self, message: Outgoing) -> Outcome:
+        headers = dict(message.properties.headers or {})
+        problem = message.problem()
+        routing = self._routing(message, headers)
+        if problem or routing.refused:
+            return PublishRefused(f"{message}: refused: {problem or routing.refused}")
+        if routing.unroutable and message.mandatory:
+            return Unroutable(f"{message}: no queue takes it; bind a queue to that key")
+        self._published.append(
+            Published(message.exchange, message.routing_key, message.body, headers, routing.queues)
+        )
+        return Receipt(str(message.properties.message_id), message.exchange, message.routing_key)
+
+    def _routing(self, message: Outgoing, headers: Mapping[str, Any]) -> Routing:
+        """By the whole file and all instances: what one of them takes is taken."""
+        found = [
+            router.route(message.exchange, message.routing_key, headers) for router in self._routers
+        ]
+        known = [routing for routing in found if routing.refused is None]
+        if not known:
+            return found[0]
+        queues = {queue for routing in known for queue in routing.queues}
+        unsimulated = {name for routing in known for name in routing.unsimulated}
+        return Routing(tuple(sorted(queues)), unsimulated=tuple(sorted(unsimulated)))
