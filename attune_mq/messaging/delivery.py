@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import pika
 
+import attune_mq.messaging.odd_headers  # noqa: F401 - so that no header ends a consumer
 from attune_mq.messaging.deaths import Death, deaths_of
 from attune_mq.messaging.envelope import Envelope
 from attune_mq.messaging.payload_model import Payload
@@ -28,6 +29,8 @@ MAX_HOLD_S = 900.0
 """How long a consumer holds a message at a time. RabbitMQ takes a consumer that has not settled
 one for 30 minutes for broken."""
 _DUE_WITHIN_S = 1.0
+_MAX_COUNT = 2**53
+"""Anybody can write any number there; ours are to fit AMQP's also when one is added."""
 
 P = TypeVar("P", bound=Payload)
 
@@ -135,5 +138,6 @@ class Message(Generic[P]):
 
 def _count(headers: Mapping[str, Any], name: str) -> int:
     value = headers.get(name)
-    counts = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    return value if counts and isinstance(value, int) else 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return min(max(0, value), _MAX_COUNT)

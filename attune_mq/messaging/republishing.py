@@ -100,7 +100,8 @@ def dead_letter_copy(delivery: Delivery, settlement: DeadLetter, to: DeadLetterT
     trace = {"x-attune-error-trace": settlement.error.trace} if settlement.error.trace else {}
     routing_key = to.routing_key
     if routing_key is None:  # as the broker would, had the message not come by way of a retry
-        routing_key = str(origin[ORIGIN_ROUTING_KEY])
+        first = origin[ORIGIN_ROUTING_KEY]
+        routing_key = first if isinstance(first, str) else delivery.routing_key
     choices = (history | report | trace, history | report, report | trace, report)
     return _copy(delivery, to.to, routing_key, *choices)
 

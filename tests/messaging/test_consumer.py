@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import struct
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -239,6 +240,40 @@ def test_what_comes_after_a_poisonous_message_is_handled(
     publisher.publish(request(1))
     with running(consumer_of(bench, topology, calls)):
         calls.wait_for(1)
+
+
+class OddProperties(pika.BasicProperties):
+    """With one header whose value pika cannot write; other programs do."""
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__()
+        self._table = b"\x01x" + value
+
+    def encode(self) -> list[bytes]:
+        return [struct.pack(">HI", self.FLAG_HEADERS, len(self._table)), self._table]
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (b"T" + struct.pack(">Q", 1_700_000_000_000), "1700000000000"),
+        (b"T" + struct.pack(">q", -1), str(2**64 - 1)),
+        (b"F" + struct.pack(">I", 11) + b"\x01yT" + struct.pack(">Q", 2**60), {"y": str(2**60)}),
+    ],
+    ids=["in milliseconds", "before 1970", "in a table"],
+)
+def test_a_time_in_a_header_that_pika_cannot_read_ends_no_consumer(
+    bench: Bench, topology: Topology, value: bytes, read: Any
+) -> None:
+    calls = failing(Reject("never"))
+    bench.put(QUEUE, encode(Envelope.of(request(1))), OddProperties(value))
+    consumer = consumer_of(bench, topology, calls)
+    with running(consumer):
+        (message,) = calls.wait_for(1)
+        dead = bench.take_when_there(DEAD)
+
+        assert consumer.status.connections == 1
+    assert message.delivery.headers["x"] == dead.headers["x"] == read
 
 
 # Attempts.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import (
     BrokerUnavailable,
@@ -29,6 +30,7 @@ from attune_mq.messaging.outgoing import MAX_IN_FLIGHT
 from attune_mq.messaging.payloads import EnforcementCreated, NotificationCreated
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.topology.model import Route, Topology, UnknownName
+from tests.administration import Administration, url_for, virtual_host_of
 from tests.leftovers import wait_until
 from tests.messaging.bench import WORK, Bench, request, topology_of
 
@@ -148,6 +150,37 @@ def test_a_missing_exchange_is_refused_and_the_next_message_goes_through(
 def test_an_internal_exchange_is_refused(publisher: Publisher) -> None:
     with pytest.raises(PublishRefused, match=r"403 .*internal exchange 'dlx.direct'"):
         publisher.publish(request(1), route=Route("dlx.direct", "work.queue"))
+
+
+@pytest.mark.parametrize("exchange", ["work", ""])
+def test_an_exchange_that_the_user_may_not_write_to_is_refused(
+    topology: Topology, bench: Bench, broker: EmbeddedBroker, exchange: str
+) -> None:
+    administration, vhost = Administration(broker), virtual_host_of(bench.url)
+    with administration.user() as user:
+        administration.allow(vhost, user, {"configure": "", "write": "none", "read": ""})
+        with Publisher(topology, url_for(user, bench.url)) as publisher:
+            allowed = publisher.outgoing(Envelope.of(request(1)))._replace(exchange="none")
+            refused = publisher.outgoing(Envelope.of(request(2)))._replace(exchange=exchange)
+
+            outcomes = publisher.send([refused, allowed, refused])
+
+    assert isinstance(outcomes[0], PublishRefused)
+    assert "403" in str(outcomes[0])
+    assert not isinstance(outcomes[1], PublishRefused)
+
+
+def test_a_type_that_may_find_no_queue_is_confirmed_without_one(bench: Bench) -> None:
+    broadcast = topology_of(
+        WORK.replace(
+            "routing_key: requested, publishers",
+            "routing_key: nobody, mandatory: false, publishers",
+        )
+    )
+    with Publisher(broadcast, bench.url) as publisher:
+        publisher.publish(request(1))
+
+    assert bench.depth("work.queue") == 0
 
 
 def test_a_full_queue_refuses(bench: Bench) -> None:

@@ -161,6 +161,15 @@ def test_every_header_that_amqp_knows_is_carried(settle: Any) -> None:
     assert as_it_arrives(copy.properties).items() >= ANY_HEADERS.items()
 
 
+@pytest.mark.parametrize("count", [2**63 - 1, -1, True, "3", None])
+def test_a_count_that_is_none_does_no_harm(count: Any) -> None:
+    odd = delivery(headers={"x-attune-attempt": count, "x-attune-redeliveries": count})
+
+    copy = retry_copy(odd, TryAgain(odd.failures + 1, ERROR))
+
+    assert copy.problem() is None
+
+
 # Redeliveries.
 
 
