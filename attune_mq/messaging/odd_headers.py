@@ -2,8 +2,8 @@
 
 Programs write timestamps in milliseconds where AMQP has seconds, which is a time in the year 55840,
 and RabbitMQ carries it. pika 1.4 fails on it as it takes the frame apart, and with it the
-connection: the message is delivered again to the next consumer, which fails in turn, and nobody ever
-gets past it. So this module, when it is imported, puts its own function in front of pika's
+connection: the message is delivered again to the next consumer, which fails in turn, and nobody
+ever gets past it. So this module, when it is imported, puts its own function in front of pika's
 :func:`pika.data.decode_value`, for all of the process: where pika fails on a time, it is read as
 text, such as ``"1700000000000"``. All else is pika's, as before.
 """
