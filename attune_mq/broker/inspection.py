@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import NamedTuple
 
 import pika
 from pika import exceptions as pika_errors
@@ -10,6 +11,13 @@ from pika import exceptions as pika_errors
 from attune_mq.broker.amqp import close_quietly, expected_refusals, open_connection, our_errors
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import PermissionRefused
+
+
+class QueueCounts(NamedTuple):
+    """Messages that are ready, and consumers."""
+
+    messages: int
+    consumers: int
 
 
 class QueueInspector:
@@ -40,6 +48,13 @@ class QueueInspector:
         """Messages that are ready, not those that a consumer has; ``None``: no such queue."""
         found = self._inspect(queue)
         return None if found is None else found.message_count
+
+    def counts(self, queue: str) -> QueueCounts | None:
+        """Both at once; ``None`` when there is no such queue."""
+        found = self._inspect(queue)
+        if found is None:
+            return None
+        return QueueCounts(int(found.message_count or 0), int(found.consumer_count or 0))
 
     def close(self) -> None:
         with self._lock:

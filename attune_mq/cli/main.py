@@ -24,6 +24,8 @@ COMMANDS = {
     "import": "read RabbitMQ definitions or a broker into a topology file",
     "acl": "name the least permissions that a service needs",
     "publish": "send one message as the topology says",
+    "dlq": "list, show, replay or purge dead letters",
+    "status": "say what goes on in each queue, and what is wrong",
     "broker": "run a private RabbitMQ node in the foreground",
 }
 """Each is a module of this package, imported when it is used; a summary a line for ``--help``."""
