@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from attune_mq.errors import PublishRefused as PublishRefused
     from attune_mq.errors import Reject as Reject
     from attune_mq.errors import RetryLater as RetryLater
+    from attune_mq.errors import TlsRefused as TlsRefused
     from attune_mq.errors import Unroutable as Unroutable
     from attune_mq.errors import VirtualHostRefused as VirtualHostRefused
     from attune_mq.exit_codes import exit_code as exit_code
@@ -113,6 +114,7 @@ _HOMES = {
     "PublishRefused": "attune_mq.errors",
     "Reject": "attune_mq.errors",
     "RetryLater": "attune_mq.errors",
+    "TlsRefused": "attune_mq.errors",
     "Unroutable": "attune_mq.errors",
     "VirtualHostRefused": "attune_mq.errors",
     "Consumer": "attune_mq.messaging.consumer",

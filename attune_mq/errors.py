@@ -3,7 +3,7 @@
 * :class:`InvalidInput`: mend the file, the arguments or the payload, then call again.
 * :class:`BrokerUnavailable`: wait and try again; nothing is wrong with what was asked.
 * :class:`DatabaseUnavailable`: likewise, for the database of inbox and outbox.
-* :class:`PermissionRefused`: ask an administrator for a permission.
+* :class:`PermissionRefused`: ask an administrator for a permission, or for a certificate.
 * :class:`InfrastructureError`: the broker's objects are not what the file says: set up, migrate.
 * :class:`PublishError`: the message is not known to be safe; the caller still owns it.
 * :class:`ConsumeError`: a consumer cannot be started or goes no further.
@@ -90,6 +90,15 @@ class LoginRefused(PermissionRefused):
 
 class VirtualHostRefused(PermissionRefused):
     """The virtual host does not exist, or the user may not enter it."""
+
+
+class TlsRefused(PermissionRefused):
+    """There is no TLS connection that both sides trust.
+
+    The broker's certificate is not accepted here: its name, its authority, its time. Or ours is
+    not accepted there, or is missing. Or one side does not speak TLS on this port. The message
+    says which, and what to set. Nothing was sent, no password either.
+    """
 
 
 class InfrastructureError(AttuneError):

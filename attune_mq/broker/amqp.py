@@ -8,43 +8,57 @@ import random
 import socket
 import threading
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pika
 from pika import exceptions as pika_errors
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from attune_mq.broker.settings import BrokerSettings, redacted, virtual_host
-from attune_mq.errors import AttuneError, BrokerUnavailable, LoginRefused, VirtualHostRefused
+from attune_mq.broker.tls import ask_again, refusal
+from attune_mq.errors import (
+    AttuneError,
+    BrokerUnavailable,
+    LoginRefused,
+    TlsRefused,
+    VirtualHostRefused,
+)
 
 
 def open_connection(settings: BrokerSettings, *, name: str) -> pika.BlockingConnection:
     """A connection to the first host that lets us in, of all in random order.
 
-    ``name`` is what the broker's list of connections shows. Raises :class:`LoginRefused` or
-    :class:`VirtualHostRefused` when a host refuses us, and :class:`BrokerUnavailable`, naming
-    what each said, when none can be reached.
+    ``name`` is what the broker's list of connections shows. Raises :class:`LoginRefused`,
+    :class:`VirtualHostRefused` or :class:`TlsRefused` when a host refuses us or we refuse it,
+    :class:`~attune_mq.errors.InvalidInput` for a file of the settings that cannot be used, and
+    :class:`BrokerUnavailable`, naming what each said, when none can be reached.
     """
     failures: list[AttuneError] = []
     for url in random.sample(settings.urls, len(settings.urls)):
         try:
             return pika.BlockingConnection(settings.parameters(url, name=name))
+        except AttuneError as error:  # a file of the settings
+            failures.append(error)
         except (pika_errors.AMQPError, OSError) as error:
-            failures.append(connection_failure(error, url))
+            failures.append(connection_failure(error, url, settings))
     refused = [failure for failure in failures if not isinstance(failure, BrokerUnavailable)]
     if refused:
         raise refused[0]
     raise BrokerUnavailable("; ".join(str(failure) for failure in failures)) from failures[-1]
 
 
-def connection_failure(error: BaseException, url: str) -> AttuneError:
+def connection_failure(error: BaseException, url: str, settings: BrokerSettings) -> AttuneError:
     """Why a connection to ``url`` could not be opened or was lost, as an error of ours."""
     shown = redacted(url)
+    failure: AttuneError
     if isinstance(error, pika_errors.ProbableAuthenticationError | pika_errors.AuthenticationError):
-        failure: AttuneError = LoginRefused(
-            f"{shown}: the broker refuses this user and password; check both in the URL"
+        failure = LoginRefused(
+            f"{shown}: the broker refuses this user and password; check both {_whence(url)}"
         )
     elif isinstance(error, pika_errors.ProbableAccessDeniedError):
         failure = VirtualHostRefused(_virtual_host_refusal(error, url))
+    elif why := _tls_refusal(error, url, settings):
+        failure = TlsRefused(f"{shown}: {why}")
     else:
         failure = BrokerUnavailable(
             f"{shown}: the broker cannot be reached: {_reason(error)}; is it running, "
@@ -54,6 +68,32 @@ def connection_failure(error: BaseException, url: str) -> AttuneError:
     return failure
 
 
+def _whence(url: str) -> str:
+    if urlsplit(url).password is not None:
+        return "in the URL"
+    return "(password_file, ATTUNE_MQ_PASSWORD_FILE, or password, ATTUNE_MQ_PASSWORD)"
+
+
+def _tls_refusal(error: BaseException, url: str, settings: BrokerSettings) -> str | None:
+    for inner in _chain(error):
+        if why := refusal(inner):
+            return why
+    if not isinstance(error, pika_errors.IncompatibleProtocolError):  # it did speak AMQP, or TLS
+        return None
+    try:
+        parameters = settings.parameters(url, name="")
+    except AttuneError:  # a file that was there a moment ago
+        return None
+    options = parameters.ssl_options
+    return ask_again(
+        parameters.host,
+        parameters.port,
+        options.context if options else None,
+        server_name=(options and options.server_hostname) or parameters.host,
+        timeout_s=settings.connect_timeout_s,
+    )
+
+
 def _virtual_host_refusal(error: BaseException, url: str) -> str:
     name, shown = virtual_host(url), redacted(url)
     if "not found" in str(error):
@@ -61,7 +101,7 @@ def _virtual_host_refusal(error: BaseException, url: str) -> str:
             f"{shown}: there is no virtual host {name!r}; create it with "
             f"`rabbitmqctl add_vhost {name}`, or write another in the URL (%2F stands for /)"
         )
-    user = shown.partition("://")[2].partition(":")[0]
+    user = urlsplit(url).username or "guest"
     return (
         f"{shown}: the user may not enter the virtual host {name!r}; grant it with "
         f"`rabbitmqctl set_permissions -p {name} {user} …`"
@@ -78,6 +118,8 @@ def _reason(error: BaseException) -> str:
             return "it does not answer in time"
         if isinstance(inner, pika_errors.ConnectionClosedByBroker):
             return f"it closed the connection ({inner.reply_code} {inner.reply_text})"
+        if isinstance(inner, pika_errors.IncompatibleProtocolError):
+            return "it hung up before it spoke AMQP"
         if isinstance(inner, OSError) and inner.strerror:
             return inner.strerror
     return str(error) or type(error).__name__

@@ -28,7 +28,7 @@ from pika.frame import Method
 
 from attune_mq.broker.amqp import connection_failure
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import AttuneError, BrokerUnavailable, PermissionRefused
+from attune_mq.errors import AttuneError, BrokerUnavailable
 from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
 from attune_mq.messaging.outgoing import Entry, Ledger
 
@@ -134,8 +134,8 @@ class ConfirmingConnection:
     def _try_each_host(self) -> float:
         """Until one takes messages and is lost again; for how many seconds it did.
 
-        A host that refuses us (wrong password, no such virtual host) is an outcome for those who
-        wait, unless another takes us: waiting does not mend it.
+        A host that refuses us (wrong password, no such virtual host, no trust) is an outcome for
+        those who wait, unless another takes us: waiting does not mend it.
         """
         refusals: list[AttuneError] = []
         for url in random.sample(self._settings.urls, len(self._settings.urls)):
@@ -145,7 +145,7 @@ class ConfirmingConnection:
             self._lost(failure)
             if self._closing.is_set() or self.connections > opened:
                 return time.monotonic() - started_at
-            if isinstance(failure, PermissionRefused):
+            if not isinstance(failure, BrokerUnavailable):
                 refusals.append(failure)
         if refusals:
             self._fail_waiting(refusals[0])
@@ -157,11 +157,15 @@ class ConfirmingConnection:
 
         def on_end(_connection: Connection, error: BaseException) -> None:
             nonlocal failure
-            failure = _failure(error, url)
+            failure = _failure(error, url, self._settings)
             selecting.ioloop.stop()
 
+        try:
+            parameters = self._settings.parameters(url, name=self._name)
+        except AttuneError as error:  # a file with a password or a certificate
+            return error
         selecting = pika.SelectConnection(
-            self._settings.parameters(url, name=self._name),
+            parameters,
             on_open_callback=self._on_open,
             on_open_error_callback=on_end,
             on_close_callback=on_end,
@@ -309,10 +313,10 @@ class ConfirmingConnection:
             entry.unconfirmed(f"not sent: {failure}", failure)
 
 
-def _failure(error: BaseException, url: str) -> AttuneError:
+def _failure(error: BaseException, url: str, settings: BrokerSettings) -> AttuneError:
     """pika takes a connection that is lost in its handshake for a probable refusal; here only a
     broker that says so refuses us, since waiting mends the other."""
     guessed = pika_errors.ProbableAuthenticationError | pika_errors.ProbableAccessDeniedError
     if isinstance(error, guessed) and "ConnectionClosedByBroker" not in str(error):
         error = pika_errors.StreamLostError("the connection was lost in its handshake")
-    return connection_failure(error, url)
+    return connection_failure(error, url, settings)
