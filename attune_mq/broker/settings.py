@@ -168,8 +168,18 @@ class BrokerSettings:
 
 
 def redacted(url: str) -> str:
-    """The URL without its password: ``amqp://user:…@host:5672/%2F``."""
-    return re.sub(r"(?<=://)([^:/@]*):[^/]*@", r"\1:…@", url)
+    """The URL without its password: ``amqp://user:…@host:5672/%2F``.
+
+    Of a text that is no URL nothing is left where a password may stand, such as one that was not
+    percent-encoded, or was cut at a comma.
+    """
+    scheme, separator, rest = url.rpartition("://")
+    login, at, address = rest.rpartition("@")
+    if not at:
+        return scheme + separator + re.sub(r"^([^:/[]*):(?!\d*(?:[/?]|$)).*", r"\1:…", rest)
+    user, colon, _ = login.partition(":")
+    shown = user if separator and not colon else f"{user}:…" if separator else "…"
+    return f"{scheme}{separator}{shown}@{address}"
 
 
 def virtual_host(url: str) -> str:
@@ -182,8 +192,11 @@ def _check(url: str) -> None:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise InvalidBrokerUrl(f"expected {_EXPECTED}, got {shown!r} ({error})") from None
+    except ValueError:  # its text may hold a part of the password
+        raise InvalidBrokerUrl(
+            f"expected {_EXPECTED}, got {shown!r}, whose host or port cannot be read: is its "
+            f"password percent-encoded (%2F for /, %2C for a comma)?"
+        ) from None
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname or port == 0:
         raise InvalidBrokerUrl(f"expected {_EXPECTED}, got {shown!r}")
     if "/" in parts.path[1:]:
