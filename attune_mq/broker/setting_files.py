@@ -31,7 +31,8 @@ def read_setting_file(setting: str, path: StrPath) -> str:
     except OSError as error:
         raise wrong_file(setting, path, f"expected a file to read, got: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise wrong_file(setting, path, "expected text (of certificates and keys PEM), found bytes") from None
+        problem = "expected text (of certificates and keys PEM), found bytes"
+        raise wrong_file(setting, path, problem) from None
 
 
 def read_password(path: StrPath) -> str:
