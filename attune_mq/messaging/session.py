@@ -217,20 +217,20 @@ class Session:
             if tag not in done:
                 break
             run.append(tag)
-        for tag in done:
-            del self._unsettled[tag]
         if run:
             self._channel.basic_ack(run[-1], multiple=len(run) > 1)
         for tag in sorted(done.difference(run)):
             self._channel.basic_ack(tag)
+        for tag in done:
+            del self._unsettled[tag]
 
     def _settle(self, delivery: Delivery, action: Action) -> None:
         assert self._channel is not None
-        del self._unsettled[delivery.delivery_tag]
         if action is Action.DROP:
             self._channel.basic_reject(delivery.delivery_tag, requeue=False)
         else:
             self._channel.basic_nack(delivery.delivery_tag, requeue=True)
+        del self._unsettled[delivery.delivery_tag]
 
     def _say_what_is_overdue(self) -> None:
         """Once for each; Python cannot end a thread."""

@@ -11,6 +11,7 @@ from attune_mq.messaging.consumer import Consumer
 from attune_mq.messaging.delivery import Message
 from attune_mq.messaging.handlers import Handlers
 from attune_mq.messaging.payloads import ExecutionRequested
+from tests.leftovers import wait_until
 from tests.messaging.bench import topology_of
 
 
@@ -19,10 +20,13 @@ def main(url: str) -> None:
 
     @handlers.on(ExecutionRequested)
     def handle(message: Message[Any]) -> None:
+        # The original of a copy is acknowledged by now; otherwise both would be there again.
+        wait_until(lambda: consumer.status.in_flight == 1, "nothing else is unsettled")
         print(f"attempt {message.attempt}", flush=True)  # noqa: T201 - what the test waits for
         threading.Event().wait()
 
-    Consumer(topology_of(), "worker", handlers, url, instance="dying").run()
+    consumer = Consumer(topology_of(), "worker", handlers, url, instance="dying")
+    consumer.run()
 
 
 if __name__ == "__main__":

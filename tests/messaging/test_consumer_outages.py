@@ -132,16 +132,15 @@ def test_of_several_hosts_one_may_be_dead(bench: Bench, topology: Topology) -> N
             wait_for_state(consumer, "consuming")
 
 
-def test_a_connection_that_is_silently_gone_is_found_by_its_heartbeat(
+def test_a_connection_on_which_we_cannot_be_heard_any_more_is_replaced(
     bench: Bench, topology: Topology, proxy: Proxy
 ) -> None:
-    """The publisher's by the same: both wait here, since it takes pika 6 to 12 seconds."""
+    """The broker misses our heartbeat first: pika takes 6 to 12 seconds to miss the broker's."""
     settings = BrokerSettings(urls=(proxy.url,), heartbeat_s=1)
     consumer = Consumer(topology, "worker", handlers_of(Calls()), settings)
     with running(consumer), Publisher(topology, settings) as publisher:
         publisher.publish(request(1))
         wait_for_state(consumer, "consuming")
-        proxy.stall("to client")
         proxy.stall("to broker")
 
         wait_until(lambda: consumer.status.connections == 2, "the consumer is back")
@@ -329,24 +328,6 @@ def frail_bench_of(broker: EmbeddedBroker, topology: Topology) -> Iterator[Bench
         bench.set_up(topology)
         yield bench
         bench.close()
-
-
-def test_a_broker_that_is_killed_and_started_again_finds_its_consumer(
-    frail_broker: EmbeddedBroker, topology: Topology
-) -> None:
-    with frail_bench_of(frail_broker, topology) as bench:
-        consumer = consumer_of(bench, topology, calls := Calls())
-        with running(consumer):
-            wait_for_state(consumer, "consuming")
-            frail_broker.kill()
-            wait_for_state(consumer, "connecting")
-            frail_broker.start()
-            wait_for_state(consumer, "consuming")
-
-            after = Bench(bench.url)
-            after.put(QUEUE, MESSAGE)
-            calls.wait_for(1)
-            after.close()
 
 
 def test_a_broker_that_is_frozen_when_the_consumer_connects_is_waited_for(
