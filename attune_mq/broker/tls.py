@@ -84,7 +84,7 @@ def refusal(error: BaseException, *, plain: str = "amqp") -> str | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _distrust(error, plain)
     named = re.search(r"\[SSL: ([^\]]+)\]", str(error))
-    for pattern, why in _REASONS.items() if named else ():
+    for pattern, why in REASONS.items() if named else ():
         if named and re.search(pattern, named[1]):
             return why.format(plain=plain)
     return None
@@ -93,14 +93,14 @@ def refusal(error: BaseException, *, plain: str = "amqp") -> str | None:
 def _distrust(error: ssl.SSLCertVerificationError, plain: str) -> str:
     said = error.verify_message.rstrip(".")
     or_setting = _OR_SERVER_NAME if plain == "amqp" else ""
-    for codes, why in _VERDICTS.items():
+    for codes, why in VERDICTS.items():
         if error.verify_code in codes:
             return why.format(said=said, or_setting=or_setting)
     return f"the broker's certificate is not accepted: {said}"
 
 
 _OR_SERVER_NAME = ", or set server_name (ATTUNE_MQ_SERVER_NAME) to one"
-_VERDICTS = {
+VERDICTS = {
     (62, 64): "the broker's certificate is not for this host name ({said}): write a name that it "
     "is for into the URL{or_setting}",
     (10,): "the broker's certificate has expired, or that of its authority: have it renewed (or "
@@ -109,7 +109,8 @@ _VERDICTS = {
     (18, 19, 20, 21): "the broker's certificate comes from an authority that is not trusted here "
     "({said}): set ca_file (ATTUNE_MQ_CA_FILE) to the certificate of that authority",
 }
-_REASONS = {
+"""What is said of the broker's certificate, by OpenSSL's codes."""
+REASONS = {
     r"ALERT_CERTIFICATE_REQUIRED": "the broker wants a client certificate: set cert_file and "
     "key_file (ATTUNE_MQ_CERT_FILE, ATTUNE_MQ_KEY_FILE)",
     r"ALERT_HANDSHAKE_FAILURE": "the broker breaks the TLS handshake off: it wants a client "
@@ -124,6 +125,7 @@ _REASONS = {
     r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST": "what listens there speaks no "
     "TLS: write {plain}://, or the number of the port that does",
 }
+"""What is said, by OpenSSL's name of the error."""
 
 
 def ask_again(
