@@ -5,7 +5,8 @@ next message; at the end all that were kept are given back by one ``basic.nack``
 
 * a classic queue (RabbitMQ 3.10 to 4.3) puts them back where they were, whoever added or took
   others meanwhile, and marks them as redelivered; a queue that expires counts it as use;
-* a quorum queue of 4.0 and later does so too; on 3.10 they go behind those that were not fetched;
+* a quorum queue of 4.0 and later puts them before those that were never fetched, and behind those
+  that were given back before; on 3.10 they go behind all. Among each other they keep their order;
 * a quorum queue counts, and drops a message, or dead-letters it, beyond its delivery limit: 20 by
   default on 4.x. On 4.0 every return counts. On 4.3 a ``basic.nack`` does not, but the count
   that a message brings along from the quorum queue in which it died is held against it: one that
@@ -84,17 +85,22 @@ class Browser:
         self._connection: pika.BlockingConnection | None = None
         self._channel: BlockingChannel
         self._fetched: Delivery | None = None
+        self._is_unread = False
+        """Whether what was fetched last is still to be handed out."""
 
     def __enter__(self) -> Self:
         self._connection = open_connection(self._settings, name="attune_mq dead letters")
         try:
             with queue_errors(self._settings, self.queue):
                 self._channel = self._connection.channel()
+                self._fetched = self._fetch()
                 declared = self._channel.queue_declare(self.queue, passive=True).method
         except BaseException:
             close_quietly(self._connection)
             raise
-        self.count = int(declared.message_count or 0)
+        # Fetched first: a queue is quick to count, while it still takes in what was given back.
+        self._is_unread = self._fetched is not None
+        self.count = int(declared.message_count or 0) + int(self._is_unread)
         return self
 
     def __exit__(
@@ -114,11 +120,13 @@ class Browser:
             close_quietly(self._connection)
 
     def messages(self, at_most: int) -> Iterator[Delivery]:
-        """The messages from the head on; fewer where the queue has fewer. What is not taken out
-        until the next one is asked for stays in the queue."""
-        for _ in range(at_most):
-            self._keep_fetched()
-            self._fetched = self._fetch()
+        """The messages from the head on, of those that were there at the start. What is not taken
+        out until the next one is asked for stays in the queue."""
+        for _ in range(min(at_most, self.count)):
+            if not self._is_unread:
+                self._keep_fetched()
+                self._fetched = self._fetch()
+            self._is_unread = False
             if self._fetched is None:
                 return
             yield self._fetched
@@ -132,6 +140,7 @@ class Browser:
 
     def give_back(self) -> None:
         """All that was fetched and not taken out, so that one can go through the queue again."""
+        self._is_unread = False
         self._keep_fetched()
         with queue_errors(self._settings, self.queue):
             self._channel.basic_nack(0, multiple=True, requeue=True)
