@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -43,7 +44,13 @@ def broker_url(broker: EmbeddedBroker) -> Iterator[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Point pytest-rabbitmq to the server, where its options do not."""
+    """Point pytest-rabbitmq to the server, where its options do not.
+
+    And let Ctrl-C be what it is at a terminal: a run in the background is given a SIGINT that is
+    ignored, and hands that on to the programs that the tests start and interrupt.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(RabbitMQNotInstalled):  # pure tests run without one
         server = find_server()
         config.option.rabbitmq_server = config.option.rabbitmq_server or str(server)
