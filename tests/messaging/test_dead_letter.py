@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attune_mq.messaging.dead_letter import DeadLetter, Origin, headers_without_deaths
@@ -148,6 +148,7 @@ deaths = st.lists(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(headers=st.dictionaries(names, values | deaths), body=st.binary())
 def test_whatever_somebody_wrote_it_can_be_read(headers: dict[Any, Any], body: bytes) -> None:
     letter = DeadLetter.of(delivery(body, headers=headers))
