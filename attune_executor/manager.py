@@ -19,9 +19,19 @@ from attune_mq.payloads import (
 )
 
 
+def require_known(entry: Entry, execution_id: int) -> None:
+    """Executions are made here, from enforcements. A message about another one is for people.
+
+    Raises :class:`~attune_mq.Reject`.
+    """
+    if store.get_execution(entry.tx, execution_id) is None:
+        raise Reject(f"execution {execution_id} is not known to this executor")
+
+
 def finish(entry: Entry, execution_id: int, status: ExecutionStatus, result: Any) -> None:
     """Ends an execution and tells people, unless it has ended already."""
     if store.move_execution(entry.tx, execution_id, status, entry.now, result=result) is None:
+        require_known(entry, execution_id)
         return
     entry.say(
         NotificationCreated(
@@ -82,9 +92,9 @@ class ExecutionManager:
 
     def _cancel(self, entry: Entry, request: ExecutionCancelRequested) -> None:
         """What no worker has is cancelled here; otherwise its worker is asked to."""
+        require_known(entry, request.execution_id)
         execution = store.get_execution(entry.tx, request.execution_id)
-        if execution is None:
-            return
+        assert execution is not None
         if execution.status in UNSCHEDULED or execution.worker_id is None:
             finish(entry, request.execution_id, ExecutionStatus.CANCELLED, None)
         elif store.move_execution(
@@ -102,4 +112,5 @@ def _move(entry: Entry, execution_id: int, status: ExecutionStatus) -> None:
     if status in FINAL:
         finish(entry, execution_id, status, None)
     elif status in REPORTABLE:
+        require_known(entry, execution_id)
         store.move_execution(entry.tx, execution_id, status, entry.now)

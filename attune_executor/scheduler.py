@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from attune_executor import store
 from attune_executor.ledger import Entry, Ledger
-from attune_executor.manager import finish
+from attune_executor.manager import finish, require_known
 from attune_executor.presence import WorkerQueues
 from attune_executor.rules import Rules
 from attune_mq import Message, Reject, Service
@@ -60,7 +60,8 @@ class ExecutionScheduler:
     ) -> None:
         attempt = store.count_scheduling_attempt(entry.tx, request.execution_id, entry.now)
         if attempt is None:
-            return  # scheduled, cancelled or unknown: nothing waits for a worker
+            require_known(entry, request.execution_id)
+            return  # scheduled or cancelled: nothing waits for a worker
         if worker is not None:
             self._dispatch(entry, request, worker)
         elif attempt < self._attempts:

@@ -1,9 +1,37 @@
-"""What the messages say: one frozen class for each message type. See :class:`Payload`."""
+"""What the messages say: one frozen class for each message type. See :class:`Payload`.
+
+``Id``, ``Text``, ``Timestamp`` and the other kinds of fields are for the payloads of messages of
+your own.
+"""
 
 from __future__ import annotations
 
+from attune_mq.messaging.fields import (
+    Flag as Flag,
+)
+from attune_mq.messaging.fields import (
+    Id as Id,
+)
+from attune_mq.messaging.fields import (
+    JsonData as JsonData,
+)
+from attune_mq.messaging.fields import (
+    Secret as Secret,
+)
+from attune_mq.messaging.fields import (
+    Text as Text,
+)
+from attune_mq.messaging.fields import (
+    Texts as Texts,
+)
+from attune_mq.messaging.fields import (
+    Timestamp as Timestamp,
+)
 from attune_mq.messaging.payloads import (
     PAYLOAD_TYPES as PAYLOAD_TYPES,
+)
+from attune_mq.messaging.payloads import (
+    ActionChanged as ActionChanged,
 )
 from attune_mq.messaging.payloads import (
     EnforcementCreated as EnforcementCreated,
@@ -33,6 +61,9 @@ from attune_mq.messaging.payloads import (
     ExecutionStatusChanged as ExecutionStatusChanged,
 )
 from attune_mq.messaging.payloads import (
+    IdentityAuthorizationChanged as IdentityAuthorizationChanged,
+)
+from attune_mq.messaging.payloads import (
     InquiryCreated as InquiryCreated,
 )
 from attune_mq.messaging.payloads import (
@@ -43,6 +74,9 @@ from attune_mq.messaging.payloads import (
 )
 from attune_mq.messaging.payloads import (
     NotificationCreated as NotificationCreated,
+)
+from attune_mq.messaging.payloads import (
+    PackChanged as PackChanged,
 )
 from attune_mq.messaging.payloads import (
     PackDeleted as PackDeleted,
@@ -57,6 +91,9 @@ from attune_mq.messaging.payloads import (
     Payload as Payload,
 )
 from attune_mq.messaging.payloads import (
+    PermissionSetChanged as PermissionSetChanged,
+)
+from attune_mq.messaging.payloads import (
     RuleCreated as RuleCreated,
 )
 from attune_mq.messaging.payloads import (
@@ -69,8 +106,11 @@ from attune_mq.messaging.payloads import (
     RuleEnabled as RuleEnabled,
 )
 from attune_mq.messaging.payloads import (
-    WorkerRegistered as WorkerRegistered,
+    RuntimeChanged as RuntimeChanged,
 )
 from attune_mq.messaging.payloads import (
-    _MetadataChanged as _MetadataChanged,
+    TriggerChanged as TriggerChanged,
+)
+from attune_mq.messaging.payloads import (
+    WorkerRegistered as WorkerRegistered,
 )

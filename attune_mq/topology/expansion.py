@@ -8,7 +8,9 @@ own queue. So a dead letter reaches the queue of its own and no other (measured 
 4.0 and 4.3).
 
 For each step of a queue's ``retry.backoff`` the library adds ``Q.retry.10s``, where a message
-waits for that time and then returns to ``Q`` by way of the default exchange.
+waits for that time and then returns to ``Q`` by way of the default exchange. It is a quorum queue
+whatever ``Q`` is: only these can dead-letter at least once. From a classic queue a message that
+expires while the broker is killed is lost (measured: hundreds of 2,000, and none this way).
 """
 
 from __future__ import annotations
@@ -80,6 +82,7 @@ class _Addition:
     ) -> tuple[dict[str, Queue], tuple[Binding, ...]]:
         self._queues: dict[str, Queue] = {}
         self._bindings: list[Binding] = []
+        self._written = queues
         self._at = at
         for index, binding in enumerate(bindings):
             for routing_key in binding.keys:
@@ -155,18 +158,23 @@ class _Addition:
 
     def _retry_queues(self, key: str, queue: Queue) -> None:
         for delay_ms in dict.fromkeys(queue.retry.backoff_ms if queue.retry else ()):
+            back = DeadLetterTo(
+                to=DEFAULT_EXCHANGE, routing_key=queue.name, strategy="at-least-once"
+            )
             waiting = Queue(
                 name=retry_queue_name(queue.name, delay_ms),
-                type=queue.type,
+                type="quorum",
                 ttl_ms=delay_ms,
-                dead_letter=DeadLetterTo(to=DEFAULT_EXCHANGE, routing_key=queue.name),
+                overflow="reject-publish",
+                dead_letter=back,
                 purpose="retry",
             )
             origin = ("queues", key, "retry", "backoff")
             self._add(f"{key}.retry.{format_duration(delay_ms)}", waiting, origin)
 
     def _add(self, key: str, queue: Queue, origin: Path) -> None:
-        self._queues.setdefault(key, queue)
+        if key not in self._written:  # what an expanded topology has comes in its own turn
+            self._queues.setdefault(key, queue)
         self._trace(("queues", key), origin)
 
     def _bind(self, binding: Binding, origin: Path) -> None:

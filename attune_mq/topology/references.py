@@ -162,6 +162,9 @@ class _Scope:
         """The names of what the library adds for a queue begin with the name of the queue."""
         name: Any = queue.get("name")
         backoff = _items(_mapping(queue.get("retry")).get("backoff"))
+        if name == "" and backoff:
+            expected = "no backoff for a queue that the server names: nothing can lead back to it"
+            yield Problem(self.sources.where(*at, "retry", "backoff"), expected, shown(backoff))
         added = [dead_letter_queue_name(""), *(f"{RETRY_INFIX}{delay}" for delay in backoff)]
         longest = max(added, key=len)
         limit = MAX_NAME_BYTES - len(longest)

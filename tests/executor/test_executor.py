@@ -15,8 +15,10 @@ from attune_mq import Envelope, QueueInspector, Route, instantiate, load_topolog
 from attune_mq.payloads import (
     ExecutionCancelRequested,
     ExecutionDispatch,
+    ExecutionRequested,
     ExecutionStatus,
     ExecutionStatusChanged,
+    Payload,
 )
 from tests.executor.rig import (
     ROOT,
@@ -229,6 +231,33 @@ def test_a_dispatch_that_did_not_die_is_no_business_of_the_executor(rig: Rig) ->
         action_ref="core.echo",
         scheduled_attempt_updated_at=datetime.now(UTC),
     )
+    inspector = QueueInspector(rig.url)
+    with rig.publisher() as publisher:
+        publisher.publish(stray)
+
+        queue = dead_letter_queue(rig.topology, "executions")
+        eventually(lambda: inspector.message_count(queue) == 1)
+    inspector.close()
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        ExecutionRequested(execution_id=99, action_ref="core.echo"),
+        ExecutionCancelRequested(execution_id=99, worker_id=1),
+        ExecutionStatusChanged(
+            execution_id=99,
+            action_ref="core.echo",
+            previous_status=ExecutionStatus.SCHEDULED,
+            new_status=ExecutionStatus.RUNNING,
+            changed_at=datetime.now(UTC),
+        ),
+    ],
+    ids=lambda stray: stray.message_type,
+)
+def test_a_message_about_an_execution_that_is_not_known_is_dead_lettered_not_swallowed(
+    rig: Rig, stray: Payload
+) -> None:
     inspector = QueueInspector(rig.url)
     with rig.publisher() as publisher:
         publisher.publish(stray)

@@ -100,9 +100,12 @@ def test_a_retry_queue_is_made_for_each_delay_that_is_asked_for() -> None:
     waiting = topology.queues["a.retry.10s"]
     assert waiting.name == "queue.a.retry.10s"
     assert queue_arguments(topology, waiting) == {
+        "x-queue-type": "quorum",  # only these dead-letter at least once
         "x-message-ttl": 10_000,
+        "x-overflow": "reject-publish",
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": "queue.a",
+        "x-dead-letter-strategy": "at-least-once",
     }
 
 
@@ -127,6 +130,7 @@ def test_expanding_an_expanded_topology_changes_nothing() -> None:
     topology = expanded(TWO_QUEUES.replace("queue.a}", "queue.a, retry: {backoff: [1s]}}"))
 
     assert expand(topology) == topology
+    assert list(expand(topology).queues) == list(topology.queues)
 
 
 def test_what_was_added_points_at_the_line_that_led_to_it() -> None:

@@ -318,3 +318,11 @@ def test_a_type_can_be_published_straight_to_a_queue() -> None:
     )
 
     assert topology.route("M") == ("", "attune.events.queue", True)
+
+
+def test_a_queue_that_the_server_names_can_have_no_retry_queues() -> None:
+    said = only_problem(
+        'version: 1\nqueues: {q: {name: "", exclusive: true, retry: {backoff: [1s]}}}\n'
+    )
+
+    assert "nothing can lead back to it" in said

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from attune_mq.topology.contracts import Family
+from attune_mq.topology.expansion import dead_letter_queue_name, retry_queue_name
 from attune_mq.topology.fields import MAX_NAME_BYTES
 from attune_mq.topology.lint.facts import Facts
 from attune_mq.topology.lint.rule import Fault, rule
 from attune_mq.topology.model import Topology
 from attune_mq.topology.objects import (
     BUILT_IN_EXCHANGES,
+    DeadLetterQueue,
     Exchange,
+    OwnDeadLetterQueue,
+    Queue,
 )
 from attune_mq.topology.source import Path, Where
 
@@ -20,13 +24,14 @@ RESERVED = "amq."
 
 @rule(
     "error",
-    summary="A consumer tag that AMQP cannot carry.",
+    summary="A name that AMQP cannot carry.",
     story="""
-        Names and consumer tags are sent as short strings: 255 bytes at most, in UTF-8. Names that
-        are too long, also with what the library adds to them, are problems of the file itself; a
-        tag is seen here.
+        Names and consumer tags are sent as short strings: 255 bytes at most, in UTF-8. Of names in
+        a file, the file's own checks say so, also with what the library adds to them; of a tag, and
+        of a topology that was made in code, this rule does. Nothing else can be said until it is
+        mended.
     """,
-    fix="Shorten the tag.",
+    fix="Shorten the name.",
 )
 def name_too_long(facts: Facts) -> Iterator[Fault]:
     for where, name in _names(facts.written):
@@ -37,12 +42,24 @@ def name_too_long(facts: Facts) -> Iterator[Fault]:
 
 
 def _names(topology: Topology) -> Iterator[tuple[Where, str]]:
-    """Tags, which the file's own checks of names do not see."""
+    """Names that the file's own checks do not see: tags, and what the library makes of others."""
     blocks: list[tuple[Path, Topology | Family]] = [((), topology)]
     blocks += [(("families", key), family) for key, family in topology.families.items()]
     for at, block in blocks:
         for tag in block.consumers:
             yield topology.where(*at, "consumers", tag), tag
+        for key, queue in block.queues.items():
+            for name in _made_of(topology, queue):
+                yield topology.where(*at, "queues", key, "name"), name
+
+
+def _made_of(topology: Topology, queue: Queue) -> Iterator[str]:
+    own, general = queue.dead_letter, topology.dead_letter
+    inherits = own is None and queue.purpose == "main" and not queue.belongs_to_a_connection
+    if isinstance(own, OwnDeadLetterQueue) or (inherits and isinstance(general, DeadLetterQueue)):
+        yield dead_letter_queue_name(queue.name)
+    for delay_ms in queue.retry.backoff_ms if queue.retry else ():
+        yield retry_queue_name(queue.name, delay_ms)
 
 
 @rule(
