@@ -73,6 +73,9 @@ class Consumer:
     by a consumer for the delay, where it counts against the ``prefetch``: give queues whose
     messages wait for more than seconds a ``retry`` with a ``backoff``.
 
+    A handler may take as long as it needs, up to the broker's ``consumer_timeout``, 30 minutes
+    unless it is configured: then RabbitMQ gives the message to somebody again.
+
     A message can be handled twice (the table above says when), never not at all. It is lost where
     the file says so (``dead_letter: false``: what fails for good is dropped, with an error in the
     log), and where somebody deletes its queue, also while a consumer has it. Where a copy cannot be
@@ -141,7 +144,11 @@ class Consumer:
     def stop(self, deadline_s: float = DEFAULT_STOP_DEADLINE_S) -> None:
         """Asks it to stop; returns at once. Nothing new begins; what is being handled may finish
         until the deadline; what was not begun goes back to the queue now. Called again with
-        ``0`` it stops at once: what is being handled goes back too, and may be done twice."""
+        ``0`` it stops at once: what is being handled goes back too, and may be done twice.
+
+        From any thread, but not from a signal handler, which might wait for a lock that its own
+        thread holds; :meth:`Service.run` takes care of that.
+        """
         self._stop_at = time.monotonic() + deadline_s
         self._stopping.set()
         session = self._session
