@@ -23,36 +23,39 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attune_mq import payloads as payloads
-    from attune_mq.broker.checking import Health as Health
-    from attune_mq.broker.checking import check as check
+    from attune_mq.broker.checking import Health as Health, check as check
     from attune_mq.broker.infrastructure import setup_infrastructure as setup_infrastructure
     from attune_mq.broker.inspection import QueueInspector as QueueInspector
     from attune_mq.broker.management import ManagementClient as ManagementClient
     from attune_mq.broker.plan import Plan as Plan
     from attune_mq.broker.planning import plan as plan
-    from attune_mq.broker.report import ConflictingInfrastructure as ConflictingInfrastructure
-    from attune_mq.broker.report import MissingInfrastructure as MissingInfrastructure
-    from attune_mq.broker.report import SetupReport as SetupReport
+    from attune_mq.broker.report import (
+        ConflictingInfrastructure as ConflictingInfrastructure,
+        MissingInfrastructure as MissingInfrastructure,
+        SetupReport as SetupReport,
+    )
     from attune_mq.broker.settings import BrokerSettings as BrokerSettings
-    from attune_mq.errors import AttuneError as AttuneError
-    from attune_mq.errors import BrokerUnavailable as BrokerUnavailable
-    from attune_mq.errors import ConsumeError as ConsumeError
-    from attune_mq.errors import DatabaseUnavailable as DatabaseUnavailable
-    from attune_mq.errors import DuplicateConsumerTag as DuplicateConsumerTag
-    from attune_mq.errors import InfrastructureError as InfrastructureError
-    from attune_mq.errors import InvalidInput as InvalidInput
-    from attune_mq.errors import LoginRefused as LoginRefused
-    from attune_mq.errors import MalformedMessage as MalformedMessage
-    from attune_mq.errors import NotConfirmed as NotConfirmed
-    from attune_mq.errors import PermissionRefused as PermissionRefused
-    from attune_mq.errors import PublishError as PublishError
-    from attune_mq.errors import PublishManyFailed as PublishManyFailed
-    from attune_mq.errors import PublishRefused as PublishRefused
-    from attune_mq.errors import Reject as Reject
-    from attune_mq.errors import RetryLater as RetryLater
-    from attune_mq.errors import TlsRefused as TlsRefused
-    from attune_mq.errors import Unroutable as Unroutable
-    from attune_mq.errors import VirtualHostRefused as VirtualHostRefused
+    from attune_mq.errors import (
+        AttuneError as AttuneError,
+        BrokerUnavailable as BrokerUnavailable,
+        ConsumeError as ConsumeError,
+        DatabaseUnavailable as DatabaseUnavailable,
+        DuplicateConsumerTag as DuplicateConsumerTag,
+        InfrastructureError as InfrastructureError,
+        InvalidInput as InvalidInput,
+        LoginRefused as LoginRefused,
+        MalformedMessage as MalformedMessage,
+        NotConfirmed as NotConfirmed,
+        PermissionRefused as PermissionRefused,
+        PublishError as PublishError,
+        PublishManyFailed as PublishManyFailed,
+        PublishRefused as PublishRefused,
+        Reject as Reject,
+        RetryLater as RetryLater,
+        TlsRefused as TlsRefused,
+        Unroutable as Unroutable,
+        VirtualHostRefused as VirtualHostRefused,
+    )
     from attune_mq.exit_codes import exit_code as exit_code
     from attune_mq.messaging.consumer import Consumer as Consumer
     from attune_mq.messaging.delivery import Message as Message
@@ -63,32 +66,36 @@ if TYPE_CHECKING:
     from attune_mq.messaging.publisher import Publisher as Publisher
     from attune_mq.messaging.status import ConsumerStatus as ConsumerStatus
     from attune_mq.service import Service as Service
-    from attune_mq.topology.acl import Permissions as Permissions
-    from attune_mq.topology.acl import acl as acl
+    from attune_mq.topology.acl import Permissions as Permissions, acl as acl
     from attune_mq.topology.dead_lettering import Death as Death
-    from attune_mq.topology.definitions import export_definitions as export_definitions
-    from attune_mq.topology.definitions import import_definitions as import_definitions
+    from attune_mq.topology.definitions import (
+        export_definitions as export_definitions,
+        import_definitions as import_definitions,
+    )
     from attune_mq.topology.expansion import expand as expand
     from attune_mq.topology.families import instantiate as instantiate
-    from attune_mq.topology.flow import Flow as Flow
-    from attune_mq.topology.flow import trace as trace
-    from attune_mq.topology.lint import Finding as Finding
-    from attune_mq.topology.lint import lint as lint
+    from attune_mq.topology.flow import Flow as Flow, trace as trace
+    from attune_mq.topology.lint import Finding as Finding, lint as lint
     from attune_mq.topology.loading import parse_topology as parse_topology
-    from attune_mq.topology.model import Route as Route
-    from attune_mq.topology.model import Topology as Topology
-    from attune_mq.topology.model import UnknownName as UnknownName
-    from attune_mq.topology.rendering import to_dot as to_dot
-    from attune_mq.topology.rendering import to_mermaid as to_mermaid
-    from attune_mq.topology.rendering import to_svg as to_svg
-    from attune_mq.topology.routing import Router as Router
-    from attune_mq.topology.routing import Routing as Routing
+    from attune_mq.topology.model import (
+        Route as Route,
+        Topology as Topology,
+        UnknownName as UnknownName,
+    )
+    from attune_mq.topology.rendering import (
+        to_dot as to_dot,
+        to_mermaid as to_mermaid,
+        to_svg as to_svg,
+    )
+    from attune_mq.topology.routing import Router as Router, Routing as Routing
     from attune_mq.topology.schema import topology_schema as topology_schema
     from attune_mq.topology.selection import needed_by as needed_by
     from attune_mq.topology.source import InvalidTopology as InvalidTopology
     from attune_mq.topology.writing import write_topology as write_topology
-    from attune_mq.topology_file import TopologyFileError as TopologyFileError
-    from attune_mq.topology_file import load_topology as load_topology
+    from attune_mq.topology_file import (
+        TopologyFileError as TopologyFileError,
+        load_topology as load_topology,
+    )
 
 _HOMES = {
     "exit_code": "attune_mq.exit_codes",

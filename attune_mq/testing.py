@@ -38,12 +38,15 @@ from attune_mq.messaging.payload_model import Payload
 from attune_mq.messaging.processing import settlement_of
 from attune_mq.messaging.properties import amqp_properties
 from attune_mq.messaging.publisher import Publisher
-from attune_mq.messaging.settlement import Acknowledge as Acknowledge
-from attune_mq.messaging.settlement import CountRedelivery as CountRedelivery
-from attune_mq.messaging.settlement import DeadLetter as DeadLetter
-from attune_mq.messaging.settlement import ErrorReport as ErrorReport
-from attune_mq.messaging.settlement import RetryPolicy, Settlement
-from attune_mq.messaging.settlement import TryAgain as TryAgain
+from attune_mq.messaging.settlement import (
+    Acknowledge as Acknowledge,
+    CountRedelivery as CountRedelivery,
+    DeadLetter as DeadLetter,
+    ErrorReport as ErrorReport,
+    RetryPolicy,
+    Settlement,
+    TryAgain as TryAgain,
+)
 from attune_mq.topology.model import Route, Topology
 from attune_mq.topology.routing import Router, Routing
 

@@ -8,12 +8,14 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attune_mq.exit_codes import CONFLICT as CONFLICT
-from attune_mq.exit_codes import FOUND as FOUND
-from attune_mq.exit_codes import OK as OK
-from attune_mq.exit_codes import REFUSED as REFUSED
-from attune_mq.exit_codes import UNREACHABLE as UNREACHABLE
-from attune_mq.exit_codes import WRONG_INPUT as WRONG_INPUT
+from attune_mq.exit_codes import (
+    CONFLICT as CONFLICT,
+    FOUND as FOUND,
+    OK as OK,
+    REFUSED as REFUSED,
+    UNREACHABLE as UNREACHABLE,
+    WRONG_INPUT as WRONG_INPUT,
+)
 
 if TYPE_CHECKING:
     from attune_mq.broker.settings import BrokerSettings

@@ -20,8 +20,7 @@ from collections import deque
 from collections.abc import Iterable
 
 import pika
-from pika import exceptions as pika_errors
-from pika import spec
+from pika import exceptions as pika_errors, spec
 from pika.channel import Channel
 from pika.connection import Connection
 from pika.frame import Method

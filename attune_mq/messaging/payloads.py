@@ -18,11 +18,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from attune_mq.messaging.fields import Flag, Id, JsonData, Secret, Text, Texts, Timestamp
-from attune_mq.messaging.payload_model import Payload as Payload
-from attune_mq.messaging.payload_model import PayloadTypes, by_message_type
-from attune_mq.messaging.statuses import EnforcementStatus as EnforcementStatus
-from attune_mq.messaging.statuses import ExecutionStatus as ExecutionStatus
-from attune_mq.messaging.statuses import InquiryStatus as InquiryStatus
+from attune_mq.messaging.payload_model import Payload as Payload, PayloadTypes, by_message_type
+from attune_mq.messaging.statuses import (
+    EnforcementStatus as EnforcementStatus,
+    ExecutionStatus as ExecutionStatus,
+    InquiryStatus as InquiryStatus,
+)
 
 _RELEASE: Final = frozenset({"release_id", "release_digest"})
 

@@ -12,8 +12,7 @@ import pytest
 
 from attune_executor.__main__ import main as attune_executor
 from attune_mq import exit_codes
-from attune_mq.cli.main import COMMANDS
-from attune_mq.cli.main import main as attune_mq
+from attune_mq.cli.main import COMMANDS, main as attune_mq
 from tests.docs.markdown import Block, code_names, page
 from tests.docs.terminals import matches
 

@@ -13,8 +13,7 @@ from sqlalchemy import Connection, Engine, event
 from attune_executor import store
 from attune_executor.lifecycle import FINAL, can_move
 from attune_mq.messaging.payloads import EnforcementCreated, WorkerRegistered
-from attune_mq.messaging.statuses import EnforcementStatus
-from attune_mq.messaging.statuses import ExecutionStatus as S
+from attune_mq.messaging.statuses import EnforcementStatus, ExecutionStatus as S
 from attune_mq.transactional import create_database_engine, is_transient
 
 NOON = datetime(2026, 9, 3, 12, 0, 0, 123_456, tzinfo=UTC)

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from attune_mq.errors import MalformedMessage, UnknownMessageType
 from attune_mq.messaging.envelope import Envelope, MessageHeaders, decode, decode_payload, encode

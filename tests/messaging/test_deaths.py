@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from attune_mq.messaging.deaths import MAX_DEATHS, Death, deaths_of
 from tests.messaging.deliveries import delivery

@@ -13,8 +13,7 @@ from typing import Any
 
 import pika
 import pytest
-from hypothesis import HealthCheck, assume, event, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, assume, event, given, settings, strategies as st
 from pika.exceptions import ChannelClosedByBroker
 
 from attune_mq.broker.embedded import EmbeddedBroker

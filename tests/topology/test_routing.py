@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.exchange_types import Hop, TopicTable

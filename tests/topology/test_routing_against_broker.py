@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, event, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, assume, event, given, settings, strategies as st
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.topology.dead_lettering import REASONS, Reason

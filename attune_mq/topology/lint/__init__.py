@@ -14,6 +14,7 @@ from attune_mq.topology.lint import (
     bindings,
     consumers,
     dead_letters,
+    excuses as excuse_rules,
     messages,
     names,
     passwords,
@@ -21,7 +22,6 @@ from attune_mq.topology.lint import (
     retries,
     versions,
 )
-from attune_mq.topology.lint import excuses as excuse_rules
 from attune_mq.topology.lint.excuses import excused
 from attune_mq.topology.lint.facts import Facts
 from attune_mq.topology.lint.rule import Finding, Rule, Severity
