@@ -226,7 +226,9 @@ class Service:
         backoff = Backoff()
         while True:
             try:
-                report = setup_infrastructure(self.whole, self.settings, mode=self._setup)
+                report = setup_infrastructure(
+                    self.whole, self.settings, required_by=self.name, mode=self._setup
+                )
                 if self.topology is not self.whole:
                     report = setup_infrastructure(self.topology, self.settings, mode=self._setup)
                 return report

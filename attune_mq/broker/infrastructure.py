@@ -44,7 +44,7 @@ from attune_mq.topology.declarations import (
 )
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
-from attune_mq.topology.selection import needed_by
+from attune_mq.topology.selection import needed_by, services
 from attune_mq.topology_file import load_topology
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ def setup_infrastructure(
     broker: pika.BlockingConnection | BrokerSettings | str | None = None,
     *,
     service: str | None = None,
+    required_by: str | None = None,
     mode: Literal["create", "verify"] = "create",
     on_conflict: Literal["warn", "fail"] = "warn",
 ) -> SetupReport:
@@ -67,6 +68,9 @@ def setup_infrastructure(
     ``broker``: an open connection (which stays open; used from the thread that owns it), a URL,
     settings, or nothing for what the environment says.
     ``service``: only what that service needs, see :func:`~attune_mq.topology.selection.needed_by`.
+    ``required_by``: everything is set up, but of what cannot be made only that counts as missing
+    which this service needs; the rest is a warning. So a service can run with the permissions that
+    it needs itself. A name that the file does not have needs everything.
     ``mode="verify"`` creates nothing, ever.
     ``on_conflict="fail"`` raises on an object that exists with other properties; otherwise it is
     a warning, as is a missing permission to declare what exists, and start goes on.
@@ -90,9 +94,19 @@ def setup_infrastructure(
     _log(report)
     if on_conflict == "fail" and report.conflicts:
         raise ConflictingInfrastructure(report)
-    if report.missing:
+    missing = {(one.declaration.kind, one.declaration.name): one for one in report.missing}
+    if missing.keys() & _required(wanted, required_by):
         raise MissingInfrastructure(report)
+    for one in missing.values():
+        logger.warning("Only other services need this: %s", one)
     return report
+
+
+def _required(wanted: Topology, service: str | None) -> set[tuple[str, str]]:
+    """Kind and name of each object that has to be there."""
+    if service is not None and service in services(wanted):
+        wanted = needed_by(wanted, service)
+    return {(one.kind, one.name) for one in declarations(wanted)}
 
 
 def _log(report: SetupReport) -> None:

@@ -223,7 +223,12 @@ class Consumer:
             self._progress.failed(error)
             return
         try:
-            setup_infrastructure(self._topology, connection, mode=self._setup)
+            setup_infrastructure(
+                self._topology,
+                connection,
+                required_by=self._spec.service,
+                mode=self._setup,
+            )
             with our_errors(self._settings):
                 self._consume(connection, pool)
         except Exception as error:  # whatever it is: the broker keeps the messages, we reconnect

@@ -352,3 +352,18 @@ def test_a_long_name_that_cuts_the_brokers_answer_off_is_still_different_not_mis
 
     assert report.conflicts[0].declaration.name == name
     assert not report.missing
+
+
+def test_what_only_other_services_need_may_be_missing_where_we_may_not_make_it(
+    as_user: Callable[[str, str, str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    notifier = r"attune\.(notifications|dlx).*"
+    url = as_user(notifier, notifier, notifier)
+
+    report = setup_infrastructure(SHIPPED, url, required_by="notifier")
+
+    assert "attune.notifications.queue" in names(report.created)
+    assert "Only other services need this: " in caplog.text
+    assert "'attune.executions.queue'" in caplog.text
+    with pytest.raises(MissingInfrastructure):
+        setup_infrastructure(SHIPPED, url, required_by="executor")
