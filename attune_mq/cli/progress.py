@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 import time
 
@@ -27,7 +27,7 @@ class Progress:
         now = time.monotonic()
         if self._is_shown and (now - self._drawn_at >= REDRAW_S or done == self._total):
             self._drawn_at = now
-            self._write(self._line(done, shutil.get_terminal_size().columns))
+            self._write(self._line(done, os.get_terminal_size(sys.stderr.fileno()).columns))
 
     def _line(self, done: int, columns: int) -> str:
         counted = f"{done}/{self._total}"
