@@ -17,6 +17,8 @@ from typing import Self
 
 WAIT_S = 60.0
 """A deadline against hanging, not a claim about speed."""
+_NEW_ROW = re.compile(r"[\r\n]+|\033\[H|\033\[\?1049[hl]")
+"""A line ends, the cursor goes to the top, the terminal shows its other screen."""
 _ESCAPES = re.compile(r"\033\[[0-9;?]*[A-Za-z]")
 
 
@@ -98,4 +100,4 @@ class Terminal:
 
 def rows_of(drawn: str) -> Sequence[str]:
     """The text of every row that was drawn, without what moves the cursor or colours."""
-    return [_ESCAPES.sub("", row) for row in re.split(r"[\r\n]+|\033\[H", drawn)]
+    return [_ESCAPES.sub("", row) for row in _NEW_ROW.split(drawn)]
