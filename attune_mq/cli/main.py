@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attune_mq.cli.context import Context
@@ -94,19 +95,27 @@ def _run(command: str, rest: Sequence[str], context: Context) -> int:
     parser = argparse.ArgumentParser(prog=f"attune-mq {command}", description=module.SUMMARY)
     module.add_arguments(parser)
     arguments = parser.parse_args(rest)
-    _quiet_logs()
     from attune_mq.errors import AttuneError
 
     try:
-        return int(module.run(arguments, context))
+        with _quiet_logs():
+            return int(module.run(arguments, context))
     except AttuneError as error:
         context.note(f"attune-mq: {error}")
         return exit_code(error)
 
 
-def _quiet_logs() -> None:
+@contextlib.contextmanager
+def _quiet_logs() -> Iterator[None]:
     """A command answers, and raises what is wrong; what is logged on the way says it twice."""
     import logging
 
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
-    logging.getLogger("attune_mq").setLevel(logging.ERROR)
+    levels = {"pika": logging.CRITICAL, "attune_mq": logging.ERROR}
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -67,8 +67,9 @@ def test_executors_that_are_killed_lose_nothing_and_double_nothing(
         assert rig.enforcements() == {"processed": total}
         dispatched = {dispatch.execution_id for dispatch in rig.seen.dispatches}
         assert len(dispatched) == total
-        assert first.end(signal.SIGTERM) == 0
-        assert second.end(signal.SIGTERM) == 0
+        for executor in (first, second):
+            executor.wait_until("with tag 'executor.manager")  # so that it takes signals
+            assert executor.end(signal.SIGTERM) == 0
 
 
 def test_sigterm_drains_and_ends_with_success(
