@@ -54,7 +54,8 @@ class Picture:
             self._live.update(self._drawn(tally), refresh=True)
 
     def _drawn(self, tally: Tally) -> Group:
-        bar = ProgressBar(total=self._expected, completed=tally.finished, width=40)
+        bar = Table.grid()  # a bar alone ends without a new line
+        bar.add_row(ProgressBar(total=self._expected, completed=tally.finished, width=40))
         table = Table.grid(padding=(0, 2))
         table.add_row("enforcements", str(tally.enforcements))
         for status in _ORDER:
