@@ -16,12 +16,13 @@ def instances_among(topology: Topology, queues: Collection[str]) -> tuple[Instan
     A queue that the library adds to one that is there too is taken for that, and not for an
     instance of its own: ``worker.{id}`` would otherwise have a worker ``7.dlq``.
     """
-    own = {queue.name for queue in expand(topology).queues.values()}
+    expanded = expand(topology)
+    own = {queue.name for queue in expanded.queues.values()}
     there = set(queues)
     found: dict[str, Instance] = {}
     for name in queues:
-        if topology.families and name not in own and not _is_added(name, there):
-            instance = instance_with_queue(topology, name)
+        if expanded.families and name not in own and not _is_added(name, there):
+            instance = instance_with_queue(expanded, name)
             if instance is not None:
                 found.setdefault(str(instance), instance)
     return tuple(found.values())

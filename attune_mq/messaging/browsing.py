@@ -119,10 +119,10 @@ class Browser:
         finally:
             close_quietly(self._connection)
 
-    def messages(self, at_most: int) -> Iterator[Delivery]:
+    def messages(self, at_most: int | None = None) -> Iterator[Delivery]:
         """The messages from the head on, of those that were there at the start. What is not taken
         out until the next one is asked for stays in the queue."""
-        for _ in range(min(at_most, self.count)):
+        for _ in range(self.count if at_most is None else min(at_most, self.count)):
             if not self._is_unread:
                 self._keep_fetched()
                 self._fetched = self._fetch()

@@ -10,7 +10,7 @@ from attune_mq.messaging.fields import MAX_PAYLOAD_DEPTH
 
 MASK = "**********"
 _SECRET = re.compile(
-    r"token|secret|passw|passphrase|credential|authorization|api[_-]?key|private[_-]?key", re.IGNORECASE
+    r"token|secret|passw|passphrase|credential|authorization|(api|private)[_-]?key", re.IGNORECASE
 )
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*'
 _MEMBER = re.compile(rf'({_STRING})("\s*:\s*)(?:{_STRING}(?:"|\\?$)|[^\s",\[\]{{}}]+)', re.DOTALL)

@@ -112,7 +112,7 @@ class Replayer:
         request = self._request
         if request.limit == 0:
             return
-        for delivery in self._browser.messages(self._browser.count):
+        for delivery in self._browser.messages():
             if request.stop.is_set():
                 return
             tally.looked_at += 1

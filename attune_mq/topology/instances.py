@@ -46,9 +46,10 @@ def instance_with_key(topology: Topology, exchange: str, routing_key: str) -> In
 
 
 def including(topology: Topology, instance: Instance) -> Topology:
-    """The topology with the queues and bindings of the instance in it. Give it an expanded one."""
+    """The topology with the queues and bindings of the instance in it, also beside those of other
+    instances of the family. Give it an expanded one."""
     part = instantiate(topology, instance.family, **instance.parameters)
-    keys = {key: f"{instance.family}.{key}" for key in part.queues}
+    keys = {key: f"{instance} {key}" for key in part.queues}
     queues = {keys[key]: queue for key, queue in part.queues.items()}
     bindings = tuple(
         binding.model_copy(update={"destination": keys[binding.destination]})

@@ -87,18 +87,21 @@ def test_list_has_every_queue_with_its_dead_letters(run: Run, bench: Bench) -> N
 def test_list_has_those_of_instances_over_the_http_api(
     run: Run, bench: Bench, broker: EmbeddedBroker
 ) -> None:
-    setup_infrastructure(instantiate(load_topology(SHIPPED), "worker", worker_id=7), bench.url)
-    put(bench, "a", "worker.7.cancel.dlq")
+    for worker_id in (7, 8):
+        worker = instantiate(load_topology(SHIPPED), "worker", worker_id=worker_id)
+        setup_infrastructure(worker, bench.url)
+        put(bench, "a", f"worker.{worker_id}.cancel.dlq")
 
     ran = run("dlq", "list", "--format", "json", "--management-url", broker.management_url or "")
 
     assert ran.err == ""
     assert ran.json["queues"][3:] == [
         {
-            "queue": "worker.7.cancel",
-            "dead_letter_queue": "worker.7.cancel.dlq",
+            "queue": f"worker.{worker_id}.cancel",
+            "dead_letter_queue": f"worker.{worker_id}.cancel.dlq",
             "messages": 1,
         }
+        for worker_id in (7, 8)
     ]
 
 
