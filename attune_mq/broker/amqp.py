@@ -39,7 +39,7 @@ def open_connection(settings: BrokerSettings, *, name: str) -> pika.BlockingConn
             return pika.BlockingConnection(settings.parameters(url, name=name))
         except AttuneError as error:  # a file of the settings
             failures.append(error)
-        except (pika_errors.AMQPError, OSError) as error:
+        except (pika_errors.AMQPError, AMQPConnectorStackTimeout, OSError) as error:
             failures.append(connection_failure(error, url, settings))
     refused = [failure for failure in failures if not isinstance(failure, BrokerUnavailable)]
     if refused:
@@ -51,7 +51,11 @@ def connection_failure(error: BaseException, url: str, settings: BrokerSettings)
     """Why a connection to ``url`` could not be opened or was lost, as an error of ours."""
     shown = redacted(url)
     failure: AttuneError
-    if isinstance(error, pika_errors.ProbableAuthenticationError | pika_errors.AuthenticationError):
+    if _is_only_guessed(error):
+        failure = BrokerUnavailable(f"{shown}: the connection was lost in its handshake")
+    elif isinstance(
+        error, pika_errors.ProbableAuthenticationError | pika_errors.AuthenticationError
+    ):
         failure = LoginRefused(
             f"{shown}: the broker refuses this user and password; check both {_whence(url)}"
         )
@@ -66,6 +70,13 @@ def connection_failure(error: BaseException, url: str, settings: BrokerSettings)
         )
     failure.__cause__ = error
     return failure
+
+
+def _is_only_guessed(error: BaseException) -> bool:
+    """pika takes a connection that is lost in its handshake for a probable refusal; only a broker
+    that says so refuses us, since waiting mends the other."""
+    guesses = pika_errors.ProbableAuthenticationError | pika_errors.ProbableAccessDeniedError
+    return isinstance(error, guesses) and "ConnectionClosedByBroker" not in str(error)
 
 
 def _whence(url: str) -> str:

@@ -156,7 +156,7 @@ class ConfirmingConnection:
 
         def on_end(_connection: Connection, error: BaseException) -> None:
             nonlocal failure
-            failure = _failure(error, url, self._settings)
+            failure = connection_failure(error, url, self._settings)
             selecting.ioloop.stop()
 
         try:
@@ -310,12 +310,3 @@ class ConfirmingConnection:
             self._waiting.clear()
         for entry in entries:
             entry.unconfirmed(f"not sent: {failure}", failure)
-
-
-def _failure(error: BaseException, url: str, settings: BrokerSettings) -> AttuneError:
-    """pika takes a connection that is lost in its handshake for a probable refusal; here only a
-    broker that says so refuses us, since waiting mends the other."""
-    guessed = pika_errors.ProbableAuthenticationError | pika_errors.ProbableAccessDeniedError
-    if isinstance(error, guessed) and "ConnectionClosedByBroker" not in str(error):
-        error = pika_errors.StreamLostError("the connection was lost in its handshake")
-    return connection_failure(error, url, settings)

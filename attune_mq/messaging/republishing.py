@@ -49,8 +49,8 @@ def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
     The broker's history is left behind, of which RabbitMQ 3.10 would go on counting, but for the
     queue that it died in.
 
-    A message that waits in a retry queue is lost if its own queue is deleted meanwhile: the broker
-    finds no queue to give it back to.
+    A retry queue dead-letters at least once: a message that waits there outlives a broker that is
+    killed, and the deletion of its own queue.
     """
     counts: Headers = {FAILURES: settlement.failures, COUNTED_IN: delivery.queue}
     if delivery.died_in is not None:
