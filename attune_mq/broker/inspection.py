@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pika
 from pika import exceptions as pika_errors
+from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.amqp import close_quietly, expected_refusals, open_connection, our_errors
 from attune_mq.broker.settings import BrokerSettings
@@ -34,6 +35,7 @@ class QueueInspector:
         self._settings = BrokerSettings.of(broker)
         self._lock = threading.Lock()
         self._connection: pika.BlockingConnection | None = None
+        self._channel: BlockingChannel | None = None
 
     def consumer_count(self, queue: str) -> int | None:
         """``None`` when there is no such queue.
@@ -72,10 +74,11 @@ class QueueInspector:
     def _ask(self, queue: str) -> pika.spec.Queue.DeclareOk | None:
         if self._connection is None:
             self._connection = open_connection(self._settings, name="attune_mq inspection")
-        channel = self._connection.channel()
+        if self._channel is None or not self._channel.is_open:  # a refusal has closed the last
+            self._channel = self._connection.channel()
         try:
             with expected_refusals.expected():
-                found = channel.queue_declare(queue, passive=True).method
+                return self._channel.queue_declare(queue, passive=True).method
         except pika_errors.ChannelClosedByBroker as error:
             if error.reply_code == 404:
                 return None
@@ -83,10 +86,8 @@ class QueueInspector:
                 f"the broker refuses to tell about queue '{queue}': {error.reply_text}; give the "
                 f"user some permission on it, such as read"
             ) from error
-        channel.close()
-        return found
 
     def _drop(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             close_quietly(connection)

@@ -14,8 +14,6 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from pika import exceptions as pika_errors
-
 from attune_mq.broker.inspection import QueueCounts, QueueInspector
 from attune_mq.broker.instances import instances_among
 from attune_mq.broker.management import ManagementClient, management_client
@@ -28,7 +26,7 @@ from attune_mq.broker.queue_status import (
     watched,
 )
 from attune_mq.broker.settings import BrokerSettings, virtual_host
-from attune_mq.errors import AttuneError
+from attune_mq.errors import AttuneError, LoginRefused, PermissionRefused, VirtualHostRefused
 from attune_mq.topology.dead_letter_queues import DeadLetterQueues
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.model import Topology
@@ -82,7 +80,7 @@ class QueueObserver:
         API refuses is no error: then it is told as unseen."""
         listed, why_not = self._ask_api()
         queues = [*self._watched, *self._of_instances(listed.queues if listed else ())]
-        counts, refused = self._count(queues)
+        counts, refused = self._count(name for one in queues for name in one.names)
         changes_per_s = self._changes_per_s()
         growing = {name: rate for name, rate in changes_per_s.items() if self._grows(name, rate)}
         if listed is None:
@@ -97,7 +95,7 @@ class QueueObserver:
 
     def glance(self) -> None:
         """Depths alone, over AMQP, so that the next look can tell how they change."""
-        self._count(self._watched)
+        self._count(one.name for one in self._watched)
 
     def _ask_api(self) -> tuple[_Listed | None, str | None]:
         """What it says, or why it says nothing."""
@@ -124,15 +122,17 @@ class QueueObserver:
             found += [one for one in self._instances[str(instance)] if one.name in there]
         return found
 
-    def _count(self, queues: Iterable[Watched]) -> tuple[dict[str, QueueCounts], dict[str, str]]:
+    def _count(self, names: Iterable[str]) -> tuple[dict[str, QueueCounts], dict[str, str]]:
         """What is there, and why the broker does not let us look at some."""
         counts: dict[str, QueueCounts] = {}
         refused: dict[str, str] = {}
-        for name in dict.fromkeys(name for one in queues for name in one.names):
+        for name in dict.fromkeys(names):
             try:
                 counted = self._inspector.counts(name)
-            except pika_errors.ChannelClosedByBroker as error:
-                refused[name] = f"{name}: the broker says {error.reply_code} {error.reply_text}"
+            except (LoginRefused, VirtualHostRefused):
+                raise
+            except PermissionRefused as error:
+                refused[name] = str(error)
             else:
                 if counted is not None:
                     counts[name] = counted

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from attune_mq.broker.inspection import QueueCounts
-from attune_mq.topology.expansion import RETRY_INFIX, dead_letter_queue_name, expand
+from attune_mq.topology.expansion import dead_letter_queue_name, expand, retry_queue_name
 from attune_mq.topology.model import Topology
 
 
@@ -83,17 +83,18 @@ class Seen(NamedTuple):
 def watched(topology: Topology, holding_dead_letters: Collection[str] = ()) -> list[Watched]:
     """The queues of a file, without those that belong to a connection, in its order."""
     names = {queue.name for queue in topology.queues.values()}
-    added = [queue for queue in expand(topology).queues.values() if queue.name not in names]
+    added = {queue.name for queue in expand(topology).queues.values()} - names
     found = []
     for key, queue in topology.queues.items():
         if queue.belongs_to_a_connection:
             continue
-        retry = f"{queue.name}{RETRY_INFIX}"
+        delays_ms = queue.retry.backoff_ms if queue.retry else ()
+        retries = dict.fromkeys(retry_queue_name(queue.name, delay_ms) for delay_ms in delays_ms)
         one = Watched(
             queue.name,
             tuple(tag for tag, spec in topology.consumers.items() if spec.queue == key),
-            tuple(o.name for o in added if o.name == dead_letter_queue_name(queue.name)),
-            tuple(o.name for o in added if o.purpose == "retry" and o.name.startswith(retry)),
+            tuple(name for name in (dead_letter_queue_name(queue.name),) if name in added),
+            tuple(name for name in retries if name in added),
             queue.name in holding_dead_letters,
         )
         found.append(one)

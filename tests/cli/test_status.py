@@ -244,6 +244,19 @@ def test_what_is_missing_is_marked(by_amqp: Run, bench: Bench) -> None:
     assert "q.work.dlq is missing" in queue_of(ran, "q.work")["problems"]
 
 
+def test_what_the_broker_does_not_let_us_see_is_said_and_not_taken_for_missing(
+    by_amqp: Run, bench: Bench
+) -> None:
+    bench.channel.queue_delete("q.note")
+    bench.channel.queue_declare("q.note", exclusive=True)
+
+    ran = by_amqp("status", "--format", "json")
+
+    assert queue_of(ran, "q.note")["problems"] == []
+    assert queue_of(ran, "q.note")["messages"] is None
+    assert any("refuses to tell about queue 'q.note'" in one for one in ran.json["unseen"])
+
+
 def test_a_queue_that_grows_and_grows_is_marked(file: str, bench: Bench) -> None:
     arguments = ("--topology", file, "--url", bench.url, "--format", "json")
 
