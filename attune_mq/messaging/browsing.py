@@ -16,7 +16,8 @@ next message; at the end all that were kept are given back by one ``basic.nack``
 
 Whoever is killed gives all back that was fetched. A message could be lost in one case: on a quorum
 queue, when it is beyond the limit as it is fetched (or a policy, which AMQP does not show, sets a
-limit below twice its count), and we are killed before its copy is confirmed.
+limit below twice its count), and its copy is not confirmed: we are killed just then, or the broker
+is out of memory or disk.
 """
 
 from __future__ import annotations
