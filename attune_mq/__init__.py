@@ -58,6 +58,12 @@ if TYPE_CHECKING:
     )
     from attune_mq.exit_codes import exit_code as exit_code
     from attune_mq.messaging.consumer import Consumer as Consumer
+    from attune_mq.messaging.dead_letters import (
+        list_dead_letters as list_dead_letters,
+        purge_dead_letters as purge_dead_letters,
+        replay_dead_letters as replay_dead_letters,
+        show_dead_letters as show_dead_letters,
+    )
     from attune_mq.messaging.delivery import Message as Message
     from attune_mq.messaging.envelope import Envelope as Envelope
     from attune_mq.messaging.handlers import Handlers as Handlers
@@ -164,6 +170,10 @@ _HOMES = {
     "to_dot": "attune_mq.topology.rendering",
     "to_mermaid": "attune_mq.topology.rendering",
     "to_svg": "attune_mq.topology.rendering",
+    "list_dead_letters": "attune_mq.messaging.dead_letters",
+    "show_dead_letters": "attune_mq.messaging.dead_letters",
+    "replay_dead_letters": "attune_mq.messaging.dead_letters",
+    "purge_dead_letters": "attune_mq.messaging.dead_letters",
 }
 
 __all__ = ["payloads", *_HOMES]

@@ -1,7 +1,8 @@
-"""The page of the command line: a section for each command, its options, examples that are run."""
+"""The command line in the documentation: a page a command, its options, examples that are run."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import shlex
@@ -18,9 +19,8 @@ from tests.docs.terminals import matches
 
 PAGE = page("command-line.md")
 OF_EXECUTOR = ("run", "demo")
-SECTIONS = {command: f"`{command}`" for command in COMMANDS} | {
-    f"attune-executor {command}": f"`attune-executor {command}`" for command in OF_EXECUTOR
-}
+DOCUMENTED = [*COMMANDS, *(f"attune-executor {command}" for command in OF_EXECUTOR)]
+PAGES = {command: page(f"commands/{command.replace(' ', '-')}.md") for command in DOCUMENTED}
 
 
 @pytest.fixture(autouse=True)
@@ -53,17 +53,19 @@ def options_of(line: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     return set(listed) - {"--help"}
 
 
-def test_every_command_has_its_section_and_no_other() -> None:
-    assert [heading for heading in PAGE.headings if heading.startswith("`")] == list(
-        SECTIONS.values()
-    )
+def test_every_command_has_its_page_and_is_listed_and_no_other() -> None:
+    listed = [code_names(row["command"])[0] for row in PAGE.rows_under("Commands")]
+    files = {file.stem for file in (Path(__file__).parents[2] / "docs" / "commands").iterdir()}
+
+    assert listed == DOCUMENTED
+    assert files == {command.replace(" ", "-") for command in DOCUMENTED}
 
 
-@pytest.mark.parametrize("command", SECTIONS)
-def test_a_section_has_the_options_of_its_command(
+@pytest.mark.parametrize("command", DOCUMENTED)
+def test_a_page_has_the_options_of_its_command(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = PAGE.rows_under(SECTIONS[command])
+    rows = PAGES[command].rows_under(f"`{command}`")
     documented = {name for row in rows if "option" in row for name in code_names(row["option"])}
     line = command if command.startswith("attune-") else f"attune-mq {command}"
 
@@ -86,7 +88,8 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
 
 def examples() -> Iterator[tuple[Block, Block]]:
     """Each command with the text that shows what it prints."""
-    for block, following in zip(PAGE.blocks, PAGE.blocks[1:], strict=False):
+    blocks = [block for one in PAGES.values() for block in one.blocks]
+    for block, following in itertools.pairwise(blocks):
         if block.language == "sh":
             assert following.language == "text", f"line {block.line} shows no output"
             yield block, following
