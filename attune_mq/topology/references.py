@@ -62,6 +62,7 @@ class _Scope:
     def __init__(self, sources: SourceMap, top: Mapping[str, Any]) -> None:
         self.sources = sources
         self.exchanges = _mapping(top.get("exchanges"))
+        self.exchange_keys = self.exchanges.keys() | BUILT_IN_EXCHANGES.keys()
         self.messages = _mapping(top.get("messages"))
         self.dead_letter = top.get("dead_letter")
         self.names = {str(_mapping(each).get("name")) for each in self.exchanges.values()}
@@ -91,7 +92,7 @@ class _Scope:
             exchange: Any = _mapping(message).get("exchange")
             if exchange != DEFAULT_EXCHANGE:  # by which a message goes straight to a queue
                 yield from self._exchange(exchange, at)
-        types = [*self.messages, *_mapping(block.get("messages")), "*"]
+        types = {*self.messages, *_mapping(block.get("messages")), "*"}
         for key, consumer in _mapping(block.get("consumers")).items():
             at = (*path, "consumers", key)
             spec = _mapping(consumer)
@@ -173,8 +174,7 @@ class _Scope:
             yield Problem(self.sources.where(*at, "name"), expected, f"{len(name.encode())} bytes")
 
     def _exchange(self, name: Any, at: Path) -> Iterator[Problem]:
-        valid = [*self.exchanges, *BUILT_IN_EXCHANGES]
-        yield from self._known(name, at, valid, "the key of an exchange")
+        yield from self._known(name, at, self.exchange_keys, "the key of an exchange")
 
     def _known(
         self, name: Any, at: Path, valid: Collection[str], expected: str
