@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pika
 import pytest
@@ -31,8 +32,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[EmbeddedBroker]:
-    """A private node for the whole run. The HTTP API tells its counters every half second."""
-    with EmbeddedBroker(management=True, config={"collect_statistics_interval": 500}) as node:
+    """A private node for the whole run. The HTTP API tells its counters every half second.
+
+    ``RABBITMQ_TEST_ROOT`` names a folder with another Debian suite unpacked in it, whose RabbitMQ
+    is to be the one.
+    """
+    root = os.environ.get("RABBITMQ_TEST_ROOT")
+    config = {"collect_statistics_interval": 500}
+    with EmbeddedBroker(management=True, config=config, root=Path(root) if root else None) as node:
         yield node
 
 
