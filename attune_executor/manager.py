@@ -19,13 +19,15 @@ from attune_mq.payloads import (
 )
 
 
-def require_known(entry: Entry, execution_id: int) -> None:
+def require_known(entry: Entry, execution_id: int) -> store.Execution:
     """Executions are made here, from enforcements. A message about another one is for people.
 
     Raises :class:`~attune_mq.Reject`.
     """
-    if store.get_execution(entry.tx, execution_id) is None:
+    execution = store.get_execution(entry.tx, execution_id)
+    if execution is None:
         raise Reject(f"execution {execution_id} is not known to this executor")
+    return execution
 
 
 def finish(entry: Entry, execution_id: int, status: ExecutionStatus, result: Any) -> None:
@@ -92,9 +94,7 @@ class ExecutionManager:
 
     def _cancel(self, entry: Entry, request: ExecutionCancelRequested) -> None:
         """What no worker has is cancelled here; otherwise its worker is asked to."""
-        require_known(entry, request.execution_id)
-        execution = store.get_execution(entry.tx, request.execution_id)
-        assert execution is not None
+        execution = require_known(entry, request.execution_id)
         if execution.status in UNSCHEDULED or execution.worker_id is None:
             finish(entry, request.execution_id, ExecutionStatus.CANCELLED, None)
         elif store.move_execution(
@@ -112,5 +112,5 @@ def _move(entry: Entry, execution_id: int, status: ExecutionStatus) -> None:
     if status in FINAL:
         finish(entry, execution_id, status, None)
     elif status in REPORTABLE:
-        require_known(entry, execution_id)
-        store.move_execution(entry.tx, execution_id, status, entry.now)
+        if store.move_execution(entry.tx, execution_id, status, entry.now) is None:
+            require_known(entry, execution_id)
