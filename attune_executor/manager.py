@@ -111,6 +111,8 @@ class ExecutionManager:
 def _move(entry: Entry, execution_id: int, status: ExecutionStatus) -> None:
     if status in FINAL:
         finish(entry, execution_id, status, None)
-    elif status in REPORTABLE:
-        if store.move_execution(entry.tx, execution_id, status, entry.now) is None:
-            require_known(entry, execution_id)
+        return
+    if status not in REPORTABLE:
+        return
+    if store.move_execution(entry.tx, execution_id, status, entry.now) is None:
+        require_known(entry, execution_id)
