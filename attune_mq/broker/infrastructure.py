@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Literal
 
 import pika
-from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.amqp import close_quietly, expected_refusals, open_connection, our_errors
+from attune_mq.broker.amqp import our_errors
+from attune_mq.broker.asking import Asker, Refusal
 from attune_mq.broker.replies import (
     CUT_OFF,
     Different,
     Invalid,
     NotPermitted,
     NotThere,
-    Reply,
     parse_reply,
 )
 from attune_mq.broker.report import (
@@ -33,7 +32,6 @@ from attune_mq.broker.report import (
     Unchanged,
 )
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import BrokerUnavailable
 from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
 from attune_mq.topology.declarations import (
     BindingDeclaration,
@@ -119,11 +117,7 @@ def _log(report: SetupReport) -> None:
 
 
 class _Declarer:
-    """Declares one object after the other such that one that is refused takes none along.
-
-    RabbitMQ answers a refusal by closing the channel, on some versions the connection: both are
-    opened anew for the next object, the connection only where it is our own.
-    """
+    """Declares one object after the other such that one that is refused takes none along."""
 
     def __init__(
         self,
@@ -132,26 +126,21 @@ class _Declarer:
         *,
         verify_only: bool,
     ) -> None:
-        self._given = broker if isinstance(broker, pika.BlockingConnection) else None
-        self._settings = (
-            BrokerSettings()
-            if isinstance(broker, pika.BlockingConnection)
-            else BrokerSettings.of(broker)
-        )
+        if isinstance(broker, pika.BlockingConnection):
+            self._settings = BrokerSettings()
+            self._asker = Asker(broker, name="attune_mq setup")
+        else:
+            self._settings = BrokerSettings.of(broker)
+            self._asker = Asker(self._settings, name="attune_mq setup")
         self._topology = topology
         self._verify_only = verify_only
-        self._connection = self._given
-        self._channel: BlockingChannel | None = None
         self._made: set[tuple[str, str]] = set()
 
     def __enter__(self) -> _Declarer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._given is None and self._connection is not None:
-            close_quietly(self._connection)
-        elif self._channel is not None and self._channel.is_open:
-            self._channel.close()
+        self._asker.close()
 
     def ensure_all(self, wanted: Iterable[Declaration]) -> Iterable[Outcome]:
         with our_errors(self._settings):
@@ -162,12 +151,12 @@ class _Declarer:
         where = self._topology.where(*declaration.path)
         if isinstance(declaration, BindingDeclaration):
             return self._ensure_binding(declaration)
-        absent = self._ask(lambda channel: _declare(channel, declaration, passive=True))
+        absent = self._asker.ask(lambda channel: _declare(channel, declaration, passive=True))
         if self._verify_only:
             if absent is None:
                 return Unchanged(declaration, where)
             return Missing(declaration, where, "nothing was created, as asked")
-        refusal = self._ask(lambda channel: _declare(channel, declaration, passive=False))
+        refusal = self._asker.ask(lambda channel: _declare(channel, declaration, passive=False))
         if refusal is not None:
             return self._refusal(declaration, refusal, exists=absent is None)
         _log_declared(declaration)
@@ -180,15 +169,17 @@ class _Declarer:
         where = self._topology.where(*binding.path)
         if self._verify_only:
             return Unchanged(binding, where)
-        refusal = self._ask(lambda channel: _bind(channel, binding))
+        refusal = self._asker.ask(lambda channel: _bind(channel, binding))
         if refusal is not None:
             return self._refusal(binding, refusal, exists=None)
         ends = {("exchange", binding.source), (binding.destination_type, binding.destination)}
         return Created(binding, where) if ends & self._made else Unchanged(binding, where)
 
-    def _refusal(self, declaration: Declaration, reply: Reply, *, exists: bool | None) -> Outcome:
+    def _refusal(
+        self, declaration: Declaration, refusal: Refusal, *, exists: bool | None
+    ) -> Outcome:
         where = self._topology.where(*declaration.path)
-        match reply:
+        match parse_reply(*refusal):
             case Different(field, expected, found):
                 place = self._topology.where(*declaration.path, FIELD_OF_ARGUMENT.get(field, field))
                 if expected == CUT_OFF:
@@ -201,30 +192,6 @@ class _Declarer:
                 return Missing(declaration, where, f"there is no {kind} '{name}'")
             case Invalid(detail):
                 return Missing(declaration, where, f"the broker does not take it: {detail}")
-
-    def _ask(self, question: Callable[[BlockingChannel], object]) -> Reply | None:
-        """``None`` when the broker agreed; otherwise what it said as it closed the channel."""
-        try:
-            channel = self._open_channel()
-            with expected_refusals.expected():
-                question(channel)
-        except pika_errors.ChannelClosedByBroker as error:
-            return parse_reply(error.reply_code, error.reply_text)
-        except pika_errors.ConnectionClosedByBroker as error:
-            if self._given is not None or error.reply_code == 320:
-                raise
-            self._connection = None
-            return parse_reply(error.reply_code, error.reply_text)
-        return None
-
-    def _open_channel(self) -> BlockingChannel:
-        if self._connection is None:
-            self._connection = open_connection(self._settings, name="attune_mq setup")
-        if not self._connection.is_open:
-            raise BrokerUnavailable("the connection that was given for setting up is closed")
-        if self._channel is None or not self._channel.is_open:
-            self._channel = self._connection.channel()
-        return self._channel
 
 
 def _declare(

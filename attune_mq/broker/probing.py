@@ -18,15 +18,14 @@ between, then this makes it anew.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-import pika
-from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
+from attune_mq.broker.amqp import our_errors
+from attune_mq.broker.asking import Asker, Refusal
 from attune_mq.broker.plan import Absent, Unseen, Verdict
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, parse_reply
 from attune_mq.broker.settings import BrokerSettings
@@ -37,12 +36,6 @@ _FOREIGN = {"x-max-age": "1D", "x-delivery-limit": 1}
 """Arguments that make the creation of a queue fail: the first for all but streams, the second for
 streams, of which the first is one."""
 _ALTERNATE = re.compile(r"but current is (?:(none)|'(.*)')$", re.DOTALL)
-CONNECTION_FORCED = 320
-
-
-class _Refusal(NamedTuple):
-    code: int
-    text: str
 
 
 class Prober:
@@ -54,8 +47,7 @@ class Prober:
     def __init__(self, settings: BrokerSettings) -> None:
         self.consumer_counts: dict[str, int] = {}
         self._settings = settings
-        self._connection: pika.BlockingConnection | None = None
-        self._channel: BlockingChannel | None = None
+        self._asker = Asker(settings, name="attune_mq plan")
 
     def __enter__(self) -> Self:
         return self
@@ -66,8 +58,7 @@ class Prober:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._connection is not None:
-            close_quietly(self._connection)
+        self._asker.close()
 
     def verdict(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Verdict:
         """Whether it is there and equal. Raises ``BrokerUnavailable``, ``LoginRefused``,
@@ -80,16 +71,16 @@ class Prober:
                 return self._compare_exchange(wanted)
             return self._compare_queue(wanted)
 
-    def _look_for(self, wanted: ExchangeDeclaration | QueueDeclaration) -> _Refusal | None:
+    def _look_for(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Refusal | None:
         if isinstance(wanted, ExchangeDeclaration):
             name = wanted.name
-            return self._ask(lambda channel: channel.exchange_declare(name, passive=True))
+            return self._asker.ask(lambda channel: channel.exchange_declare(name, passive=True))
 
         def count(channel: BlockingChannel) -> None:
             declared = channel.queue_declare(wanted.name, passive=True).method
             self.consumer_counts[wanted.name] = declared.consumer_count or 0
 
-        return self._ask(count)
+        return self._asker.ask(count)
 
     def _compare_queue(self, wanted: QueueDeclaration) -> Verdict:
         is_stream = wanted.arguments.get("x-queue-type") == "stream"
@@ -113,8 +104,8 @@ class Prober:
 
     def _declare_queue(
         self, wanted: QueueDeclaration, preventing: Mapping[str, Any]
-    ) -> _Refusal | None:
-        return self._ask(
+    ) -> Refusal | None:
+        return self._asker.ask(
             lambda channel: channel.queue_declare(
                 wanted.name,
                 durable=wanted.durable,
@@ -143,8 +134,8 @@ class Prober:
 
     def _declare_exchange(
         self, wanted: ExchangeDeclaration, preventing: Mapping[str, Any]
-    ) -> _Refusal | None:
-        return self._ask(
+    ) -> Refusal | None:
+        return self._asker.ask(
             lambda channel: channel.exchange_declare(
                 wanted.name,
                 exchange_type=wanted.type,
@@ -154,25 +145,6 @@ class Prober:
                 arguments={**wanted.arguments, **preventing},
             )
         )
-
-    def _ask(self, question: Callable[[BlockingChannel], object]) -> _Refusal | None:
-        try:
-            question(self._open_channel())
-        except pika_errors.ChannelClosedByBroker as error:
-            return _Refusal(error.reply_code, error.reply_text)
-        except pika_errors.ConnectionClosedByBroker as error:
-            if error.reply_code == CONNECTION_FORCED:
-                raise
-            self._connection = None  # a type of exchange that RabbitMQ 3.10 does not know: 503
-            return _Refusal(error.reply_code, error.reply_text)
-        return None
-
-    def _open_channel(self) -> BlockingChannel:
-        if self._connection is None or not self._connection.is_open:
-            self._connection = open_connection(self._settings, name="attune_mq plan")
-        if self._channel is None or not self._channel.is_open:
-            self._channel = self._connection.channel()
-        return self._channel
 
 
 class QuietProber(Prober):
@@ -187,7 +159,7 @@ class QuietProber(Prober):
 
 
 def _without_comparison(
-    wanted: ExchangeDeclaration | QueueDeclaration, refusal: _Refusal
+    wanted: ExchangeDeclaration | QueueDeclaration, refusal: Refusal
 ) -> Verdict:
     """What a refused passive declaration means."""
     match parse_reply(*refusal):
@@ -204,7 +176,7 @@ def _without_comparison(
 
 
 def _difference(
-    wanted: ExchangeDeclaration | QueueDeclaration, refusal: _Refusal
+    wanted: ExchangeDeclaration | QueueDeclaration, refusal: Refusal
 ) -> Difference | None:
     """What differs, with our own value as we have it; ``None`` where it is another refusal."""
     reply = parse_reply(*refusal)
@@ -214,7 +186,7 @@ def _difference(
     return Difference(reply.field, expected, reply.found)
 
 
-def _incomparable(wanted: ExchangeDeclaration | QueueDeclaration, refusal: _Refusal) -> Unseen:
+def _incomparable(wanted: ExchangeDeclaration | QueueDeclaration, refusal: Refusal) -> Unseen:
     if isinstance(parse_reply(*refusal), NotPermitted):
         return Unseen(f"it exists; comparing it needs the permission configure on {wanted.name!r}")
     return Unseen(f"it exists, but cannot be compared: {refusal.code} {refusal.text}")

@@ -392,6 +392,6 @@ def test_over_the_http_api_another_virtual_host_and_another_service_are_told(
 def test_a_connection_that_is_lost_is_an_error_of_ours(broker_url: str) -> None:
     with Prober(BrokerSettings.of(broker_url)) as prober:
         observe_by_amqp(TOPOLOGY, prober)
-        assert prober._connection is not None
-        prober._connection.close()
+        assert prober._asker._connection is not None
+        prober._asker._connection.close()
         assert isinstance(prober.verdict(QueueDeclaration("q")), Absent)
