@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Final
+from datetime import datetime
+from typing import Final, Protocol
 
 import pika
-
-from attune_mq.messaging.envelope import Envelope
 
 PERSISTENT: Final = 2
 CONTENT_TYPE: Final = "application/json"
 
 
-def amqp_properties(envelope: Envelope) -> pika.BasicProperties:
+class Identified(Protocol):
+    """An envelope, or a message of an outbox that repeats these parts of one."""
+
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def correlation_id(self) -> str: ...
+    @property
+    def timestamp(self) -> datetime: ...
+
+
+def amqp_properties(envelope: Identified) -> pika.BasicProperties:
     """The properties that *envelope* is published with: persistent JSON, its ids and its time.
 
     ``timestamp`` is in whole seconds since 1970, as AMQP has it; a time before that is left out,

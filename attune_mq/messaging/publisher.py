@@ -8,15 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import pika
-
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import BrokerUnavailable, NotConfirmed, PublishError, PublishManyFailed
 from attune_mq.messaging.confirming import ConfirmingConnection
 from attune_mq.messaging.envelope import Envelope, encode
 from attune_mq.messaging.outgoing import MAX_IN_FLIGHT, Batch, Outcome, Outgoing, Receipt
 from attune_mq.messaging.payload_model import Payload
-from attune_mq.messaging.properties import CONTENT_TYPE, PERSISTENT, amqp_properties
+from attune_mq.messaging.properties import Identified, amqp_properties
 from attune_mq.topology.model import Route, Topology, UnknownName
 
 logger = logging.getLogger(__name__)
@@ -244,18 +242,11 @@ class Publisher:
                 return PublishError(f"{item.message_type} {item.message_id}: not sent: {error}")
         else:
             route = Route(item.exchange, item.routing_key)
-        properties = pika.BasicProperties(
-            content_type=CONTENT_TYPE,
-            delivery_mode=PERSISTENT,
-            message_id=item.message_id,
-            correlation_id=item.correlation_id,
-            timestamp=max(0, int(item.timestamp.timestamp())),
-        )
         return Outgoing(
             route.exchange,
             route.routing_key,
             item.body,
-            properties,
+            amqp_properties(item),
             item.message_type,
             route.mandatory,
         )
@@ -269,17 +260,11 @@ class Publisher:
                 self._started = True
 
 
-class _Addressed(Protocol):
+class _Addressed(Identified, Protocol):
     """A message of an outbox; see ``attune_mq.transactional.OutboundMessage``."""
 
     @property
-    def message_id(self) -> str: ...
-    @property
-    def correlation_id(self) -> str: ...
-    @property
     def message_type(self) -> str: ...
-    @property
-    def timestamp(self) -> Any: ...
     @property
     def body(self) -> bytes: ...
     @property
