@@ -24,6 +24,8 @@ from tests.leftovers import wait_until
 WAIT_S = 30.0
 """A deadline against hanging, not a claim about speed."""
 
+CLOSED_URL = "amqp://guest:guest@127.0.0.1:1/%2F"
+"""Nothing listens on port 1."""
 WORK = """
 version: 1
 dead_letter: {exchange: dlx, ttl: 1h}

@@ -33,6 +33,7 @@ from attune_mq.topology.model import Route, Topology, UnknownName
 from tests.administration import virtual_host_of
 from tests.leftovers import wait_until
 from tests.messaging.bench import (
+    CLOSED_URL,
     DEAD,
     QUEUE,
     WORK,
@@ -50,9 +51,6 @@ from tests.messaging.bench import (
     wait_until_a_silent_connection_is_dropped,
 )
 from tests.messaging.bodies import body
-
-CLOSED_URL = "amqp://guest:guest@127.0.0.1:1/%2F"
-"""Nothing listens on port 1."""
 
 
 @pytest.fixture

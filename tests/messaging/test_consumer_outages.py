@@ -23,6 +23,7 @@ from attune_mq.messaging.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.leftovers import wait_until
 from tests.messaging.bench import (
+    CLOSED_URL,
     DEAD,
     QUEUE,
     WAIT_S,
@@ -40,8 +41,6 @@ from tests.messaging.bench import (
 )
 from tests.messaging.proxy import Proxy
 
-CLOSED_URL = "amqp://guest:guest@127.0.0.1:1/%2F"
-"""Nothing listens on port 1."""
 MESSAGE = encode(Envelope.of(request(1)))
 
 

@@ -36,8 +36,6 @@ from tests.messaging.bench import WORK, Bench, request, topology_of
 
 NOWHERE = Route("work", "nobody")
 MISSING = Route("no.such.exchange", "requested")
-CLOSED_URL = "amqp://guest:guest@127.0.0.1:1/%2F"
-"""Nothing listens on port 1."""
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from attune_mq.topology.model import Topology, UnknownName
 from attune_mq.topology_file import load_topology
 from tests.leftovers import wait_until
 from tests.messaging.bench import (
+    CLOSED_URL,
     QUEUE,
     WAIT_S,
     WORK,
@@ -34,8 +35,6 @@ from tests.messaging.bench import (
     wait_for,
 )
 
-CLOSED_URL = "amqp://guest:guest@127.0.0.1:1/%2F"
-"""Nothing listens on port 1."""
 ENFORCEMENT = EnforcementCreated(enforcement_id=1, rule_ref="r", trigger_ref="t", payload={})
 
 
