@@ -53,7 +53,7 @@ format: setup ## format the code and mend what can be mended by itself
 .PHONY: properties
 properties: setup ## compare simulation and prediction with a real broker on many random topologies
 	@sh scripts/setup-rabbitmq.sh
-	@ATTUNE_PROPERTY_EXAMPLES=$${ATTUNE_PROPERTY_EXAMPLES:-1000} $(RUN) -m pytest tests/topology -k against_broker $(ARGS)
+	@ATTUNE_PROPERTY_EXAMPLES=$${ATTUNE_PROPERTY_EXAMPLES:-1000} $(RUN) -m pytest tests/topology tests/lint -k against_broker $(ARGS)
 
 .PHONY: pictures
 pictures: setup ## draw docs/topology.svg and its like anew, after topology.yaml has changed

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
         SetupReport as SetupReport,
     )
     from attune_mq.broker.settings import BrokerSettings as BrokerSettings
+    from attune_mq.definitions import (
+        export_definitions as export_definitions,
+        import_definitions as import_definitions,
+    )
     from attune_mq.errors import (
         AttuneError as AttuneError,
         BrokerUnavailable as BrokerUnavailable,
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
         VirtualHostRefused as VirtualHostRefused,
     )
     from attune_mq.exit_codes import exit_code as exit_code
+    from attune_mq.lint import Finding as Finding, lint as lint
     from attune_mq.messaging.consumer import Consumer as Consumer
     from attune_mq.messaging.dead_letters import (
         list_dead_letters as list_dead_letters,
@@ -71,27 +76,22 @@ if TYPE_CHECKING:
     from attune_mq.messaging.payload_model import Payload as Payload
     from attune_mq.messaging.publisher import Publisher as Publisher
     from attune_mq.messaging.status import ConsumerStatus as ConsumerStatus
+    from attune_mq.rendering import (
+        to_dot as to_dot,
+        to_mermaid as to_mermaid,
+        to_svg as to_svg,
+    )
     from attune_mq.service import Service as Service
     from attune_mq.topology.acl import Permissions as Permissions, acl as acl
     from attune_mq.topology.dead_lettering import Death as Death
-    from attune_mq.topology.definitions import (
-        export_definitions as export_definitions,
-        import_definitions as import_definitions,
-    )
     from attune_mq.topology.expansion import expand as expand
     from attune_mq.topology.families import instantiate as instantiate
     from attune_mq.topology.flow import Flow as Flow, trace as trace
-    from attune_mq.topology.lint import Finding as Finding, lint as lint
     from attune_mq.topology.loading import parse_topology as parse_topology
     from attune_mq.topology.model import (
         Route as Route,
         Topology as Topology,
         UnknownName as UnknownName,
-    )
-    from attune_mq.topology.rendering import (
-        to_dot as to_dot,
-        to_mermaid as to_mermaid,
-        to_svg as to_svg,
     )
     from attune_mq.topology.routing import Router as Router, Routing as Routing
     from attune_mq.topology.schema import topology_schema as topology_schema
@@ -156,20 +156,20 @@ _HOMES = {
     "ManagementClient": "attune_mq.broker.management",
     "Permissions": "attune_mq.topology.acl",
     "acl": "attune_mq.topology.acl",
-    "Finding": "attune_mq.topology.lint",
-    "lint": "attune_mq.topology.lint",
+    "Finding": "attune_mq.lint",
+    "lint": "attune_mq.lint",
     "Router": "attune_mq.topology.routing",
     "Routing": "attune_mq.topology.routing",
     "Death": "attune_mq.topology.dead_lettering",
     "Flow": "attune_mq.topology.flow",
     "trace": "attune_mq.topology.flow",
-    "export_definitions": "attune_mq.topology.definitions",
-    "import_definitions": "attune_mq.topology.definitions",
+    "export_definitions": "attune_mq.definitions",
+    "import_definitions": "attune_mq.definitions",
     "write_topology": "attune_mq.topology.writing",
     "topology_schema": "attune_mq.topology.schema",
-    "to_dot": "attune_mq.topology.rendering",
-    "to_mermaid": "attune_mq.topology.rendering",
-    "to_svg": "attune_mq.topology.rendering",
+    "to_dot": "attune_mq.rendering",
+    "to_mermaid": "attune_mq.rendering",
+    "to_svg": "attune_mq.rendering",
     "list_dead_letters": "attune_mq.messaging.dead_letters",
     "show_dead_letters": "attune_mq.messaging.dead_letters",
     "replay_dead_letters": "attune_mq.messaging.dead_letters",

@@ -19,8 +19,8 @@ say "Resolving the newest versions with $("$python" --version); this takes about
 "$python" -m venv "$work/venv"
 set -- "$work/venv/bin/python" -m pip install -qq --disable-pip-version-check
 "$@" --upgrade pip
-"$@" --group dev
-"$@" --no-build-isolation --editable '.[executor,postgresql]'
+"$@" --group dev --group fuzz
+"$@" --no-build-isolation --editable '.[executor,postgresql,tracing]'
 {
     echo '# Made by "make lock"; do not edit. Every version that the project is developed and tested with.'
     "$work/venv/bin/python" -m pip freeze --all --exclude-editable --exclude setuptools

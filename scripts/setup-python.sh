@@ -83,7 +83,7 @@ make_environment() {
 install_everything() {
     # The build backend comes with the group dev, pinned like the rest: hence no isolation in the last step.
     set -- "$venv/bin/python" -m pip install -qq --disable-pip-version-check --constraint constraints.txt
-    "$@" pip && "$@" --group dev && "$@" --no-build-isolation --editable '.[executor,postgresql]'
+    "$@" pip && "$@" --group dev && "$@" --no-build-isolation --editable '.[executor,postgresql,tracing]'
 }
 
 [ -z "${PYTHON:-}" ] || is_new_enough "$PYTHON" || fail \

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from attune_mq.cli.context import OK, Context
-from attune_mq.topology.definitions import export_definitions, left_out_of_export
+from attune_mq.definitions import export_definitions, left_out_of_export
 
 SUMMARY = (
     "Write the definitions JSON that `rabbitmqctl import_definitions` and RabbitMQ's HTTP API "

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from attune_mq.cli.context import OK, Context
 from attune_mq.errors import InvalidInput
-from attune_mq.topology.lint import lint
-from attune_mq.topology.rendering import to_dot, to_mermaid, to_svg
+from attune_mq.lint import lint
+from attune_mq.rendering import to_dot, to_mermaid, to_svg
 
 SUMMARY = (
     "Draw the topology: publishers, exchanges, bindings, queues, consumers, and in a colour of "

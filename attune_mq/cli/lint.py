@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from attune_mq.cli.context import FOUND, OK, Context
-from attune_mq.topology.lint import RULES, Finding, Rule, lint
-from attune_mq.topology.lint.passwords import masked
-from attune_mq.topology.lint.reports import github_annotation, sarif
+from attune_mq.lint import RULES, Finding, Rule, lint
+from attune_mq.lint.passwords import masked
+from attune_mq.lint.reports import github_annotation, sarif
 
 SUMMARY = "Find faults of design in the topology file, without a broker. Exits 1 when it does."
 WIDTH = 96

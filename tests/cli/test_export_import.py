@@ -14,11 +14,11 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.topology.definitions import export_definitions
+from attune_mq.definitions import export_definitions
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology_file import load_topology
 from tests.cli.running import Run, runner
-from tests.topology.definitions_on_broker import objects_of
+from tests.definitions.definitions_on_broker import objects_of
 
 SHIPPED = Path(__file__).parents[2] / "topology.yaml"
 FIXTURES = Path(__file__).parents[1] / "topology" / "definitions"

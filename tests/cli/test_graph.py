@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from attune_mq.topology.rendering import to_dot, to_mermaid, to_svg
+from attune_mq.rendering import to_dot, to_mermaid, to_svg
 from attune_mq.topology_file import load_topology
 from tests.cli.running import Run, runner
 

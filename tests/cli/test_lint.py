@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from attune_mq.cli.main import main
-from attune_mq.topology.lint import RULES
+from attune_mq.lint import RULES
 
 CLEAN = """version: 1
 queues:

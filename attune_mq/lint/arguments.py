@@ -1,0 +1,223 @@
+"""Rules about the arguments and properties with which queues and exchanges are declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from attune_mq.lint.broker_versions import Versions
+from attune_mq.lint.facts import Facts, QueueFact
+from attune_mq.lint.known_arguments import (
+    EXCHANGE_ARGUMENTS,
+    HEADERS_MATCH,
+    PLUGIN_QUEUE_ARGUMENTS,
+    QUEUE_ARGUMENTS,
+    REPLICATED,
+    Kind,
+)
+from attune_mq.lint.rule import Fault, rule
+from attune_mq.topology.arguments import exchange_arguments
+from attune_mq.topology.objects import EXCHANGE_TYPES
+from attune_mq.topology.source import Where
+from attune_mq.topology.validation import nearest, shown
+
+
+@rule(
+    "error",
+    summary="An argument that RabbitMQ does not know.",
+    story="""
+        RabbitMQ accepts an argument that it does not know, keeps it, shows it, and does nothing
+        with it; nor does it compare it when the queue is declared again. So a typo such as
+        `x-mesage-ttl` declares without a word, and messages are kept for ever. A public project
+        limited its retries with `x-max-retries`, which has never existed: its messages went round
+        without end.
+    """,
+    fix="""
+        Write the name that RabbitMQ knows, or the queue's own key for it, or take the argument
+        out. An argument for a plugin can be excused.
+    """,
+)
+def unknown_argument(facts: Facts) -> Iterator[Fault]:
+    for fact in facts.queues:
+        for argument in fact.queue.arguments:
+            if argument not in QUEUE_ARGUMENTS and argument not in PLUGIN_QUEUE_ARGUMENTS:
+                where = facts.where_argument(fact, argument)
+                yield _unknown(where, f"queue {fact.name}", argument, [*QUEUE_ARGUMENTS])
+    for key, exchange in facts.whole.exchanges.items():
+        for argument in exchange.arguments if exchange.type in EXCHANGE_TYPES else ():
+            if argument not in EXCHANGE_ARGUMENTS:
+                where = facts.where("exchanges", key, "arguments", argument)
+                yield _unknown(where, f"exchange {exchange.name}", argument, [*EXCHANGE_ARGUMENTS])
+
+
+def _unknown(where: Where, owner: str, argument: str, known: list[str]) -> Fault:
+    hint = nearest(argument, known)
+    message = f"{owner}: RabbitMQ does not know the argument {argument!r} and ignores it"
+    return Fault(where, message + (f"; {hint}" if hint else ""))
+
+
+@rule(
+    "error",
+    summary="An argument whose value has the wrong type.",
+    story="""
+        A text where a number belongs is refused with 406 PRECONDITION_FAILED, and the queue is
+        not made. In YAML a pair of quotation marks is enough: `"1000"` is a text.
+    """,
+    fix="Write the value as the type that the message names: quotation marks make a text.",
+)
+def argument_of_wrong_type(facts: Facts) -> Iterator[Fault]:
+    for each in _valued(facts):
+        if not each.kind.has_type(each.value):
+            yield each.fault(each.kind.type_name)
+
+
+@rule(
+    "error",
+    summary="An argument with a value that RabbitMQ refuses.",
+    story="""
+        The type is right and the value is not: a queue that expires after 0 ms, a priority of
+        300, an overflow behaviour that does not exist. The declaration is answered with 406
+        PRECONDITION_FAILED, the channel is closed, and a service that declares at its start does
+        not start.
+    """,
+    fix="Write a value that the message names.",
+)
+def argument_value_refused(facts: Facts) -> Iterator[Fault]:
+    for each in _valued(facts):
+        if each.kind.has_type(each.value) and not each.kind.takes(each.value):
+            yield each.fault(str(each.kind))
+
+
+class _Valued(NamedTuple):
+    """An argument whose value RabbitMQ checks."""
+
+    owner: str
+    argument: str
+    kind: Kind
+    value: Any
+    where: Callable[[], Where]
+    """Asked for a fault only: a file has many arguments and few faults."""
+
+    def fault(self, expected: str) -> Fault:
+        message = f"{self.owner}: {self.argument} takes {expected}, not {shown(self.value)}"
+        return Fault(self.where(), message)
+
+
+def _valued(facts: Facts) -> Iterator[_Valued]:
+    for fact in facts.queues:
+        for name, value in fact.arguments.items():
+            if name in QUEUE_ARGUMENTS:
+                where = partial(facts.where_argument, fact, name)
+                kind = QUEUE_ARGUMENTS[name].kind
+                yield _Valued(f"queue {fact.name}", name, kind, value, where)
+    for key, exchange in facts.whole.exchanges.items():
+        for name, value in exchange_arguments(facts.whole, exchange).items():
+            if name in EXCHANGE_ARGUMENTS:
+                where = partial(facts.where, "exchanges", key, "arguments", name)
+                kind = EXCHANGE_ARGUMENTS[name]
+                yield _Valued(f"exchange {exchange.name}", name, kind, value, where)
+    for bound in facts.bindings:
+        value = bound.binding.arguments.get("x-match")
+        if value is not None and facts.exchange_types.get(bound.source) == "headers":
+            where = partial(facts.where, *bound.path, "arguments", "x-match")
+            yield _Valued(f"binding {bound.name}", "x-match", HEADERS_MATCH, value, where)
+
+
+@rule(
+    "error",
+    summary="An argument that the type of the queue does not take.",
+    story="""
+        Each type of queue has its own arguments, and refuses those of the other types with 406
+        PRECONDITION_FAILED: priorities are for classic queues, a delivery limit is for quorum
+        queues, a stream has neither a message TTL nor dead letters. The usual way to it is to
+        change the type of a queue and leave its arguments as they were.
+    """,
+    fix="Take the argument out, or give the queue the type that takes it.",
+)
+def argument_not_for_queue_type(facts: Facts) -> Iterator[Fault]:
+    for fact in facts.queues:
+        for argument in fact.arguments:
+            known = QUEUE_ARGUMENTS.get(argument)
+            if known is None or not Versions(known.since).may_be(facts.version):
+                continue
+            if fact.type not in known.queue_types:
+                where = facts.where_argument(fact, argument)
+                types = " and ".join(sorted(known.queue_types))
+                message = f"queue {fact.name}: {argument} is for {types} queues, {_type_of(fact)}"
+                yield Fault(where, message)
+
+
+def _type_of(fact: QueueFact) -> str:
+    if "x-queue-type" in fact.arguments:
+        return f"this one is a {fact.type} queue"
+    return "this one has no type, and so the virtual host's, which is classic by default"
+
+
+_PROPERTIES = {
+    "exclusive": "exclusive: true",
+    "auto_delete": "auto_delete: true",
+    "durable": "durable: false",
+    "name": "a name that the server chooses",
+}
+
+
+@rule(
+    "error",
+    summary="A quorum queue or stream that is exclusive, auto-delete, transient or server-named.",
+    story="""
+        Quorum queues and streams are replicated and always durable. RabbitMQ refuses one that is
+        exclusive, auto-delete, not durable, or to be named by the server, with 406
+        PRECONDITION_FAILED. A file-wide type for queues (`defaults`) does not touch such queues;
+        a type written on one of them does.
+    """,
+    fix="Leave the property out, or the type: such a queue can only be a classic one.",
+)
+def property_not_for_queue_type(facts: Facts) -> Iterator[Fault]:
+    for fact in facts.queues:
+        if fact.type in REPLICATED:
+            for field in _refused_properties(fact):
+                where = facts.where(*fact.path, field)
+                yield Fault(
+                    where, f"{fact.type} queue {fact.name} cannot have {_PROPERTIES[field]}"
+                )
+
+
+def _refused_properties(fact: QueueFact) -> Iterator[str]:
+    if fact.queue.exclusive:
+        yield "exclusive"
+    if fact.queue.auto_delete:
+        yield "auto_delete"
+    if not fact.queue.durable:
+        yield "durable"
+    if fact.queue.is_server_named:
+        yield "name"
+
+
+@rule(
+    "error",
+    summary="A quorum queue whose overflow is `reject-publish-dlx`.",
+    story="""
+        A full classic queue with `reject-publish-dlx` refuses what is published to it, and
+        dead-letters it. A quorum queue accepts the argument and does another thing: it drops its
+        oldest messages (`drop-head`) and confirms the new ones, so publishers never learn that
+        the queue is full. (Measured on 3.10 and 4.3.)
+    """,
+    fix="Use `overflow: reject-publish`, or a classic queue.",
+)
+def reject_publish_dlx_on_quorum(facts: Facts) -> Iterator[Fault]:
+    for fact in facts.queues:
+        overflow = fact.arguments.get("x-overflow")
+        if fact.type == "quorum" and overflow == "reject-publish-dlx":
+            message = f"quorum queue {fact.name} takes {overflow} for drop-head"
+            yield Fault(facts.where_argument(fact, "x-overflow"), message)
+
+
+RULES = (
+    unknown_argument,
+    argument_of_wrong_type,
+    argument_value_refused,
+    argument_not_for_queue_type,
+    property_not_for_queue_type,
+    reject_publish_dlx_on_quorum,
+)

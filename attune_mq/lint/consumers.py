@@ -1,0 +1,76 @@
+"""Rules about consumers: how much they take at once, and how long they may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attune_mq.lint.broker_versions import Versions
+from attune_mq.lint.facts import ConsumerFact, Facts
+from attune_mq.lint.rule import Fault, rule
+from attune_mq.topology.durations import format_duration
+
+DEFAULT_CONSUMER_TIMEOUT_MS = 30 * 60 * 1000
+CLASSIC_QUEUES_TIME_OUT = Versions(before=(4, 3))
+
+
+@rule(
+    "warning",
+    summary="A consumer without a bound on what it takes at once.",
+    story="""
+        A prefetch of 0 is no limit: RabbitMQ sends a consumer all that is in the queue. The first
+        of several consumers gets everything and the others idle; its memory fills; and what it
+        held goes back at once, all of it, when its connection is lost. From a stream RabbitMQ does
+        not let anybody consume so.
+    """,
+    fix="Give the consumer a `prefetch` of 1 or more; without one it has 10.",
+)
+def prefetch_without_bound(facts: Facts) -> Iterator[Fault]:
+    for consumer in facts.consumers:
+        if consumer.spec.prefetch_count == 0:
+            message = f"consumer {consumer.tag} takes all of {consumer.queue.name} at once"
+            yield Fault(facts.where(*consumer.path, "prefetch"), message)
+
+
+@rule(
+    "warning",
+    summary="A handler that may take longer than RabbitMQ waits for an acknowledgement.",
+    story="""
+        RabbitMQ waits 30 minutes, by default, for the acknowledgement of a delivery; then it
+        closes the channel, or from 4.3 on cancels the consumer, and gives the message to the next
+        one, while the first is still at work: the work is done twice, and the acknowledgement
+        fails. The clock runs from the delivery on, so a message that waits among prefetched ones
+        has less. From 4.3 on classic queues have no such timeout.
+    """,
+    fix="""
+        Lower `deadline` or `prefetch`, raise `concurrency`, or give the queue more time with the
+        argument `x-consumer-timeout` (in milliseconds; RabbitMQ 3.12 and later).
+    """,
+)
+def deadline_beyond_consumer_timeout(facts: Facts) -> Iterator[Fault]:
+    for consumer in facts.consumers:
+        timeout_ms = _timeout_ms(facts, consumer)
+        deadline_ms = consumer.spec.deadline_ms
+        if deadline_ms is None or timeout_ms is None:
+            continue
+        rounds = max(1, -(-consumer.spec.prefetch_count // consumer.spec.concurrency))
+        if deadline_ms * rounds > timeout_ms:
+            took = f"a handler of {consumer.tag} may take {format_duration(deadline_ms)}"
+            if rounds > 1:
+                took += f", so the last of {consumer.spec.prefetch_count} prefetched messages waits"
+                took += f" up to {format_duration(deadline_ms * rounds)}"
+            message = f"{took}; RabbitMQ waits {format_duration(timeout_ms)}"
+            yield Fault(facts.where(*consumer.path, "deadline"), message)
+
+
+def _timeout_ms(facts: Facts, consumer: ConsumerFact) -> int | None:
+    """How long the broker waits for the acknowledgement; ``None``: for ever."""
+    queue = consumer.queue
+    if queue.type == "stream":
+        return None
+    if queue.type == "classic" and not CLASSIC_QUEUES_TIME_OUT.may_be(facts.version):
+        return None
+    stated = queue.arguments.get("x-consumer-timeout")
+    return stated if isinstance(stated, int) else DEFAULT_CONSUMER_TIMEOUT_MS
+
+
+RULES = (prefetch_without_bound, deadline_beyond_consumer_timeout)

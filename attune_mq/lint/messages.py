@@ -1,0 +1,150 @@
+"""Rules about messages: what is published arrives, and at somebody who handles it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attune_mq.lint.facts import ConsumerFact, Facts
+from attune_mq.lint.rule import Fault, rule
+
+ANY_TYPE = "*"
+
+
+@rule(
+    "error",
+    summary="A message that reaches no queue.",
+    story="""
+        Attune published `inquiry.created`, and no queue was bound to it. RabbitMQ drops what it
+        cannot route, and confirms it as if all were well unless it was published as mandatory. The
+        inquiries were answered by nobody; no log said why.
+    """,
+    fix="""
+        Bind a queue to the exchange with that key, or publish to where one is bound. A broadcast
+        that may find nobody listening says so with `mandatory: false`.
+    """,
+)
+def message_unroutable(facts: Facts) -> Iterator[Fault]:
+    for each in facts.flow.publications:
+        if not each.queues and facts.contract(each).mandatory:
+            message = (
+                f"{each.message_type}, published to {each.exchange or 'the default exchange'} with "
+                f"key {each.routing_key!r}, reaches no queue"
+            )
+            yield Fault(facts.where(*each.path), message)
+
+
+@rule(
+    "error",
+    summary="A message published to an internal exchange.",
+    story="""
+        Clients cannot publish to an internal exchange: RabbitMQ answers with 403 ACCESS_REFUSED
+        and closes the channel, which takes what else is under way on it along.
+    """,
+    fix="Leave `internal: true` out, or publish to the exchange that feeds this one.",
+)
+def message_to_internal_exchange(facts: Facts) -> Iterator[Fault]:
+    internal = {each.name for each in facts.whole.exchanges.values() if each.internal}
+    for each in facts.flow.publications:
+        if each.exchange in internal:
+            message = f"{each.message_type} is published to {each.exchange}, which is internal"
+            yield Fault(facts.where(*each.path), message)
+
+
+@rule(
+    "error",
+    summary="A consumer that does not handle a type that can arrive in its queue.",
+    story="""
+        Three consumers of Attune's executor shared one queue, and each could read one type of
+        payload. RabbitMQ gives a message to whichever of them is free: two of three messages came
+        to one that could not read them, and were dead-lettered. Whoever consumes a queue has to
+        handle every type that can arrive in it, those that come back as dead letters included.
+    """,
+    fix="""
+        Let the consumer handle the type too (`handles`), or give the type a queue of its own.
+    """,
+)
+def message_unhandled(facts: Facts) -> Iterator[Fault]:
+    for consumer in facts.consumers:
+        handled = set(consumer.spec.handles)
+        if handled and ANY_TYPE not in handled:
+            missing = sorted(facts.flow.arrivals[consumer.queue.path] - handled)
+            if missing:
+                message = (
+                    f"{', '.join(missing)} can arrive in {consumer.queue.name}, and consumer "
+                    f"{consumer.tag} does not handle {'it' if len(missing) == 1 else 'them'}"
+                )
+                yield Fault(facts.where(*consumer.path, "handles"), message)
+
+
+@rule(
+    "error",
+    summary="A message that never comes to a consumer that handles it.",
+    story="""
+        Attune published `EnforcementCreated` to the exchange for events, and its consumer's queue
+        hangs on the exchange for executions. It was routed, and confirmed, and lay in a queue;
+        executions were never created. Publisher and consumer were each right in themselves.
+    """,
+    fix="""
+        Publish it to the exchange, and with the key, that the queue of its consumer is bound to;
+        or bind that queue to where it is published.
+    """,
+)
+def message_misses_handler(facts: Facts) -> Iterator[Fault]:
+    handlers = _handlers(facts)
+    reached = _reached(facts)
+    for each in facts.flow.publications:
+        waiting = handlers.get(each.message_type)
+        if waiting and each.queues and each.message_type not in reached:
+            names = sorted(facts.queue_at[path].name for path in each.queues)
+            message = (
+                f"{each.message_type} arrives in {', '.join(names)}, but consumer "
+                f"{waiting[0].tag}, which handles it, consumes {waiting[0].queue.name}"
+            )
+            yield Fault(facts.where(*each.path), message)
+
+
+@rule(
+    "warning",
+    summary="A consumer that handles a type which never arrives in its queue.",
+    story="""
+        The handler is written, tested and named in the file, and is never called, since the type
+        is published to another queue only. Either it is left over, or the queue lacks a binding
+        and the messages go to somebody else alone.
+    """,
+    fix="Take the type out of `handles`, or bind the consumer's queue to where it is published.",
+)
+def handler_never_called(facts: Facts) -> Iterator[Fault]:
+    reached = _reached(facts)
+    for consumer in facts.consumers:
+        here = facts.flow.arrivals[consumer.queue.path]
+        for index, handled in enumerate(consumer.spec.handles):
+            if handled in reached and handled not in here:
+                where = facts.where(*consumer.path, "handles", index)
+                message = f"{handled} never arrives in {consumer.queue.name}, where {consumer.tag}"
+                yield Fault(where, f"{message} is to handle it")
+
+
+def _reached(facts: Facts) -> set[str]:
+    """The types that come to some consumer which handles them."""
+    return {
+        handled
+        for consumer in facts.consumers
+        for handled in set(consumer.spec.handles) & facts.flow.arrivals[consumer.queue.path]
+    }
+
+
+def _handlers(facts: Facts) -> dict[str, list[ConsumerFact]]:
+    found: dict[str, list[ConsumerFact]] = {}
+    for consumer in facts.consumers:
+        for handled in consumer.spec.handles:
+            found.setdefault(handled, []).append(consumer)
+    return found
+
+
+RULES = (
+    message_unroutable,
+    message_to_internal_exchange,
+    message_unhandled,
+    message_misses_handler,
+    handler_never_called,
+)

@@ -1,8 +1,0 @@
-"""Pictures of topologies: Mermaid, DOT and SVG, all without a program that has to be installed."""
-
-from attune_mq.topology.rendering.dot import to_dot
-from attune_mq.topology.rendering.marks import Finding
-from attune_mq.topology.rendering.mermaid import to_mermaid
-from attune_mq.topology.rendering.svg import to_svg
-
-__all__ = ["Finding", "to_dot", "to_mermaid", "to_svg"]
