@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from attune_mq.messaging.payload_model import Payload as Payload
     from attune_mq.messaging.publisher import Publisher as Publisher
     from attune_mq.messaging.status import ConsumerStatus as ConsumerStatus
+    from attune_mq.messaging.telemetry import Telemetries as Telemetries, Telemetry as Telemetry
     from attune_mq.rendering import (
         to_dot as to_dot,
         to_mermaid as to_mermaid,
@@ -138,6 +139,8 @@ _HOMES = {
     "Payload": "attune_mq.messaging.payload_model",
     "Publisher": "attune_mq.messaging.publisher",
     "ConsumerStatus": "attune_mq.messaging.status",
+    "Telemetries": "attune_mq.messaging.telemetry",
+    "Telemetry": "attune_mq.messaging.telemetry",
     "Service": "attune_mq.service",
     "expand": "attune_mq.topology.expansion",
     "instantiate": "attune_mq.topology.families",

@@ -21,6 +21,7 @@ from attune_mq.messaging.handlers import Handler, Handlers
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.status import ConsumerStatus
+from attune_mq.messaging.telemetry import Telemetry
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.model import Topology, UnknownName
@@ -57,6 +58,7 @@ class Service:
     ``instance``: tells several processes of one service apart, see :class:`Consumer`.
     ``setup="verify"``: the infrastructure is managed elsewhere and only looked at.
     ``wait_s``: how long to wait, at the start, for a broker that is not there yet.
+    ``telemetry``: is told of all that consumers and publisher do.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Service:
         instance: str | None = None,
         setup: Literal["create", "verify"] = "create",
         wait_s: float = 0.0,
+        telemetry: Telemetry | None = None,
         **parameters: str | int,
     ) -> None:
         self.name = name
@@ -77,11 +80,14 @@ class Service:
         if family is not None:
             self.topology = instantiate(self.whole, family, **parameters)
         self.settings = BrokerSettings.of(broker)
-        self.publisher = Publisher(self.topology, self.settings, source_service=name)
+        self.publisher = Publisher(
+            self.topology, self.settings, source_service=name, telemetry=telemetry
+        )
         self.handlers = Handlers()
         self._instance = instance
         self._setup = setup
         self._wait_s = wait_s
+        self._telemetry = telemetry
         self._backgrounds: list[Background] = []
         self._running_beside: list[Background] = []
         self._consumers: list[Consumer] = []
@@ -218,6 +224,7 @@ class Service:
             publisher=self.publisher,
             instance=self._instance,
             setup=self._setup,
+            telemetry=self._telemetry,
         )
 
     def _set_up(self) -> SetupReport:

@@ -30,6 +30,7 @@ from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import AttuneError, BrokerUnavailable
 from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
 from attune_mq.messaging.outgoing import Entry, Ledger
+from attune_mq.messaging.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +43,11 @@ _DEFAULT_EXCHANGE = "amq.default"
 class ConfirmingConnection:
     """Start it, hand it entries, close it. All public methods are safe from any thread."""
 
-    def __init__(self, settings: BrokerSettings, *, name: str) -> None:
+    def __init__(
+        self, settings: BrokerSettings, *, name: str, telemetry: Telemetry | None = None
+    ) -> None:
         self._settings = settings
+        self._telemetry = telemetry
         self._name = name
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._closing = threading.Event()
@@ -141,7 +145,7 @@ class ConfirmingConnection:
             opened = self.connections
             started_at = time.monotonic()
             failure = self._run_connection(url)
-            self._lost(failure)
+            self._lost(failure, was_open=self.connections > opened)
             if self._closing.is_set() or self.connections > opened:
                 return time.monotonic() - started_at
             if not isinstance(failure, BrokerUnavailable):
@@ -184,6 +188,8 @@ class ConfirmingConnection:
 
     def _on_open(self, connection: Connection) -> None:
         self.connections += 1
+        if self._telemetry is not None:
+            self._telemetry.connection_opened(self._name)
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
         connection.channel(on_open_callback=self._on_channel_open)
@@ -282,6 +288,8 @@ class ConfirmingConnection:
             self._blocked = blocked
         said = "blocks publishers (memory or disk alarm)" if blocked else "takes messages again"
         logger.warning("Publisher '%s': the broker %s", self._name, said)
+        if self._telemetry is not None:
+            self._telemetry.connection_blocked(self._name, blocked)
         self._flush()
 
     def _close_connection(self) -> None:
@@ -292,7 +300,7 @@ class ConfirmingConnection:
             connection.close()
         connection.ioloop.call_later(CLOSING_S, connection.ioloop.stop)  # where nobody answers
 
-    def _lost(self, failure: AttuneError) -> None:
+    def _lost(self, failure: AttuneError, *, was_open: bool) -> None:
         """Said once for each reason until it is connected again, not for each attempt."""
         with self._lock:
             entries = self._ledger.drain()
@@ -301,6 +309,8 @@ class ConfirmingConnection:
             self._said.add(str(failure))
         if is_news:
             logger.warning("Publisher '%s': %s", self._name, failure)
+        if was_open and self._telemetry is not None and not self._closing.is_set():
+            self._telemetry.connection_lost(self._name, str(failure))
         for entry in entries:
             entry.unconfirmed(f"the connection was lost: {failure}", failure)
 

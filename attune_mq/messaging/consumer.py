@@ -40,6 +40,7 @@ from attune_mq.messaging.processing import Action, Processor
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.session import Job, Session
 from attune_mq.messaging.status import ConsumerStatus, Progress
+from attune_mq.messaging.telemetry import Telemetry, guarded
 from attune_mq.messaging.workers import WorkerPool
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
@@ -63,7 +64,8 @@ class Consumer:
     process is refused before the broker is asked.
     ``publisher``: for the copies of retried and dead-lettered messages; its own unless given.
     ``concurrency``, ``prefetch``: the topology's unless given. ``setup``: whether, on every new
-    connection, what the topology lacks is made or only verified.
+    connection, what the topology lacks is made or only verified. ``telemetry``: is told of all that
+    happens.
 
     It reconnects for ever, with a jittered pause, to any of the hosts; it notices a deleted queue,
     a cancelled consumer and a closed channel, connects anew, sets the topology up again and goes
@@ -95,6 +97,7 @@ class Consumer:
         concurrency: int | None = None,
         prefetch: int | None = None,
         setup: Literal["create", "verify"] = "create",
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._topology = expand(topology)
         self._spec = self._topology.consumer(tag)
@@ -106,11 +109,21 @@ class Consumer:
         self._claim = (frozenset(self._settings.urls), self.tag)
         self._own_publisher = publisher is None
         self._publisher = publisher or Publisher(
-            self._topology, self._settings, source_service=self._spec.service
+            self._topology,
+            self._settings,
+            source_service=self._spec.service,
+            telemetry=telemetry,
         )
-        self._progress = Progress(self.tag, self._topology.queues[self._spec.queue].name)
+        self._telemetry = guarded(telemetry)
+        queue = self._topology.queues[self._spec.queue].name
+        self._progress = Progress(self.tag, queue, self._telemetry)
         self._processor = Processor(
-            self._topology, self._spec, handlers, self._publisher, self._progress
+            self._topology,
+            self._spec,
+            handlers,
+            self._publisher,
+            self._progress,
+            self._telemetry,
         )
         self._stopping = threading.Event()
         self._stop_at = 0.0
@@ -208,7 +221,7 @@ class Consumer:
                 session.begun(delivery)
                 result = self._processor.process(delivery, still_ours=session.can_settle)
             else:
-                result = self._processor.replace(job.replacement)
+                result = self._processor.replace(delivery, job.replacement)
         except Exception:  # a defect of ours; the message is none the worse for it
             logger.exception("Consumer '%s' failed with a message", self.tag)
             result = Action.GIVE_BACK
@@ -247,6 +260,7 @@ class Consumer:
             prefetch=self._prefetch,
             pool=pool,
             progress=self._progress,
+            telemetry=self._telemetry,
         )
         if self._stopping.is_set():  # it was set when there was no session to stop
             session.stop(self._stop_at - time.monotonic())

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from attune_mq.errors import ConsumeError, MalformedMessage, UnknownMessageType
 from attune_mq.messaging.delivery import Delivery, Message
-from attune_mq.messaging.envelope import decode, decode_payload
+from attune_mq.messaging.envelope import Envelope, decode, decode_payload
 from attune_mq.messaging.payload_model import Payload, by_message_type
 from attune_mq.messaging.settlement import (
     Done,
@@ -57,7 +57,12 @@ class Handlers:
 
     def handle(self, delivery: Delivery) -> Outcome:
         """Reads and handles one delivery. Raises nothing: whatever happens is an outcome."""
-        properties = delivery.properties
+        _, read = self.read(delivery)
+        return self.call(read) if isinstance(read, Message) else read
+
+    def read(self, delivery: Delivery) -> tuple[Envelope | None, Message[Any] | Outcome]:
+        """What a handler gets, or the outcome where none can; with the envelope, if it is one."""
+        properties, envelope = delivery.properties, None
         try:
             envelope = decode(
                 delivery.body,
@@ -66,17 +71,17 @@ class Handlers:
             )
             payload = decode_payload(envelope, by_message_type(self._handlers))
         except MalformedMessage as error:
-            return Unreadable(str(error))
+            return envelope, Unreadable(str(error))
         except UnknownMessageType as error:
-            return Unhandled(error.message_type)
+            return envelope, Unhandled(error.message_type)
         except Exception as error:  # a payload class of somebody's own has a defect
+            return envelope, failure_of(error)
+        return envelope, Message(payload, envelope, delivery)
+
+    def call(self, message: Message[Any]) -> Outcome:
+        """Calls the handler of a message that was read."""
+        try:
+            self._handlers[type(message.payload)](message)
+        except BaseException as error:  # also SystemExit: a handler cannot end the consumer
             return failure_of(error)
-        return _call(self._handlers[type(payload)], Message(payload, envelope, delivery))
-
-
-def _call(handler: Handler[Any], message: Message[Any]) -> Outcome:
-    try:
-        handler(message)
-    except BaseException as error:  # also SystemExit: a handler cannot end the consumer
-        return failure_of(error)
-    return Done()
+        return Done()

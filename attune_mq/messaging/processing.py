@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from attune_mq.errors import PublishError
-from attune_mq.messaging.delivery import Delivery
+from attune_mq.messaging.delivery import Delivery, Message
+from attune_mq.messaging.envelope import Envelope
 from attune_mq.messaging.handlers import Handlers
 from attune_mq.messaging.outgoing import Outgoing
 from attune_mq.messaging.publisher import Publisher
@@ -17,13 +20,15 @@ from attune_mq.messaging.settlement import (
     Acknowledge,
     CountRedelivery,
     DeadLetter,
+    Outcome,
     RetryPolicy,
     Settlement,
     TryAgain,
     decide,
     decide_before_handling,
 )
-from attune_mq.messaging.status import Counter, Progress
+from attune_mq.messaging.status import Progress
+from attune_mq.messaging.telemetry import Dropped, GivenBack, Settled, Telemetry
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.model import Topology
 from attune_mq.topology.objects import DeadLetterTo
@@ -41,23 +46,28 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Replacement:
-    """A copy that is to be in a queue before the original may go; ``counts_as`` in the status."""
+    """A copy that is to be in a queue before the original may go, which is then settled so."""
 
     copy: Outgoing
-    counts_as: Counter | None = None
+    settlement: TryAgain | CountRedelivery | DeadLetter
+    envelope: Envelope | None = None
 
 
 def settlement_of(delivery: Delivery, handlers: Handlers, policy: RetryPolicy) -> Settlement:
     """What becomes of one delivery. It calls the handler, and has no other effect."""
+    early = _settlement_before_handling(delivery, policy)
+    return early or decide(handlers.handle(delivery), delivery.failures, policy)
+
+
+def _settlement_before_handling(delivery: Delivery, policy: RetryPolicy) -> Settlement | None:
     if not delivery.is_due:  # nobody holds a message for as long as was asked for at a time
         return CountRedelivery(delivery.redeliveries)
-    early = decide_before_handling(
+    return decide_before_handling(
         delivery.redeliveries,
         delivery.failures,
         policy,
         counted=delivery.counted_by_broker or not delivery.redelivered,
     )
-    return early or decide(handlers.handle(delivery), delivery.failures, policy)
 
 
 class Processor:
@@ -70,6 +80,7 @@ class Processor:
         handlers: Handlers,
         publisher: Publisher,
         progress: Progress,
+        telemetry: Telemetry | None = None,
     ) -> None:
         queue = topology.queues[spec.queue]
         rule = queue.dead_letter
@@ -82,6 +93,7 @@ class Processor:
         self._handlers = handlers
         self._publisher = publisher
         self._progress = progress
+        self._telemetry = telemetry
 
     def process(
         self, delivery: Delivery, *, still_ours: Callable[[], bool] = lambda: True
@@ -92,30 +104,54 @@ class Processor:
         original can still be settled; otherwise the broker has given it to somebody else, who
         publishes the copy.
         """
-        settlement = settlement_of(delivery, self._handlers, self._policy)
-        match self._effect(delivery, settlement):
-            case Replacement() as replacement if still_ours():
-                return self.replace(replacement)
-            case Replacement():
-                return Action.GIVE_BACK
-            case Action() as action:
-                return action
+        scope = None if self._telemetry is None else self._telemetry.processing(delivery)
+        if scope is None:
+            return self._process(delivery, still_ours)
+        with scope:
+            return self._process(delivery, still_ours)
 
-    def replace(self, replacement: Replacement) -> Action | Replacement:
+    def replace(self, delivery: Delivery, replacement: Replacement) -> Action | Replacement:
         """Publishes the copy: the original may go once it is confirmed in a queue. Otherwise it
         stays with us, and so does what was decided: the handler has had its turn."""
         outcome = self._publisher.send([replacement.copy])[0]
         if isinstance(outcome, PublishError):
             logger.error("The original of a copy stays in its queue: %s", outcome)
             return replacement
-        if replacement.counts_as is not None:
-            self._progress.count(replacement.counts_as)
+        self._settled(delivery, replacement.envelope, replacement.settlement)
         return Action.ACKNOWLEDGE
 
-    def _effect(self, delivery: Delivery, settlement: Settlement) -> Action | Replacement:
+    def _process(self, delivery: Delivery, still_ours: Callable[[], bool]) -> Action | Replacement:
+        envelope = None
+        settlement = _settlement_before_handling(delivery, self._policy)
+        if settlement is None:
+            envelope, read = self._handlers.read(delivery)
+            outcome = self._handle(read) if isinstance(read, Message) else read
+            settlement = decide(outcome, delivery.failures, self._policy)
+        match self._effect(delivery, envelope, settlement):
+            case Replacement() as replacement if still_ours():
+                return self.replace(delivery, replacement)
+            case Replacement():
+                return Action.GIVE_BACK
+            case Action() as action:
+                return action
+
+    def _handle(self, message: Message[Any]) -> Outcome:
+        telemetry = self._telemetry
+        if telemetry is None:
+            return self._handlers.call(message)
+        telemetry.handling(message.delivery, message.envelope)
+        began_at = time.perf_counter()
+        outcome = self._handlers.call(message)
+        seconds = time.perf_counter() - began_at
+        telemetry.handled(message.delivery, message.envelope, outcome, seconds)
+        return outcome
+
+    def _effect(
+        self, delivery: Delivery, envelope: Envelope | None, settlement: Settlement
+    ) -> Action | Replacement:
         match settlement:
             case Acknowledge():
-                self._progress.count("handled")
+                self._settled(delivery, envelope, settlement)
                 return Action.ACKNOWLEDGE
             case TryAgain(failures, error):
                 logger.warning(
@@ -126,13 +162,15 @@ class Processor:
                     error.type,
                     error.text,
                 )
-                return Replacement(retry_copy(delivery, settlement), "retried")
+                return _instead(retry_copy(delivery, settlement), settlement, envelope)
             case CountRedelivery():
-                return Replacement(counted_copy(delivery, settlement))
+                return _instead(counted_copy(delivery, settlement), settlement, envelope)
             case DeadLetter():
-                return self._give_up(delivery, settlement)
+                return self._give_up(delivery, envelope, settlement)
 
-    def _give_up(self, delivery: Delivery, settlement: DeadLetter) -> Action | Replacement:
+    def _give_up(
+        self, delivery: Delivery, envelope: Envelope | None, settlement: DeadLetter
+    ) -> Action | Replacement:
         logger.error(
             "Message %s on queue '%s' is dead-lettered after %d attempts (%s): %s: %s",
             delivery.properties.message_id,
@@ -144,11 +182,35 @@ class Processor:
         )
         if self._dead_letter_to is not None:
             copy = dead_letter_copy(delivery, settlement, self._dead_letter_to)
-            return Replacement(copy, "dead_lettered")
+            return _instead(copy, settlement, envelope)
         logger.error(
             "Message %s is dropped: queue '%s' has no dead letter exchange",
             delivery.properties.message_id,
             delivery.queue,
         )
-        self._progress.count("dead_lettered")
+        self._settled(delivery, envelope, Dropped(settlement))
         return Action.DROP
+
+    def _settled(self, delivery: Delivery, envelope: Envelope | None, how: Settled) -> None:
+        """All that is left is to tell the broker."""
+        match how:
+            case Acknowledge():
+                self._progress.count("handled")
+            case TryAgain():
+                self._progress.count("retried")
+            case DeadLetter() | Dropped():
+                self._progress.count("dead_lettered")
+            case CountRedelivery() | GivenBack():
+                pass
+        if self._telemetry is not None:
+            self._telemetry.settled(delivery, envelope, how)
+
+
+def _instead(
+    copy: Outgoing,
+    settlement: TryAgain | CountRedelivery | DeadLetter,
+    envelope: Envelope | None,
+) -> Replacement:
+    if envelope is not None:
+        copy = copy._replace(message_type=envelope.message_type)
+    return Replacement(copy, settlement, envelope)

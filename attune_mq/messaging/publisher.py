@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -15,6 +16,7 @@ from attune_mq.messaging.envelope import Envelope, encode
 from attune_mq.messaging.outgoing import MAX_IN_FLIGHT, Batch, Outcome, Outgoing, Receipt
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.messaging.properties import Identified, amqp_properties
+from attune_mq.messaging.telemetry import Telemetry, guarded
 from attune_mq.topology.model import Route, Topology, UnknownName
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class Publisher:
 
     ``source_service`` is the name that stands in each envelope. ``timeout_s`` is the deadline for
     a confirm, connecting included, which holds also while the broker blocks the connection.
+    ``telemetry`` is told of all that happens.
 
     Sources: https://www.rabbitmq.com/docs/confirms, https://www.rabbitmq.com/docs/alarms.
     """
@@ -51,12 +54,16 @@ class Publisher:
         *,
         source_service: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._topology = topology
         self._source_service = source_service
         self._timeout_s = timeout_s
         name = f"{source_service or 'attune_mq'} publisher"
-        self._connection = ConfirmingConnection(BrokerSettings.of(broker), name=name)
+        self._telemetry = guarded(telemetry)
+        self._connection = ConfirmingConnection(
+            BrokerSettings.of(broker), name=name, telemetry=self._telemetry
+        )
         self._start = threading.Lock()
         self._started = False
         self._closed = False
@@ -165,6 +172,18 @@ class Publisher:
         outcome for each, in order, when the last is known or the deadline is over."""
         if not messages:
             return []
+        telemetry = self._telemetry
+        if telemetry is None:
+            return self._send(messages, timeout_s)
+        messages = [telemetry.publishing(message) for message in messages]
+        began_at = time.perf_counter()
+        outcomes = self._send(messages, timeout_s)
+        seconds = time.perf_counter() - began_at
+        for message, outcome in zip(messages, outcomes, strict=True):
+            telemetry.published(message, outcome, seconds)
+        return outcomes
+
+    def _send(self, messages: Sequence[Outgoing], timeout_s: float | None) -> list[Outcome]:
         self._ensure_started()
         deadline_s = self._timeout_s if timeout_s is None else timeout_s
         batch = Batch(messages)

@@ -25,6 +25,7 @@ from attune_mq.errors import ConsumeError
 from attune_mq.messaging.delivery import Delivery
 from attune_mq.messaging.processing import Action, Replacement
 from attune_mq.messaging.status import Progress
+from attune_mq.messaging.telemetry import GivenBack, Telemetry
 from attune_mq.messaging.workers import WorkerPool
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.declarations import private_declarations
@@ -60,6 +61,7 @@ class Session:
         prefetch: int,
         pool: WorkerPool[Job],
         progress: Progress,
+        telemetry: Telemetry | None,
     ) -> None:
         self._connection = connection
         self._topology = topology
@@ -68,6 +70,7 @@ class Session:
         self._prefetch = prefetch
         self._pool = pool
         self._progress = progress
+        self._telemetry = telemetry
         self._channel: BlockingChannel | None = None
         self._queue = ""
         self._unsettled: dict[int, Delivery] = {}  # in the order of their delivery tags
@@ -162,6 +165,8 @@ class Session:
             consumer_tag=self._tag,
         )
         self._unsettled[delivery.delivery_tag] = delivery
+        if self._telemetry is not None:
+            self._telemetry.delivered(delivery)
         self._after(delivery.hold_s, delivery, partial(self._pool.submit, Job(self, delivery)))
 
     def _after(self, pause_s: float, delivery: Delivery, then: Callable[[], None]) -> None:
@@ -230,6 +235,9 @@ class Session:
             self._channel.basic_reject(delivery.delivery_tag, requeue=False)
         else:
             self._channel.basic_nack(delivery.delivery_tag, requeue=True)
+            if self._telemetry is not None:
+                why = "not handled" if self._stop_at is None else "stopping"
+                self._telemetry.settled(delivery, None, GivenBack(why))
         del self._unsettled[delivery.delivery_tag]
 
     def _say_what_is_overdue(self) -> None:

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from attune_mq.messaging.telemetry import Telemetry
+
 logger = logging.getLogger(__name__)
 
 State = Literal["starting", "connecting", "consuming", "stopping", "stopped"]
@@ -38,7 +40,8 @@ class ConsumerStatus:
 class Progress:
     """Written by the threads of one consumer, read by anyone."""
 
-    def __init__(self, tag: str, queue: str) -> None:
+    def __init__(self, tag: str, queue: str, telemetry: Telemetry | None = None) -> None:
+        self._telemetry = telemetry
         self._lock = threading.Lock()
         self._tag = tag
         self._queue = queue
@@ -59,12 +62,16 @@ class Progress:
         self._connections += 1
         self._enter("consuming", None)
         logger.info("Consumer started for queue '%s' with tag '%s'", queue, self._tag)
+        if self._telemetry is not None:
+            self._telemetry.connection_opened(self._tag)
 
     def failed(self, error: Exception) -> None:
         """Said once for each reason, not for each attempt."""
         reason = str(error) or type(error).__name__
         if reason != self._detail or self._state == "consuming":
             logger.warning("Consumer '%s' is not consuming: %s", self._tag, reason)
+        if self._state == "consuming" and self._telemetry is not None:
+            self._telemetry.connection_lost(self._tag, reason)
         self._enter("connecting", reason)
 
     def stopping(self) -> None:
