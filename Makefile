@@ -3,10 +3,12 @@
 #   VENV=DIR           the virtual environment (.venv)
 #   PYTHON=python3.12  the Python to make it with
 #   ARGS="..."         further arguments of the program that the target runs: make test ARGS="-k retry -x"
+#   JOBS=1             how many processes share the tests, each with brokers of its own (3)
 
 .DEFAULT_GOAL := help
 VENV ?= .venv
 export VENV
+JOBS ?= 3
 RUN := "$(VENV)/bin/python"
 
 # In a checkout that belongs to somebody else the tools keep no caches.
@@ -33,7 +35,7 @@ demo: setup ## enforcements turn into finished executions over a real RabbitMQ
 test: setup ## run the tests
 	@sh scripts/setup-rabbitmq.sh
 	@sh scripts/setup-postgresql.sh
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: setup ## check formatting, style, types and who imports whom

@@ -36,7 +36,7 @@ from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import DuplicateConsumerTag
 from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
 from attune_mq.messaging.handlers import Handlers
-from attune_mq.messaging.processing import Action, Processor
+from attune_mq.messaging.processing import Action, Processor, Replacement
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.session import Job, Session
 from attune_mq.messaging.status import ConsumerStatus, Progress
@@ -217,7 +217,9 @@ class Consumer:
         if not session.can_settle():
             return  # the broker has given it to somebody else
         try:
-            if job.replacement is None:
+            if session.is_stopping:  # nothing begins any more, also before the loop has noticed
+                result: Action | Replacement = Action.GIVE_BACK
+            elif job.replacement is None:
                 session.begun(delivery)
                 result = self._processor.process(delivery, still_ours=session.can_settle)
             else:

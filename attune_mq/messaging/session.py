@@ -86,6 +86,10 @@ class Session:
         """Messages that the broker gave us and that are not settled."""
         return len(self._unsettled)
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._stop_at is not None
+
     def can_settle(self) -> bool:
         """Whether the channel is open, as far as is known here."""
         channel = self._channel

@@ -21,7 +21,7 @@ from tests.cli.running import Run, runner
 from tests.definitions.definitions_on_broker import objects_of
 
 SHIPPED = Path(__file__).parents[2] / "topology.yaml"
-FIXTURES = Path(__file__).parents[1] / "topology" / "definitions"
+FIXTURES = Path(__file__).parents[1] / "definitions" / "fixtures"
 ENTRY = [sys.executable, "-c", "import sys; from attune_mq.cli.main import main; sys.exit(main())"]
 
 

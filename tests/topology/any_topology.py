@@ -99,7 +99,14 @@ def _queues(keys: Sequence[str], exchanges: Sequence[str], suffix: str) -> Any:
         purpose=st.sampled_from(["main", "dead_letter", "retry"]),
         arguments=arguments,
     )
-    return _one_each(keys, queue)
+    return _one_each(keys, queue.map(_that_can_come_back))
+
+
+def _that_can_come_back(queue: Queue) -> Queue:
+    """Nothing leads back from a retry queue to a queue that the server names."""
+    if queue.name or queue.retry is None:
+        return queue
+    return queue.model_copy(update={"retry": queue.retry.model_copy(update={"backoff_ms": ()})})
 
 
 def _bindings(queues: Sequence[str], exchanges: Sequence[str]) -> Any:
