@@ -8,7 +8,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +22,7 @@ from pytest_rabbitmq import factories
 from pytest_rabbitmq.factories.executor import RabbitMqExecutor
 
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.embedded_node import find_server
+from attune_mq.broker.embedded_node import Installation
 from attune_mq.errors import RabbitMQNotInstalled
 
 
@@ -34,12 +37,9 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def broker() -> Iterator[EmbeddedBroker]:
     """A private node for the whole run. The HTTP API tells its counters every half second.
 
-    ``RABBITMQ_TEST_ROOT`` names a folder with another Debian suite unpacked in it, whose RabbitMQ
-    is to be the one.
+    Like every node of the tests it runs the RabbitMQ below ``RABBITMQ_TEST_ROOT``, if that is set.
     """
-    root = os.environ.get("RABBITMQ_TEST_ROOT")
-    config = {"collect_statistics_interval": 500}
-    with EmbeddedBroker(management=True, config=config, root=Path(root) if root else None) as node:
+    with EmbeddedBroker(management=True, config={"collect_statistics_interval": 500}) as node:
         yield node
 
 
@@ -59,10 +59,22 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(RabbitMQNotInstalled):  # pure tests run without one
-        server = find_server()
-        config.option.rabbitmq_server = config.option.rabbitmq_server or str(server)
-        ctl = str(server.with_name("rabbitmqctl"))
-        config.option.rabbitmq_ctl = config.option.rabbitmq_ctl or ctl
+        system = Installation.find()
+        folder = Path(tempfile.mkdtemp(prefix="attune-mq-programs-"))
+        config.add_cleanup(lambda: shutil.rmtree(folder))
+        config.option.rabbitmq_server = config.option.rabbitmq_server or program(
+            folder / "rabbitmq-server", system.command(system.server)
+        )
+        config.option.rabbitmq_ctl = config.option.rabbitmq_ctl or program(
+            folder / "rabbitmqctl", system.command(system.server.with_name("rabbitmqctl"))
+        )
+
+
+def program(path: Path, command: list[str]) -> str:
+    """A program that is this command, for who takes a path alone."""
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    path.chmod(0o755)
+    return str(path)
 
 
 _node_of_pytest_rabbitmq = factories.rabbitmq_proc()

@@ -60,7 +60,9 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
     ``config``: lines of ``rabbitmq.conf``, e.g. ``{"vm_memory_high_watermark.absolute": "64MB"}``.
     ``server``: the ``rabbitmq-server`` to run; by default what ``find_server()`` finds.
     ``root``: a directory with another system in it (debootstrap) whose server is run by ``chroot``:
-    another version of RabbitMQ. It needs root's rights, and ``/proc`` mounted in it.
+    another version of RabbitMQ. It takes root's rights, or a Linux that lets users have namespaces
+    of their own; ``/tmp`` is shared with it, and nothing stays mounted. Where neither ``root`` nor
+    ``server`` is given, the environment variable ``RABBITMQ_TEST_ROOT`` may name one.
     ``start_timeout_s``: from spawn to ready. Usual are 4 to 8 s, on a busy machine 15.
 
     ``url`` and its like are known once it is started, and stay until it is stopped.
@@ -278,9 +280,9 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
             )
         try:
             processes = self._processes = GuardedProcesses(system.temporary_directory)
-            home = system.inside(processes.directory)
+            home = processes.directory
             node = Node(self.node_name, self._ports, home, self._plugins, self._config)
-            node.write_files(processes.directory)
+            node.write_files()
             self._environment = node.environment()
             self._start_epmd(system, processes)
             self._start_node(system, processes)

@@ -44,6 +44,12 @@ USUAL_PLACES = (
     Path("/usr/local/sbin"),
     Path("/opt/rabbitmq/sbin"),  # the Docker image
 )
+ROOT_VARIABLE = "RABBITMQ_TEST_ROOT"
+SHARED = Path("/tmp")
+ENTER_ROOT = (
+    'mount --rbind /proc "$0/proc" && mount --rbind /tmp "$0/tmp" && exec chroot "$0" "$@"'
+)
+"""For a shell with mounts of its own: they are gone when the last process that sees them is."""
 COMPLAINT_LINES = 15
 LOGGED_AS_ERROR = re.compile(r"^\S+ \S+ \[error\] <[\d.]+> ?")
 """What stands before each line of an error in the log: date, time, level and Erlang process."""
@@ -96,19 +102,25 @@ def is_free(port: int) -> bool:
 
 @dataclass(frozen=True)
 class Installation:
-    """The programs of a node: of this system, or of another one below ``root``, by ``chroot``."""
+    """The programs of a node: of this system, or of another one that is unpacked below ``root``."""
 
     server: Path
     epmd: Path
     root: Path | None = None
 
     @classmethod
-    def find(cls, server: Path | None, root: Path | None) -> Installation:
-        """What the caller named, else what is found. Raises ``RabbitMQNotInstalled``."""
+    def find(cls, server: Path | None = None, root: Path | None = None) -> Installation:
+        """What the caller named, else what ``RABBITMQ_TEST_ROOT`` names, else what is found.
+
+        Raises ``RabbitMQNotInstalled``.
+        """
+        if server is None and root is None and os.environ.get(ROOT_VARIABLE):
+            root = Path(os.environ[ROOT_VARIABLE])
         if root is None:
             server, epmd = server or find_server(), find_epmd()
             outside = server
         else:
+            root = root.resolve()
             server, epmd = server or USUAL_PLACES[0] / "rabbitmq-server", Path("/usr/bin/epmd")
             outside = root / server.relative_to("/")
         if not os.access(outside, os.X_OK):
@@ -119,17 +131,17 @@ class Installation:
 
     def command(self, program: Path, *arguments: str) -> list[str]:
         """How to run a program of this system."""
-        enter = [] if self.root is None else ["chroot", str(self.root)]
+        if self.root is None:
+            return [str(program), *arguments]
+        rights = [] if os.geteuid() == 0 else ["--map-root-user"]
+        enter = ["unshare", "--mount", *rights, "sh", "-c", ENTER_ROOT, str(self.root)]
         return [*enter, str(program), *arguments]
 
     @property
     def temporary_directory(self) -> Path:
-        """Where the node's directory can be made, as this process sees it."""
-        return Path(tempfile.gettempdir()) if self.root is None else self.root / "tmp"
-
-    def inside(self, path: Path) -> Path:
-        """A path as the processes of this system see it."""
-        return path if self.root is None else "/" / path.relative_to(self.root)
+        """Where the node's directory can be made such that it has one path for all."""
+        usual = Path(tempfile.gettempdir())
+        return usual if self.root is None or usual.is_relative_to(SHARED) else SHARED
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Node:
-    """One node as its processes are told of it. ``home`` is its directory as the node sees it."""
+    """One node as its processes are told of it. ``home`` is its directory."""
 
     name: str
     ports: Ports
@@ -164,16 +176,16 @@ class Node:
     plugins: tuple[str, ...]
     config: Mapping[str, str | int]
 
-    def write_files(self, directory: Path) -> None:
-        """Write its files into ``directory``, which is ``home`` as this process sees it."""
-        cookie = directory / ".erlang.cookie"
+    def write_files(self) -> None:
+        """Write its files into its directory."""
+        cookie = self.home / ".erlang.cookie"
         cookie.write_text(secrets.token_hex(16))
         cookie.chmod(0o400)  # Erlang refuses a cookie that others can read
-        (directory / "conf.d").mkdir()
-        (directory / "plugins").write_text(f"[{','.join(self.plugins)}].\n")
+        (self.home / "conf.d").mkdir()
+        (self.home / "plugins").write_text(f"[{','.join(self.plugins)}].\n")
         if self.config:
             lines = [f"{key} = {value}\n" for key, value in self.config.items()]
-            (directory / "rabbitmq.conf").write_text("".join(lines))
+            (self.home / "rabbitmq.conf").write_text("".join(lines))
 
     def environment(self) -> dict[str, str]:
         """All that its processes inherit: from this process PATH, language and time zone alone."""

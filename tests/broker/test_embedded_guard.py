@@ -26,8 +26,8 @@ processes.start("sleeper", ["sleep", "1000"], env)
 fork = os.fork() if "forks" in sys.argv else None
 if fork == 0:
     time.sleep(1000)
-print(processes.directory, fork, flush=True)
 try:
+    print(processes.directory, fork, flush=True)  # from here on it may be interrupted
     sys.stdin.read()
 except KeyboardInterrupt:
     print("interrupted; exit code of the sleeper:", processes.exit_code("sleeper"), flush=True)
