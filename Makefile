@@ -2,12 +2,14 @@
 #
 #   VENV=DIR           the virtual environment (.venv)
 #   PYTHON=python3.12  the Python to make it with
+#   SUITES="forky"     whose RabbitMQ test-matrix tries (installed trixie forky)
+#   RABBITMQ_SUITES=D  where the unpacked suites are kept (~/.cache/attune-mq/rabbitmq)
 #   ARGS="..."         further arguments of the program that the target runs: make test ARGS="-k retry -x"
 #   JOBS=1             how many processes share the tests, each with brokers of its own (3)
 
 .DEFAULT_GOAL := help
 VENV ?= .venv
-export VENV
+export VENV SUITES RABBITMQ_SUITES
 JOBS ?= 3
 RUN := "$(VENV)/bin/python"
 
@@ -36,6 +38,12 @@ test: setup ## run the tests
 	@sh scripts/setup-rabbitmq.sh
 	@sh scripts/setup-postgresql.sh
 	@$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+.PHONY: test-matrix
+test-matrix: setup ## run the tests on each RabbitMQ of SUITES: the installed one, 4.0 (trixie), 4.3 (forky)
+	@sh scripts/setup-rabbitmq.sh
+	@sh scripts/setup-postgresql.sh
+	@sh scripts/test-matrix.sh -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: setup ## check formatting, style, types and who imports whom

@@ -12,6 +12,7 @@ set -eu
 
 suites_folder=${RABBITMQ_SUITES:-${XDG_CACHE_HOME:-$HOME/.cache}/attune-mq/rabbitmq}
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+mirror_may_be_old='-o Acquire::Check-Valid-Until=false'  # its signatures are checked all the same
 
 is_there() {
     [ -e "$suites_folder/$1/usr/lib/rabbitmq/bin/rabbitmq-server" ]
@@ -54,12 +55,18 @@ in_suite() {
     DEBIAN_FRONTEND=noninteractive LC_ALL=C chroot "$partial" "$@"
 }
 
+name_localhost() {
+    # Not every suite has this file from the start, and a node looks its own host up.
+    [ -s "$partial/etc/hosts" ] || printf '127.0.0.1 localhost\n::1 localhost\n' >"$partial/etc/hosts"
+}
+
 install_rabbitmq() {
     printf '#!/bin/sh\nexit 101\n' >"$partial/usr/sbin/policy-rc.d" &&  # no service is started
         chmod 755 "$partial/usr/sbin/policy-rc.d" &&
         { mountpoint -q "$partial/proc" || mount -t proc proc "$partial/proc"; } &&
+        name_localhost &&
         in_suite dpkg --configure -a &&
-        in_suite apt-get -q -y -o Acquire::Check-Valid-Until=false update &&
+        in_suite apt-get -q -y $mirror_may_be_old update &&
         in_suite apt-get -q -y -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 \
             --no-install-recommends --fix-broken install rabbitmq-server &&
         in_suite apt-get clean &&

@@ -46,9 +46,7 @@ USUAL_PLACES = (
 )
 ROOT_VARIABLE = "RABBITMQ_TEST_ROOT"
 SHARED = Path("/tmp")
-ENTER_ROOT = (
-    'mount --rbind /proc "$0/proc" && mount --rbind /tmp "$0/tmp" && exec chroot "$0" "$@"'
-)
+ENTER_ROOT = 'mount --rbind /proc "$0/proc" && mount --rbind /tmp "$0/tmp" && exec chroot "$0" "$@"'
 """For a shell with mounts of its own: they are gone when the last process that sees them is."""
 COMPLAINT_LINES = 15
 LOGGED_AS_ERROR = re.compile(r"^\S+ \S+ \[error\] <[\d.]+> ?")
