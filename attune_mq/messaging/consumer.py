@@ -16,7 +16,8 @@ after the handler returned, before     the original comes again: the handler mee
 the acknowledgement arrived            ``message_id`` a second time
 while a copy is being published        the original comes again; the copy may be there as well
 after the copy's confirm, before the   both are there: the message is tried, or dead-lettered,
-acknowledgement arrived                once more than it should
+acknowledgement arrived                once more than it should (what may itself have killed a
+                                       process is not begun in this moment: :mod:`handovers`)
 after the acknowledgement arrived      it is over: handled, or its copy is confirmed in a queue
 =====================================  ==========================================================
 """
@@ -36,6 +37,7 @@ from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import DuplicateConsumerTag
 from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
 from attune_mq.messaging.handlers import Handlers
+from attune_mq.messaging.handovers import Handover, Handovers
 from attune_mq.messaging.processing import Action, Processor, Replacement
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.session import Job, Session
@@ -49,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 _tags_in_use: set[tuple[frozenset[str], str]] = set()
 _tags_lock = threading.Lock()
+_handovers = Handovers()
+"""Of all consumers of this process, since they die together."""
 
 DEFAULT_STOP_DEADLINE_S = 30.0
 _ENDING_S = 5.0
@@ -214,20 +218,34 @@ class Consumer:
     def _work(self, job: Job) -> None:
         """On a worker thread."""
         session, delivery = job.session, job.delivery
+        if job.replacement is None and delivery.may_be_deadly:
+            _handovers.wait_until_over(session.can_settle)
         if not session.can_settle():
             return  # the broker has given it to somebody else
-        try:
-            if session.is_stopping:  # nothing begins any more, also before the loop has noticed
-                result: Action | Replacement = Action.GIVE_BACK
-            elif job.replacement is None:
-                session.begun(delivery)
-                result = self._processor.process(delivery, still_ours=session.can_settle)
-            else:
-                result = self._processor.replace(delivery, job.replacement)
-        except Exception:  # a defect of ours; the message is none the worse for it
-            logger.exception("Consumer '%s' failed with a message", self.tag)
-            result = Action.GIVE_BACK
-        session.finished(delivery, result)
+        with Handover(_handovers) as handover:
+            try:
+                result = self._result_of(job, handover)
+            except Exception:  # a defect of ours; the message is none the worse for it
+                logger.exception("Consumer '%s' failed with a message", self.tag)
+                result = Action.GIVE_BACK
+            session.finished(delivery, result)
+            if handover.has_begun and result is Action.ACKNOWLEDGE:
+                session.wait_until_settled(delivery)
+
+    def _result_of(self, job: Job, handover: Handover) -> Action | Replacement:
+        session, delivery = job.session, job.delivery
+
+        def still_ours() -> bool:
+            handover.begin()
+            return session.can_settle()
+
+        if session.is_stopping:  # nothing begins any more, also before the loop has noticed
+            return Action.GIVE_BACK
+        if job.replacement is None:
+            session.begun(delivery)
+            return self._processor.process(delivery, still_ours=still_ours)
+        handover.begin()
+        return self._processor.replace(delivery, job.replacement)
 
     def _run_session(self, pool: WorkerPool[Job]) -> None:
         """One connection from its opening to its end; nothing that ends it ends the consumer."""

@@ -70,6 +70,17 @@ class Delivery:
         return BROKERS_COUNT in self.headers
 
     @property
+    def is_counted(self) -> bool:
+        """Whether the last return is written down, by the broker or by a consumer."""
+        return self.counted_by_broker or not self.redelivered
+
+    @property
+    def may_be_deadly(self) -> bool:
+        """It came back unsettled before, perhaps because its handling ended the process, and is to
+        be handled now."""
+        return self.is_counted and self.redeliveries > 0
+
+    @property
     def hold_s(self) -> float:
         """How long it is to be held now before it is tried again, :data:`MAX_HOLD_S` at most."""
         return min(self._due_in_s, MAX_HOLD_S)

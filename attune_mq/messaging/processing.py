@@ -66,7 +66,7 @@ def _settlement_before_handling(delivery: Delivery, policy: RetryPolicy) -> Sett
         delivery.redeliveries,
         delivery.failures,
         policy,
-        counted=delivery.counted_by_broker or not delivery.redelivered,
+        counted=delivery.is_counted,
     )
 
 
@@ -100,9 +100,9 @@ class Processor:
     ) -> Action | Replacement:
         """What is to be done with the original, or the copy without which nothing may be.
 
-        Blocks while the handler runs, and while a copy waits for its confirm. ``still_ours``: the
-        original can still be settled; otherwise the broker has given it to somebody else, who
-        publishes the copy.
+        Blocks while the handler runs, and while a copy waits for its confirm. ``still_ours``: asked
+        just before a copy is published, whether the original can still be settled; otherwise the
+        broker has given it to somebody else, who publishes the copy.
         """
         scope = None if self._telemetry is None else self._telemetry.processing(delivery)
         if scope is None:

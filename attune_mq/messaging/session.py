@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -80,6 +80,8 @@ class Session:
         self._wake_lock = threading.Lock()
         self._wake_scheduled = False
         self._stop_at: float | None = None
+        self._settled = threading.Condition()
+        self._over = False
 
     @property
     def in_flight(self) -> int:
@@ -104,8 +106,15 @@ class Session:
     def run(self) -> None:
         """Raises pika's errors, and :class:`~attune_mq.errors.ConsumeError` for the quiet losses:
         a queue deleted, a consumer cancelled, a channel closed under a living connection."""
-        if self._stop_at is not None:
-            return
+        try:
+            if self._stop_at is None:
+                self._consume()
+        finally:
+            with self._settled:
+                self._over = True
+                self._settled.notify_all()
+
+    def _consume(self) -> None:
         channel = self._subscribe()
         while self._stop_at is None:
             if not channel.is_open:
@@ -131,6 +140,14 @@ class Session:
         self._begun_at.pop(delivery.delivery_tag, None)
         self._finished.append((delivery, result))
         self._wake()
+
+    def wait_until_settled(self, delivery: Delivery) -> None:
+        """From a worker thread: until the operating system has what settles it, or nothing will
+        on this channel."""
+        with self._settled:
+            self._settled.wait_for(
+                lambda: self._over or delivery.delivery_tag not in self._unsettled
+            )
 
     def _subscribe(self) -> BlockingChannel:
         channel = self._channel = self._connection.channel()
@@ -230,8 +247,7 @@ class Session:
             self._channel.basic_ack(run[-1], multiple=len(run) > 1)
         for tag in sorted(done.difference(run)):
             self._channel.basic_ack(tag)
-        for tag in done:
-            del self._unsettled[tag]
+        self._forget(done)
 
     def _settle(self, delivery: Delivery, action: Action) -> None:
         assert self._channel is not None
@@ -242,7 +258,13 @@ class Session:
             if self._telemetry is not None:
                 why = "not handled" if self._stop_at is None else "stopping"
                 self._telemetry.settled(delivery, None, GivenBack(why))
-        del self._unsettled[delivery.delivery_tag]
+        self._forget((delivery.delivery_tag,))
+
+    def _forget(self, tags: Iterable[int]) -> None:
+        with self._settled:
+            for tag in tags:
+                del self._unsettled[tag]
+            self._settled.notify_all()
 
     def _say_what_is_overdue(self) -> None:
         """Once for each; Python cannot end a thread."""

@@ -18,7 +18,7 @@ from attune_mq.errors import Reject, RetryLater
 from attune_mq.messaging import session
 from attune_mq.messaging.consumer import Consumer
 from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.envelope import Envelope, encode
+from attune_mq.messaging.envelope import Envelope, decode, encode
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.leftovers import wait_until
@@ -39,6 +39,7 @@ from tests.messaging.bench import (
     wait_for,
     wait_for_state,
 )
+from tests.messaging.deadly_consumer import LIMIT
 from tests.messaging.proxy import Proxy
 
 MESSAGE = encode(Envelope.of(request(1)))
@@ -318,6 +319,34 @@ def attempt_in_a_process_that_is_killed(url: str) -> int:
         told = process.stdout.readline().split()
         process.kill()
     return int(told[1])
+
+
+def test_a_message_that_kills_its_process_is_one_dead_letter_after_as_many_deaths_as_the_limit_says(
+    bench: Bench, topology: Topology
+) -> None:
+    """On a classic queue, where each return is counted in a copy: beside its original it would
+    multiply if it were begun before the original is acknowledged."""
+    bystanders = range(1, 21)
+    for number in (0, *bystanders):
+        bench.put(QUEUE, encode(Envelope.of(request(number))))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.messaging.deadly_consumer", bench.url],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    told = done.stdout.splitlines()
+
+    assert done.returncode == 0
+    assert told.count("died") == LIMIT + 1
+    dead = [decode(message.body).payload["execution_id"] for message in bench.take_all(DEAD)]
+    assert 0 in dead
+    assert len(dead) == len(set(dead))
+    # Bystanders come back as often, so that some are given up with it.
+    assert {f"handled {one}" for one in bystanders if one not in dead} <= set(told)
+    assert bench.depth(QUEUE) == 0
 
 
 @contextmanager
