@@ -237,7 +237,9 @@ class Service:
                     self.whole, self.settings, required_by=self.name, mode=self._setup
                 )
                 if self.topology is not self.whole:
-                    report = setup_infrastructure(self.topology, self.settings, mode=self._setup)
+                    report = setup_infrastructure(
+                        self.topology, self.settings, required_by=self.name, mode=self._setup
+                    )
                 return report
             except BrokerUnavailable as error:
                 pause_s = backoff.next_s()

@@ -9,6 +9,8 @@ What asks for what (https://www.rabbitmq.com/docs/access-control, and measured o
 * consuming asks for *read*, publishing for *write*. A consumer of this library publishes too: a
   copy to its own or its retry queue by the default exchange, a dead letter to its exchange;
 * looking (a passive declaration) asks for nothing up to RabbitMQ 4.0, later for any of the three.
+  Who publishes to the instances of a family looks whether anybody consumes there; for that it gets
+  *write*, with which messages can be brought to a queue and not be taken out of it.
 
 Topic permissions, which are a thing of their own, are not set here.
 """
@@ -32,6 +34,7 @@ from attune_mq.topology.families import instantiate
 from attune_mq.topology.family_names import literal, name_pattern
 from attune_mq.topology.model import Topology
 from attune_mq.topology.objects import DeadLetterTo
+from attune_mq.topology.routing import Router
 from attune_mq.topology.selection import needed_by, services
 
 DEFAULT_EXCHANGE_RESOURCE = "amq.default"
@@ -69,8 +72,9 @@ def acl(
     (``setup_infrastructure(…, service=service)``), to publish and to consume.
 
     ``verify``: what it needs where somebody else sets up (``mode="verify"``).
-    ``version``: of the broker; else the one that the file expects, else any. It matters with
-    ``verify`` alone: after RabbitMQ 4.0 even looking needs a permission, which is then *read*.
+    ``version``: of the broker; else the one that the file expects, else any. After RabbitMQ 4.0
+    even looking needs a permission: with ``verify`` that is *read*, and for the queues of a
+    family's instances to which the service publishes it is *write*.
 
     A parameter of a family stands for one word: ``worker\\.[^.]+\\.executions``.
 
@@ -86,6 +90,8 @@ def acl(
             needs += _setup_needs(part, pattern_of)
         elif not looking_is_free:
             needs += _looking_needs(part, pattern_of, {need.pattern for need in needs})
+    if not looking_is_free:
+        needs += _presence_needs(topology, service, {need.pattern for need in needs})
     distinct = tuple(sorted(set(needs)))
     return Permissions(
         configure=_pattern(distinct, "configure"),
@@ -102,10 +108,15 @@ def _parts(topology: Topology, service: str) -> Iterator[tuple[Topology, Pattern
     """The service's part of the file and of each family, with what makes a pattern of a name."""
     yield needed_by(topology, service), _resource
     for key, family in topology.families.items():
-        parameters = {name: f"{{{name}}}" for name in family.parameters}
-        instance = instantiate(topology, key, **parameters)
+        instance = _any_instance(topology, key)
         if service in services(instance):
             yield needed_by(instance, service), _resource_of(family)
+
+
+def _any_instance(topology: Topology, family: str) -> Topology:
+    """With the parameters' places where their values would be."""
+    parameters = {name: f"{{{name}}}" for name in topology.families[family].parameters}
+    return instantiate(topology, family, **parameters)
 
 
 def _resource(name: str) -> str:
@@ -180,6 +191,19 @@ def _looking_needs(part: Topology, pattern_of: PatternOf, touched: set[str]) -> 
         pattern = pattern_of(declaration.name)
         if not isinstance(declaration, BindingDeclaration) and pattern not in touched:
             yield Need("read", pattern, "looks whether it is there")
+
+
+def _presence_needs(topology: Topology, service: str, touched: set[str]) -> Iterator[Need]:
+    """Instances come and go: who publishes to one asks whether a consumer is there."""
+    for key, family in topology.families.items():
+        instance, pattern_of = _any_instance(topology, key), _resource_of(family)
+        router = Router(instance)
+        for contract in (instance.messages[name] for name in family.messages):
+            exchange = instance.exchange_name(contract.exchange)
+            queues = router.route(exchange, contract.routing_key).queues
+            patterns = {pattern_of(name) for name in queues if service in contract.publishers}
+            for pattern in patterns - touched:
+                yield Need("write", pattern, "looks whether a consumer is there")
 
 
 def _pattern(needs: Iterable[Need], permission: Permission) -> str:

@@ -23,6 +23,7 @@ from attune_mq.errors import (
     InvalidInput,
     RabbitMQNotInstalled,
 )
+from tests.children import handed_on
 from tests.leftovers import processes_of, wait_until, wait_until_gone
 
 REPOSITORY = Path(__file__).parents[2]
@@ -292,7 +293,7 @@ def run_as(uid: int, python: str, script: str) -> subprocess.CompletedProcess[st
         group=uid,
         extra_groups=[],
         cwd="/",
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)},
+        env={**handed_on(), "PYTHONPATH": str(REPOSITORY)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

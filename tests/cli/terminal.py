@@ -15,6 +15,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from tests.children import handed_on
+
 WAIT_S = 60.0
 """A deadline against hanging, not a claim about speed."""
 _NEW_ROW = re.compile(r"[\r\n]+|\033\[H|\033\[\?1049[hl]")
@@ -42,13 +44,12 @@ class Terminal:
         self._changed = threading.Condition()
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (rows, columns))
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "attune_mq", *arguments],
             stdin=theirs,
             stdout=subprocess.PIPE if piped else theirs,
             stderr=theirs,
-            env={**kept, "TERM": "xterm", "NO_COLOR": "1", **(environment or {})},
+            env={**handed_on(), "TERM": "xterm", "NO_COLOR": "1", **(environment or {})},
             start_new_session=True,
         )
         os.close(theirs)

@@ -25,6 +25,7 @@ from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
 from tests.definitions.definitions_on_broker import definitions_of, import_into, objects_of
 from tests.topology.any_topology import topologies
+from tests.versions import Rabbit
 
 SHIPPED = Path(__file__).parents[2] / "topology.yaml"
 FIXTURES = {path.stem: path for path in (Path(__file__).parent / "fixtures").glob("*.json")}
@@ -189,7 +190,8 @@ def test_rabbitmq_imports_what_is_exported_and_has_just_that(
 
     import_into(broker, exported)
 
-    assert objects_of(definitions_of(broker, vhost)) == objects_of(exported, vhost)
+    stored = Rabbit.of(broker).stored(exported)
+    assert objects_of(definitions_of(broker, vhost)) == objects_of(stored, vhost)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ def test_a_broker_set_up_from_an_import_has_what_the_definitions_declare(
     from_broker = import_definitions(json.dumps(definitions_of(broker, vhost)))
 
     assert objects_of(export_definitions(from_broker.topology)) == objects_of(
-        export_definitions(topology)
+        Rabbit.of(broker).stored(export_definitions(topology))
     )
 
 

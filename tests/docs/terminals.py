@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.children import handed_on
 from tests.docs.markdown import Block
 
 DEADLINE_S = 60.0
@@ -53,9 +54,8 @@ class Reader:
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         programs = str(Path(sys.executable).parent)
-        kept = {name: value for name, value in os.environ.items() if name in ("HOME", "LANG")}
         self.environment = {
-            **kept,
+            **handed_on(),
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",

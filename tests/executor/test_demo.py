@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.children import handed_on
 from tests.executor.rig import ROOT, eventually
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "attune_executor", "demo", *arguments],
-        env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+        env=handed_on(),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -83,7 +83,7 @@ def embedded(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
                 sys.executable, "-m", "attune_executor", "run", "--embedded", "--rules", str(rules),
                 "--database-url", f"sqlite:///{tmp_path / 'attune.db'}",
             ],
-            env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            env=handed_on(),
             cwd=ROOT,
             stderr=stderr,
         )  # fmt: skip

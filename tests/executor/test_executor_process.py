@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.children import handed_on
 from tests.executor.rig import ROOT, enforcement, eventually, running, settings_for
 
 SHIPPED = ROOT / "topology.yaml"
@@ -21,7 +21,6 @@ class ExecutorProcess:
 
     def __init__(self, folder: Path, url: str, database_url: str, *arguments: str) -> None:
         self.log = folder / f"executor-{uuid4().hex[:6]}.log"
-        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         settings_for(folder, url, SHIPPED)
         self.process = subprocess.Popen(
             [
@@ -30,7 +29,7 @@ class ExecutorProcess:
                 "--rules", str(folder / "rules.yaml"),
                 "--database-url", database_url, *arguments,
             ],
-            env=environment,
+            env=handed_on(),
             cwd=ROOT,
             stderr=self.log.open("w"),
         )  # fmt: skip
@@ -117,7 +116,7 @@ def test_bad_input_ends_it_with_a_message_that_says_what_to_do(
             "run",
             *(p for pair in given.items() for p in pair),
         ],
-        env={"PATH": os.environ["PATH"], "ATTUNE_BROKER_WAIT_S": "0"},
+        env={**handed_on(), "ATTUNE_BROKER_WAIT_S": "0"},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -3,10 +3,12 @@ and what has a receipt is in its queue, and is handled in the end."""
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import pika
 import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
@@ -132,10 +134,24 @@ def test_a_connection_cut_in_its_handshake_is_not_taken_for_a_wrong_password(
     topology: Topology, bench: Bench, proxy: Proxy
 ) -> None:
     """pika guesses "probably a wrong password", which would be an error for whoever waits."""
-    for byte_count in (520, 600):  # while we log in, and while the connection is tuned
+    greeting = bytes_of_greeting(bench.url)
+    for byte_count in (greeting, greeting + TUNE_BYTES):  # while we log in, and just after
         proxy.cut_next_after(byte_count, "to client")
         with Publisher(topology, proxy.url) as publisher:
             publisher.publish(request(1))
+
+
+TUNE_BYTES = 20
+"""What the broker sends when it has let us in: a frame with the limits of the connection."""
+
+
+def bytes_of_greeting(url: str) -> int:
+    """How long the broker's first frame is, in which it says what it is: by version."""
+    parameters = pika.URLParameters(url)
+    with socket.create_connection((parameters.host, parameters.port), 30) as connection:
+        connection.sendall(b"AMQP\x00\x00\x09\x01")
+        with connection.makefile("rb") as stream:
+            return 7 + int.from_bytes(stream.read(7)[3:], "big") + 1
 
 
 def publish_until_confirmed(publisher: Publisher, number: int) -> None:

@@ -106,6 +106,20 @@ def test_who_publishes_to_a_family_does_not_configure_its_queues() -> None:
     assert not re.match(needed.read, "worker.7.executions")
 
 
+@pytest.mark.parametrize("verify", [False, True])
+def test_where_looking_needs_a_permission_who_publishes_to_a_family_writes_to_its_queues(
+    verify: bool,
+) -> None:
+    later = acl(SHIPPED, "executor", version="4.3.6", verify=verify)
+    before = acl(SHIPPED, "executor", version="4.0.5", verify=verify)
+
+    for queue in ("worker.7.executions", "worker.7.cancel"):
+        assert re.match(later.write, queue)
+        assert not re.match(later.read, queue)
+        assert not re.match(before.write, queue)
+    assert not re.match(later.write, "worker.7.executions.dlq")
+
+
 def test_an_alternate_exchange_is_read_from_and_written_to() -> None:
     needed = permissions("""\
 exchanges:

@@ -1,0 +1,46 @@
+"""Executor, worker, sensor and notifier, each a user of its own with what ``acl`` names for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from attune_mq import Publisher, acl, load_topology
+from attune_mq.broker.embedded import EmbeddedBroker
+from tests.administration import Administration, url_for, virtual_host_of
+from tests.executor.rig import ROOT, enforcement, eventually, running, settings_for
+
+SHIPPED = ROOT / "topology.yaml"
+
+
+@pytest.fixture
+def urls(broker: EmbeddedBroker, broker_url: str) -> Iterator[dict[str, str]]:
+    """The URL of each service, by its name."""
+    administration, topology = Administration(broker), load_topology(SHIPPED)
+    with ExitStack() as stack:
+        urls = {}
+        for service in ("executor", "worker", "sensor", "notifier"):
+            named = acl(topology, service, version=broker.version)
+            permissions = {kind: getattr(named, kind) for kind in ("configure", "write", "read")}
+            user = stack.enter_context(administration.user())
+            administration.allow(virtual_host_of(broker_url), user, permissions)
+            urls[service] = url_for(user, broker_url)
+        yield urls
+
+
+def test_an_enforcement_is_executed_and_told_with_the_least_permissions(
+    urls: dict[str, str], tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        rig = stack.enter_context(running(settings_for(tmp_path, urls["executor"], SHIPPED)))
+        stack.enter_context(replace(rig, url=urls["notifier"]).notifier())
+        stack.enter_context(replace(rig, url=urls["worker"]).worker())
+        with Publisher(rig.topology, urls["sensor"], source_service="sensor") as sensor:
+            sensor.publish(enforcement(1))
+
+        eventually(lambda: rig.executions() == {"completed": 1})
+        rig.seen.until(lambda: len(rig.seen.notifications) == 1)

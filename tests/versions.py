@@ -1,0 +1,49 @@
+"""What RabbitMQ does by version, as the tests expect it: by what the node that they ask is.
+
+Measured on 3.10.8, 4.0.5 and 4.3.6; ``docs/rabbitmq-versions.md`` tells it to people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from attune_mq.broker.embedded import EmbeddedBroker
+
+
+class Rabbit(NamedTuple):
+    """A release: major and minor."""
+
+    major: int
+    minor: int
+
+    @classmethod
+    def of(cls, broker: EmbeddedBroker) -> Rabbit:
+        major, minor, *_ = broker.version.split(".")
+        return cls(int(major), int(minor))
+
+    @property
+    def stores_the_inferred_queue_type(self) -> bool:
+        """A queue that is declared without a type is listed with the one that it got."""
+        return self >= (4, 0)
+
+    @property
+    def counts_nacks(self) -> bool:
+        """A quorum queue counts a message that is given back by ``basic.nack``. On 4.3 only those
+        count that are rejected or whose connection is lost."""
+        return self < (4, 3)
+
+    @property
+    def limits_returns(self) -> bool:
+        """A quorum queue without a delivery limit of its own has one of 20."""
+        return self >= (4, 0)
+
+    def stored(self, definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+        """These definitions as the broker lists them once it has them."""
+        if not self.stores_the_inferred_queue_type:
+            return definitions
+        queues = [
+            {**queue, "arguments": {"x-queue-type": "classic", **(queue.get("arguments") or {})}}
+            for queue in definitions["queues"]
+        ]
+        return {**definitions, "queues": queues}
