@@ -16,6 +16,7 @@ from pydantic_settings import (
 from attune_mq import InvalidInput
 
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 class ExecutorSettings(BaseSettings):
@@ -42,6 +43,10 @@ class ExecutorSettings(BaseSettings):
     """How long after each attempt the next one begins."""
     inbox_keep_days: Annotated[float, Field(ge=1)] = 7.0
     """How long the ids of handled messages are kept, to recognise those that come again."""
+    health_host: str = "127.0.0.1"
+    """The address on which the executor tells of its health."""
+    health_port: Port = 8090
+    """The port; several executors on one machine need one each. 0: it does not tell."""
     topology: Path | None = None
     url: SecretStr | None = None
 

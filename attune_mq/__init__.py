@@ -61,6 +61,8 @@ if TYPE_CHECKING:
         VirtualHostRefused as VirtualHostRefused,
     )
     from attune_mq.exit_codes import exit_code as exit_code
+    from attune_mq.health.client import HealthAnswer as HealthAnswer, ask_health as ask_health
+    from attune_mq.health.server import HealthServer as HealthServer
     from attune_mq.lint import Finding as Finding, lint as lint
     from attune_mq.messaging.consumer import Consumer as Consumer
     from attune_mq.messaging.dead_letters import (
@@ -173,6 +175,9 @@ _HOMES = {
     "to_dot": "attune_mq.rendering",
     "to_mermaid": "attune_mq.rendering",
     "to_svg": "attune_mq.rendering",
+    "HealthServer": "attune_mq.health.server",
+    "HealthAnswer": "attune_mq.health.client",
+    "ask_health": "attune_mq.health.client",
     "list_dead_letters": "attune_mq.messaging.dead_letters",
     "show_dead_letters": "attune_mq.messaging.dead_letters",
     "replay_dead_letters": "attune_mq.messaging.dead_letters",

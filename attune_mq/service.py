@@ -30,6 +30,7 @@ from attune_mq.topology_file import load_topology
 logger = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=Payload)
+Phase = Literal["starting", "running", "stopping", "stopped"]
 
 
 class Background(Protocol):
@@ -84,7 +85,8 @@ class Service:
             self.topology, self.settings, source_service=name, telemetry=telemetry
         )
         self.handlers = Handlers()
-        self._instance = instance
+        self.instance = instance
+        self.phase: Phase = "starting"
         self._setup = setup
         self._wait_s = wait_s
         self._telemetry = telemetry
@@ -124,6 +126,7 @@ class Service:
                 consumer = self._consumer(tag)
                 consumer.start()
                 self._consumers.append(consumer)
+            self.phase = "running"
         except BaseException:
             self.stop(0)
             raise
@@ -157,6 +160,7 @@ class Service:
 
         Handlers may take ``deadline_s`` to finish; what has not finished then is delivered again.
         """
+        self.phase = "stopping"
         if self._consumers:
             logger.info("Stopping: handlers have %g s to finish", deadline_s)
         stop_at = self._stop_consumers(deadline_s)
@@ -167,6 +171,7 @@ class Service:
             except Exception:  # the others are to be stopped all the same
                 logger.exception("%s could not be stopped in order", type(background).__name__)
         self.publisher.close()
+        self.phase = "stopped"
 
     def _stop_consumers(self, deadline_s: float) -> float:
         """Returns when they have stopped, or did not in time; with the time by which to be done,
@@ -222,7 +227,7 @@ class Service:
             self.handlers,
             self.settings,
             publisher=self.publisher,
-            instance=self._instance,
+            instance=self.instance,
             setup=self._setup,
             telemetry=self._telemetry,
         )

@@ -191,3 +191,9 @@ def close_quietly(connection: pika.BlockingConnection) -> None:
     with contextlib.suppress(pika_errors.AMQPError, OSError):
         if connection.is_open:
             connection.close()
+
+
+def abandon(connection: pika.BlockingConnection, reason: str) -> None:
+    """Ends a connection as pika's heartbeat does: without a farewell, since its peer, who does not
+    answer, would not answer to that either. What is called on it next raises, with the reason."""
+    connection._impl._terminate_stream(pika_errors.AMQPHeartbeatTimeout(reason))

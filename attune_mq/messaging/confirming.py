@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 CLOSING_S = 1.0
 """How long the broker may take to agree that the connection is closed."""
+SILENT_AFTER_S = 1.5
+"""A broker that owes confirms and sends none for so long is in trouble."""
 _DEFAULT_EXCHANGE = "amq.default"
 """What the broker calls the default exchange when it names it."""
 
@@ -58,6 +60,7 @@ class ConfirmingConnection:
         self._connection: pika.SelectConnection | None = None
         self._channel: Channel | None = None
         self._blocked = False
+        self._heard_at_s = 0.0  # when the broker last confirmed, or began to owe a confirm
         self._last_failure: AttuneError | None = None
         self._said: set[str] = set()
         self.connections = 0
@@ -95,6 +98,9 @@ class ConfirmingConnection:
                 return "the broker blocks publishers (memory or disk alarm)"
             if self._channel is None or not self._channel.is_open:
                 return str(self._last_failure or "the connection is not open yet")
+            silent_s = time.monotonic() - self._heard_at_s
+            if len(self._ledger) and silent_s > SILENT_AFTER_S:
+                return f"{len(self._ledger)} messages wait for a confirm, the last came long ago"
             return None
 
     @property
@@ -245,6 +251,7 @@ class ConfirmingConnection:
         confirm = frame.method
         with self._lock:
             settled = self._ledger.settle(confirm.delivery_tag, multiple=confirm.multiple)
+            self._heard_at_s = time.monotonic()
         for entry in settled:
             if isinstance(confirm, spec.Basic.Ack):
                 entry.confirmed()
@@ -281,6 +288,8 @@ class ConfirmingConnection:
             # pika encodes the whole message before it writes any of it: nothing was sent.
             entry.refused(f"it cannot be sent over AMQP: {type(error).__name__}: {error}")
         else:
+            if not len(self._ledger):
+                self._heard_at_s = time.monotonic()
             self._ledger.record(entry)
 
     def _set_blocked(self, blocked: bool) -> None:

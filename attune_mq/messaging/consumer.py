@@ -133,6 +133,8 @@ class Consumer:
         self._stop_at = 0.0
         self._session: Session | None = None
         self._thread: threading.Thread | None = None
+        self._loop: threading.Thread | None = None
+        self._pool: WorkerPool[Job] | None = None
 
     @property
     def status(self) -> ConsumerStatus:
@@ -141,7 +143,16 @@ class Consumer:
         return self._progress.status(
             in_flight=session.in_flight if session else 0,
             registered=session is not None and session.is_registered,
+            is_alive=self._is_alive,
+            concurrency=self._concurrency,
+            overdue=session.overdue if session else 0,
+            vitals=session.vitals if session else None,
         )
+
+    @property
+    def _is_alive(self) -> bool:
+        loop, pool = self._loop, self._pool
+        return loop is not None and pool is not None and loop.is_alive() and pool.is_alive
 
     def start(self) -> None:
         """Runs in a thread of its own. Raises as :meth:`run` does for a duplicate tag."""
@@ -188,11 +199,13 @@ class Consumer:
             _tags_in_use.add(self._claim)
 
     def _run_claimed(self) -> None:
-        pool = WorkerPool(self._work, concurrency=self._concurrency, name=self.tag)
+        self._loop = threading.current_thread()
+        pool = self._pool = WorkerPool(self._work, concurrency=self._concurrency, name=self.tag)
         try:
             self._run_sessions(pool)
             self._let_finish(pool)
         finally:
+            self._pool = None
             pool.close(timeout_s=_ENDING_S if pool.running == 0 else 0.0)
             if self._own_publisher:
                 self._publisher.close()

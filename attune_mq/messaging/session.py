@@ -24,6 +24,7 @@ from attune_mq.broker.infrastructure import bind_queue, declare_queue
 from attune_mq.errors import ConsumeError
 from attune_mq.messaging.delivery import Delivery
 from attune_mq.messaging.processing import Action, Replacement
+from attune_mq.messaging.pulse import ASK_EVERY_S, Pulse, Vitals
 from attune_mq.messaging.status import Progress
 from attune_mq.messaging.telemetry import GivenBack, Telemetry
 from attune_mq.messaging.workers import WorkerPool
@@ -33,7 +34,7 @@ from attune_mq.topology.model import Topology
 
 logger = logging.getLogger(__name__)
 
-TURN_S = 1.0
+TURN_S = ASK_EVERY_S
 """The loop turns at least this often; a finished handler or a request to stop wakes it at once."""
 PAUSE_S = 5.0
 """How long an original is kept whose copy could not be published, before that is tried again."""
@@ -72,10 +73,12 @@ class Session:
         self._progress = progress
         self._telemetry = telemetry
         self._channel: BlockingChannel | None = None
+        self._pulse: Pulse | None = None
         self._queue = ""
         self._unsettled: dict[int, Delivery] = {}  # in the order of their delivery tags
         self._not_begun: dict[int, Delivery] = {}
         self._begun_at: dict[int, float] = {}
+        self._overdue: set[int] = set()
         self._finished: deque[tuple[Delivery, Action | Replacement]] = deque()
         self._wake_lock = threading.Lock()
         self._wake_scheduled = False
@@ -103,6 +106,16 @@ class Session:
         channel = self._channel
         return channel is not None and self.can_settle() and self._tag in channel.consumer_tags
 
+    @property
+    def vitals(self) -> Vitals | None:
+        """``None`` until the broker has registered the consumer."""
+        return self._pulse.vitals if self._pulse else None
+
+    @property
+    def overdue(self) -> int:
+        """Handlers that are over their deadline and have not returned."""
+        return len(self._overdue)
+
     def run(self) -> None:
         """Raises pika's errors, and :class:`~attune_mq.errors.ConsumeError` for the quiet losses:
         a queue deleted, a consumer cancelled, a channel closed under a living connection."""
@@ -115,12 +128,13 @@ class Session:
                 self._settled.notify_all()
 
     def _consume(self) -> None:
-        channel = self._subscribe()
+        channel, pulse = self._subscribe()
         while self._stop_at is None:
             if not channel.is_open:
                 raise ConsumeError("the broker closed the channel")
             if not self.is_registered:
                 raise ConsumeError("the broker cancelled the consumer: was its queue deleted?")
+            pulse.turn()
             self._connection.process_data_events(time_limit=TURN_S)
             self._say_what_is_overdue()
         self._progress.stopping()
@@ -138,6 +152,7 @@ class Session:
     def finished(self, delivery: Delivery, result: Action | Replacement) -> None:
         """From a worker thread: this is to happen to the original."""
         self._begun_at.pop(delivery.delivery_tag, None)
+        self._overdue.discard(delivery.delivery_tag)
         self._finished.append((delivery, result))
         self._wake()
 
@@ -149,13 +164,15 @@ class Session:
                 lambda: self._over or delivery.delivery_tag not in self._unsettled
             )
 
-    def _subscribe(self) -> BlockingChannel:
+    def _subscribe(self) -> tuple[BlockingChannel, Pulse]:
         channel = self._channel = self._connection.channel()
         channel.basic_qos(prefetch_count=self._prefetch)
         self._queue = self._own_queue(channel)
         channel.basic_consume(self._queue, self._on_message, consumer_tag=self._tag)
+        counts = self._topology.queues[self._spec.queue].type != "stream"
+        pulse = self._pulse = Pulse(self._connection, self._queue, counts=counts)
         self._progress.consuming(self._queue)
-        return channel
+        return channel, pulse
 
     def _own_queue(self, channel: BlockingChannel) -> str:
         """The broker's name of the queue; one that belongs to a connection is made on ours."""
@@ -272,7 +289,10 @@ class Session:
             return
         late = time.monotonic() - self._spec.deadline_ms / 1000
         for tag in [tag for tag, begun_at in list(self._begun_at.items()) if begun_at < late]:
-            self._begun_at.pop(tag, None)
+            self._overdue.add(tag)
+            if self._begun_at.pop(tag, None) is None:  # it has just returned
+                self._overdue.discard(tag)
+                continue
             logger.warning(
                 "Handler of consumer '%s' is over its deadline of %d ms with message %s",
                 self._tag,

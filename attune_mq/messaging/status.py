@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from attune_mq.messaging.pulse import Vitals
 from attune_mq.messaging.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,10 @@ class ConsumerStatus:
 
     ``handled``, ``retried`` and ``dead_lettered`` count what became of messages: of the latter
     two, once their copies were confirmed. ``connections``: how often it began to consume.
+
+    ``is_alive``: its thread and its workers live. ``vitals``: that its loop turns and the broker
+    answers, ``None`` while it has no connection. ``overdue`` of its ``concurrency`` handlers are
+    over their deadline and have not returned.
     """
 
     tag: str
@@ -35,6 +40,10 @@ class ConsumerStatus:
     retried: int
     dead_lettered: int
     connections: int
+    is_alive: bool
+    concurrency: int
+    overdue: int
+    vitals: Vitals | None
 
 
 class Progress:
@@ -84,7 +93,16 @@ class Progress:
         with self._lock:
             setattr(self, counter, getattr(self, counter) + 1)
 
-    def status(self, *, in_flight: int, registered: bool) -> ConsumerStatus:
+    def status(
+        self,
+        *,
+        in_flight: int,
+        registered: bool,
+        is_alive: bool,
+        concurrency: int,
+        overdue: int,
+        vitals: Vitals | None,
+    ) -> ConsumerStatus:
         state = self._state
         if state == "consuming" and not registered:
             state = "connecting"
@@ -99,6 +117,10 @@ class Progress:
             retried=self.retried,
             dead_lettered=self.dead_lettered,
             connections=self._connections,
+            is_alive=is_alive,
+            concurrency=concurrency,
+            overdue=overdue,
+            vitals=vitals,
         )
 
     def _enter(self, state: State, detail: str | None) -> None:

@@ -52,6 +52,11 @@ class WorkerPool(Generic[T]):
         """How many items are being worked on."""
         return self._running
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether all of its threads live."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Whether, after so many seconds at most, nothing is being worked on."""
         with self._idle:

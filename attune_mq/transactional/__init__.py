@@ -24,6 +24,7 @@ to a second delivery or a second publication, never to a lost one; the inbox dro
 """
 
 from attune_mq.errors import DatabaseUnavailable
+from attune_mq.transactional.database_watch import DatabaseWatch
 from attune_mq.transactional.engine import (
     create_database_engine,
     describe,
@@ -48,6 +49,7 @@ __all__ = [
     "Backlog",
     "ClaimedMessage",
     "DatabaseUnavailable",
+    "DatabaseWatch",
     "Failure",
     "Inbox",
     "OutboundMessage",

@@ -1,0 +1,148 @@
+"""Everything that is known of a service's health, asked in one place."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from attune_mq.health.checks import Ask, Check, consumer_trouble, loop_trouble
+from attune_mq.health.picture import Memory, Picture
+from attune_mq.health.topology_watch import TopologyWatch
+from attune_mq.messaging.status import ConsumerStatus
+from attune_mq.service import Service
+
+Report = Callable[[], Any]
+"""Something for ``/status``, in terms of JSON, without a secret. Answers at once."""
+
+
+class Monitor:
+    """Looks at a service, its consumers, its publisher, its topology, and what is added to it."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._topology = TopologyWatch(service.topology, service.settings, service.name)
+        self._added: list[Check] = []
+        self._reports: dict[str, Report] = {}
+        self._ready = Memory(self._readiness)
+        self._live = Memory(self._liveness)
+        self._started_at = datetime.now(UTC)
+
+    def watch(self, name: str, ask: Ask) -> None:
+        """One more thing without which messages are not consumed as they should be."""
+        self._added.append(Check(name, ask))
+
+    def report(self, name: str, report: Report) -> None:
+        """One more part of :meth:`status`, which makes nothing red."""
+        self._reports[name] = report
+
+    def start(self) -> None:
+        self._topology.start()
+
+    def stop(self) -> None:
+        self._topology.stop()
+
+    def ready(self) -> Picture:
+        """Whether messages are being consumed, now."""
+        return self._ready.look()
+
+    def live(self) -> Picture:
+        """Whether this process can still consume: what is red here a new process mends."""
+        return self._live.look()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._service.phase in ("stopping", "stopped")
+
+    def status(self) -> dict[str, Any]:
+        """All of it, in terms of JSON."""
+        service = self._service
+        return {
+            "service": service.name,
+            "instance": service.instance,
+            "phase": service.phase,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started_at": written(self._started_at),
+            "ready": as_json(self.ready()),
+            "live": as_json(self.live()),
+            "broker": str(service.settings),
+            "consumers": [_consumer(one, time.monotonic()) for one in service.consumers],
+            "publisher": {
+                "trouble": service.publisher.trouble,
+                "unconfirmed": service.publisher.unconfirmed_count,
+                "connections": service.publisher.connections,
+            },
+            "topology": {
+                "file": str(service.topology.sources.file),
+                "conflicts": list(self._topology.conflicts),
+            },
+            **{name: _reported(report) for name, report in self._reports.items()},
+        }
+
+    def _readiness(self) -> list[Check]:
+        phase = self._service.phase
+        in_phase = Check("service", lambda: None if phase == "running" else f"it is {phase}")
+        return [
+            in_phase,
+            *(_consuming(status) for status in self._service.consumers),
+            Check("publisher", lambda: self._service.publisher.trouble),
+            Check("topology", lambda: self._topology.trouble),
+            *self._added,
+        ]
+
+    def _liveness(self) -> list[Check]:
+        """A service that stops ends its loops, and is not to be killed for it."""
+        if self._service.phase != "running":
+            return []
+        return [_turning(status) for status in self._service.consumers]
+
+
+def written(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def as_json(picture: Picture) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return {
+        "ok": picture.is_good,
+        "troubles": [
+            {
+                "check": one.check,
+                "why": one.why,
+                "since": written(one.since),
+                "for_s": round((now - one.since).total_seconds(), 1),
+            }
+            for one in picture.troubles
+        ],
+        "checks": list(picture.checks),
+    }
+
+
+def _consuming(status: ConsumerStatus) -> Check:
+    return Check(f"consumer {status.tag}", lambda: consumer_trouble(status, time.monotonic()))
+
+
+def _turning(status: ConsumerStatus) -> Check:
+    return Check(f"consumer {status.tag}", lambda: loop_trouble(status, time.monotonic()))
+
+
+def _consumer(status: ConsumerStatus, now_s: float) -> Mapping[str, Any]:
+    told = asdict(status)
+    vitals = told.pop("vitals")
+    told["for_s"] = round(now_s - told.pop("since_s"), 1)
+    told["consumers_of_queue"] = vitals and vitals["consumers"]
+    told["broker_answered_ago_s"] = vitals and round(now_s - vitals["answered_at_s"], 2)
+    told["loop_turned_ago_s"] = vitals and round(now_s - vitals["turned_at_s"], 2)
+    return told
+
+
+def _reported(report: Report) -> Any:
+    try:
+        return report()
+    except Exception as error:
+        return {"error": f"it cannot be told: {type(error).__name__}"}

@@ -1,0 +1,200 @@
+"""The endpoints: ``/livez``, ``/readyz``, ``/metrics``, ``/status``."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from attune_mq.errors import InvalidInput
+from attune_mq.health.checks import Ask
+from attune_mq.health.monitor import Monitor, Report, as_json
+from attune_mq.health.picture import Picture
+from attune_mq.health.systemd import Notifier
+from attune_mq.service import Service
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8090
+REQUEST_TIMEOUT_S = 5.0
+"""A client that has not sent its request, or taken its answer, by then is left alone."""
+
+Metrics = Callable[[], tuple[str, bytes]]
+"""The content type and the body of ``/metrics``."""
+
+
+class PortTaken(InvalidInput):
+    """Somebody listens there already. The message says what to do."""
+
+
+class HealthServer:
+    """Says over HTTP whether a service consumes its messages *now*::
+
+        with HealthServer(service, port=8090) as health:
+            health.watch("billing API", lambda: None if billing.answers else "it does not answer")
+            service.run()
+
+    ``host``: the loopback address unless said otherwise. There is no password, so let only those
+    reach it who may read the names of queues and what is wrong with them; nobody can change
+    anything by it. ``port``: ``0`` takes any that is free, see :attr:`port`.
+    ``metrics``: what answers at ``/metrics``; without it, 404.
+
+    ================  ==========================================================================
+    ``/livez``        200 while the loops of all consumers turn; 503: only a new process helps
+    ``/readyz``       200 while messages are consumed; 503 and what is wrong, since when
+    ``/status``       200 and everything that is known
+    ================  ==========================================================================
+
+    Answers are JSON, and are given from memory: a broker or a database that hangs delays none.
+    Where systemd supervises the process (``NOTIFY_SOCKET``) it is told as well, see
+    :mod:`~attune_mq.health.systemd`.
+
+    It starts before the service, so that there is an answer while that waits for its broker, and
+    stops after it. :meth:`start` raises :class:`PortTaken`, and
+    :class:`~attune_mq.errors.InvalidInput` for an address that is not of this machine.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        host: str = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.monitor = Monitor(service)
+        self._address = (host, port)
+        self._metrics = metrics
+        self._notifier = Notifier(self.monitor)
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def watch(self, name: str, ask: Ask) -> None:
+        """Makes readiness depend on one more thing. ``ask`` says at once what is wrong with it,
+        without a secret; ``None``: nothing. What takes time is asked by a thread of its own."""
+        self.monitor.watch(name, ask)
+
+    def report(self, name: str, report: Report) -> None:
+        """Adds to ``/status`` what ``report`` returns, in terms of JSON."""
+        self.monitor.report(name, report)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1]) if self._server else self._address[1]
+
+    def start(self) -> None:
+        self._server = _listen(self._address, self.monitor, self._metrics)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="health", daemon=True
+        )
+        self._thread.start()
+        self.monitor.start()
+        self._notifier.start()
+        logger.info("Health is told at http://%s:%d", self._address[0], self.port)
+
+    def stop(self, deadline_s: float = 1.0) -> None:
+        self._notifier.stop()
+        self.monitor.stop()
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join(deadline_s)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _listen(address: tuple[str, int], monitor: Monitor, metrics: Metrics | None) -> _Server:
+    host, port = address
+    try:
+        return _Server(address, monitor, metrics)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"health: port {port} of {host} is taken, by another service or another instance "
+                f"of this one; give each a port of its own, such as {port + 1}, or 0 for none"
+            ) from error
+        raise InvalidInput(
+            f"health: cannot listen on {host} port {port}: {error.strerror}; expected an address "
+            f"of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
+        ) from error
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(
+        self, address: tuple[str, int], monitor: Monitor, metrics: Metrics | None
+    ) -> None:
+        self.monitor = monitor
+        self.metrics = metrics
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away in the midst is no event; a defect is."""
+        logger.debug("A request for health was not answered", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "attune-mq"
+    sys_version = ""
+    timeout = REQUEST_TIMEOUT_S
+
+    def do_GET(self) -> None:
+        match urlsplit(self.path).path:
+            case "/livez":
+                self._picture(self.server.monitor.live())
+            case "/readyz":
+                self._picture(self.server.monitor.ready())
+            case "/status":
+                self._json(HTTPStatus.OK, self.server.monitor.status())
+            case "/metrics" if self.server.metrics is not None:
+                kind, body = self.server.metrics()
+                self._answer(HTTPStatus.OK, kind, body)
+            case "/metrics":
+                self._json(HTTPStatus.NOT_FOUND, {"error": "metrics are not switched on here"})
+            case _:
+                paths = ["/livez", "/readyz", "/status", "/metrics"]
+                self._json(HTTPStatus.NOT_FOUND, {"error": "expected one of", "paths": paths})
+
+    do_HEAD = do_GET
+
+    def _picture(self, picture: Picture) -> None:
+        status = HTTPStatus.OK if picture.is_good else HTTPStatus.SERVICE_UNAVAILABLE
+        self._json(status, as_json(picture))
+
+    def _json(self, status: HTTPStatus, value: object) -> None:
+        body = json.dumps(value, indent=2, ensure_ascii=False, default=str).encode()
+        self._answer(status, "application/json; charset=utf-8", body + b"\n")
+
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Probes ask every few seconds, for ever."""

@@ -1,0 +1,93 @@
+"""What systemd is told of a service with ``Type=notify``: a datagram to ``NOTIFY_SOCKET``.
+
+``READY=1`` once messages are consumed for the first time, ``STATUS=`` whenever what is wrong
+changes, ``WATCHDOG=1`` as long as all loops turn, and ``STOPPING=1``. Where systemd did not start
+the process there is no such socket, and nothing is told.
+
+Source: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Mapping
+
+from attune_mq.health.monitor import Monitor
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+LONGEST_STATUS = 500
+"""In characters. ``systemctl status`` shows one line."""
+
+
+class NotifySocket:
+    """``NOTIFY_SOCKET`` and ``WATCHDOG_USEC`` of an environment."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        path = environment.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + path[1:] if path.startswith("@") else path
+        watched = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        usec = environment.get("WATCHDOG_USEC", "")
+        self.watchdog_s = int(usec) / 1_000_000 if watched and usec.isdigit() else None
+        """Within how many seconds systemd expects to hear of us, if it does."""
+
+    @property
+    def is_there(self) -> bool:
+        return bool(self._address)
+
+    def send(self, *lines: str) -> None:
+        """Never waits and never raises: a supervisor that is away is no reason to stop."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as one:
+                one.sendto("\n".join(lines).encode(), self._address)
+        except OSError as error:
+            logger.warning("systemd could not be told: %s", error.strerror)
+
+
+class Notifier:
+    """A thread that tells systemd what a monitor sees, where there is a systemd to be told."""
+
+    def __init__(self, monitor: Monitor, environment: Mapping[str, str] | None = None) -> None:
+        self._monitor = monitor
+        self._socket = NotifySocket(os.environ if environment is None else environment)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="systemd-notify", daemon=True)
+        self._said_ready = self._said_stopping = False
+        self._said_status = ""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(1.0)
+
+    def _run(self) -> None:
+        every_s = min(LOOK_EVERY_S, (self._socket.watchdog_s or LOOK_EVERY_S) / 3)
+        while not self._stopping.wait(every_s):
+            lines = self._news()
+            if self._socket.is_there and lines:
+                self._socket.send(*lines)
+
+    def _news(self) -> list[str]:
+        """Looked at even where nobody is told: so it is known since when something is wrong."""
+        ready, live = self._monitor.ready(), self._monitor.live()
+        lines = []
+        if ready.is_good and not self._said_ready:
+            self._said_ready = True
+            lines.append("READY=1")
+        if self._monitor.is_stopping and not self._said_stopping:
+            self._said_stopping = True
+            lines.append("STOPPING=1")
+        status = " ".join(str(ready).split())[:LONGEST_STATUS]
+        if status != self._said_status:
+            self._said_status = status
+            lines.append(f"STATUS={status}")
+        if self._socket.watchdog_s is not None and live.is_good:
+            lines.append("WATCHDOG=1")
+        return lines

@@ -1,0 +1,88 @@
+"""Whether what a service needs is still on the broker: asked again and again, never mended."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from attune_mq.broker.observation import observe_by_amqp
+from attune_mq.broker.plan import Plan, make_plan
+from attune_mq.broker.probing import QuietProber
+from attune_mq.broker.settings import BrokerSettings
+from attune_mq.errors import AttuneError
+from attune_mq.topology.model import Topology
+from attune_mq.topology.selection import needed_by, services
+
+logger = logging.getLogger(__name__)
+
+VERIFY_EVERY_S = 5.0
+VERIFY_AGAIN_S = 1.0
+"""After a verification that found something missing, or found no broker."""
+VERIFIED_WITHIN_S = 10.0
+"""How long one may take, with many objects on a busy broker."""
+
+
+class TopologyWatch:
+    """A thread with a connection of its own. ``service``: what that one needs is looked at; all
+    of the topology, where the file does not name it.
+
+    Passive declarations, and comparisons that change nothing. AMQP shows no bindings.
+    """
+
+    def __init__(self, topology: Topology, settings: BrokerSettings, service: str) -> None:
+        known = service in services(topology)
+        self._wanted = needed_by(topology, service) if known else topology
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="topology-watch", daemon=True)
+        self._verified_at_s = 0.0
+        self._trouble: str | None = "it is not verified yet"
+        self._conflicts: tuple[str, ...] = ()
+
+    @property
+    def trouble(self) -> str | None:
+        """What is missing. What is there and different is :attr:`conflicts`."""
+        if self._trouble is None and time.monotonic() - self._verified_at_s > (
+            VERIFY_EVERY_S + VERIFIED_WITHIN_S
+        ):
+            return "the broker does not answer whether all of it is there"
+        return self._trouble
+
+    @property
+    def conflicts(self) -> tuple[str, ...]:
+        """What the broker has with other properties than the file says. Set-up warns of it and
+        goes on, and so does readiness."""
+        return self._conflicts
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """Does not wait for a broker that does not answer."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._verify_while_connected()
+            except AttuneError as error:
+                self._trouble = f"it cannot be verified: {error}"
+            except Exception as error:  # a defect, which must not look like health
+                logger.exception("The topology cannot be verified")
+                self._trouble = f"it cannot be verified: {type(error).__name__}"
+            self._stopping.wait(VERIFY_AGAIN_S)
+
+    def _verify_while_connected(self) -> None:
+        with QuietProber(self._settings) as prober:
+            while not self._stopping.is_set():
+                self._take(make_plan(self._wanted, observe_by_amqp(self._wanted, prober)))
+                self._stopping.wait(VERIFY_AGAIN_S if self._trouble else VERIFY_EVERY_S)
+
+    def _take(self, plan: Plan) -> None:
+        missing = [f"{one.declaration.kind} '{one.declaration.name}'" for one in plan.create]
+        self._verified_at_s = time.monotonic()
+        self._conflicts = tuple(str(one) for one in plan.conflicts)
+        self._trouble = f"{', '.join(missing)}: not there" if missing else None

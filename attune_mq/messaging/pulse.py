@@ -1,0 +1,86 @@
+"""Whether the loop of a consumer turns, and whether its broker answers on the same connection.
+
+The question is a passive declaration of the consumer's own queue, on a channel of its own of the
+consumer's own connection: another connection may be well while this one is dead without a word,
+since a router forgot it. It is asked without waiting, so it costs the loop nothing, and answered
+with how many consumers the broker counts. pika's heartbeat would notice in a minute at best.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from attune_mq.broker.amqp import abandon
+from attune_mq.errors import ConsumeError
+
+ASK_EVERY_S = 0.5
+"""From one question to the next, once the last is answered."""
+GIVE_UP_AFTER_S = 15.0
+"""A connection on which the broker has not answered for so long is given up."""
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """On the monotonic clock: when the loop last turned, and when the broker last answered.
+    ``consumers``: how many the broker counts on the queue, ``None`` where it does not count."""
+
+    turned_at_s: float
+    answered_at_s: float
+    consumers: int | None
+
+
+class Pulse:
+    """All of it on the connection's thread, but for :attr:`vitals`.
+
+    Made when the consumer is registered, which counts as an answer. ``counts``: whether the
+    broker's count of consumers is one; of a stream it is not.
+    """
+
+    def __init__(self, connection: pika.BlockingConnection, queue: str, *, counts: bool) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._counts = counts
+        self._channel: BlockingChannel = connection.channel()
+        self._is_waiting = False
+        self._ask_at_s = 0.0
+        self._consumers: int | None = None
+        self._turned_at_s = self._answered_at_s = time.monotonic()
+
+    @property
+    def vitals(self) -> Vitals:
+        """From any thread."""
+        return Vitals(self._turned_at_s, self._answered_at_s, self._consumers)
+
+    def turn(self) -> None:
+        """At each turn of the loop. Raises :class:`~attune_mq.errors.ConsumeError` where the broker
+        refused to answer, which it does for a queue that is gone. One
+        that does not answer at all loses the connection."""
+        now = self._turned_at_s = time.monotonic()
+        if self._is_waiting:
+            self._require_answer(now)
+        elif now >= self._ask_at_s:
+            self._ask_at_s = now + ASK_EVERY_S
+            self._ask()
+
+    def _ask(self) -> None:
+        self._is_waiting = True
+        # BlockingChannel would wait for the answer, and the loop with it; the channel below does
+        # not. Its callback runs while the loop reads.
+        self._channel._impl.queue_declare(self._queue, passive=True, callback=self._on_answer)
+
+    def _require_answer(self, now: float) -> None:
+        if not self._channel.is_open:
+            raise ConsumeError(f"the broker says that queue '{self._queue}' is not there")
+        if now - self._answered_at_s > GIVE_UP_AFTER_S:
+            abandon(self._connection, f"the broker did not answer for {GIVE_UP_AFTER_S:g} s")
+
+    def _on_answer(self, frame: Any) -> None:
+        self._is_waiting = False
+        self._answered_at_s = time.monotonic()
+        if self._counts:
+            self._consumers = frame.method.consumer_count
