@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attune_mq import AttuneError, exit_code
 
+UNHEALTHY = 1
 INTERRUPTED = 130
 
 
@@ -36,10 +37,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--rules", metavar="FILE", help="rules and actions (default: rules.yaml)")
     run.add_argument("--database-url", metavar="URL", help="default: sqlite:///attune.db")
     run.add_argument("--instance", help="tells this executor's consumer tags from another's")
+    run.add_argument("--health-port", metavar="PORT", help="of its health, 0: none (default: 8090)")
     run.add_argument("--config", metavar="FILE", type=Path, help="settings as YAML")
     run.add_argument("--embedded", action="store_true", help="on a private RabbitMQ node")
     run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     run.set_defaults(run=_run)
+    health = commands.add_parser("health", help="asks an executor whether it is healthy")
+    health.add_argument("--url", help="of its health, else ATTUNE_HEALTH_HOST, ATTUNE_HEALTH_PORT")
+    health.add_argument("--live", action="store_true", help="whether it lives, not if it is ready")
+    health.set_defaults(run=_health)
     demo = commands.add_parser("demo", help="sensor, executor, worker and notifier at work")
     demo.add_argument("--enforcements", type=int, default=120, help="how many (default: 120)")
     demo.add_argument("--url", help="on this broker instead of a private node")
@@ -67,9 +73,30 @@ def _run(arguments: argparse.Namespace) -> int:
             rules=arguments.rules,
             database_url=arguments.database_url,
             instance=arguments.instance,
+            health_port=arguments.health_port,
         )
         Executor(settings).run()
     return 0
+
+
+def _health(arguments: argparse.Namespace) -> int:
+    from attune_executor.settings import load_settings
+    from attune_mq import ask_health
+
+    url = arguments.url
+    if url is None:
+        settings = load_settings()
+        url = f"http://{reachable(settings.health_host)}:{settings.health_port}"
+    answer = ask_health(url.rstrip("/") + ("/livez" if arguments.live else "/readyz"))
+    for line in answer.lines:
+        sys.stdout.write(f"{line}\n")
+    return 0 if answer.is_good else UNHEALTHY
+
+
+def reachable(host: str) -> str:
+    """From this machine, where a server listens on all addresses; as a URL has it."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"[{here}]" if ":" in here else here
 
 
 def _demo(arguments: argparse.Namespace) -> int:

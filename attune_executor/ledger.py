@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from attune_executor.tables import messages
 from attune_mq import Envelope, Message, Payload, Reject, Route
 from attune_mq.transactional import (
+    DatabaseWatch,
     Inbox,
     Outbox,
     OutboxRelay,
@@ -41,6 +42,7 @@ class Ledger:
         self._outbox = Outbox(messages.outbox, source_service=service)
         self.relay = OutboxRelay(engine, self._outbox, publisher, lease_s=LEASE_S)
         self.patience = Patience()
+        self.watch = DatabaseWatch(engine, [messages.inbox, messages.outbox])
 
     def once(
         self, message: Message[P], effect: Callable[[Entry], None], *, dead: bool = False
@@ -66,6 +68,7 @@ class Ledger:
                     effect(Entry(tx, self._outbox, message.envelope))
 
         self.patience.persist(transaction)
+        self.watch.worked()
         self.relay.wake()
 
     def read(self, question: Callable[[Connection], T]) -> T:

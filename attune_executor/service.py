@@ -9,6 +9,7 @@ from datetime import timedelta
 from sqlalchemy import Engine
 
 from attune_executor.enforcement import EnforcementProcessor
+from attune_executor.health import health_server
 from attune_executor.ledger import Ledger
 from attune_executor.manager import ExecutionManager
 from attune_executor.migrations import migrate
@@ -45,7 +46,7 @@ class Executor:
         )
         self._inspector = QueueInspector(self.service.settings)
         workers = WorkerQueues(self.service.whole, self._inspector)
-        ledger = Ledger(self.engine, self.service.publisher, service=NAME)
+        ledger = self.ledger = Ledger(self.engine, self.service.publisher, service=NAME)
         for component in (
             EnforcementProcessor(ledger, rules),
             ExecutionScheduler(
@@ -59,26 +60,50 @@ class Executor:
         ):
             component.register(self.service)
         self.service.run_beside(ledger.relay)
+        self.service.run_beside(ledger.watch)
         self.service.run_beside(Housekeeping(ledger, timedelta(days=settings.inbox_keep_days)))
+        self.health = (
+            health_server(
+                self.service, ledger, host=settings.health_host, port=settings.health_port
+            )
+            if settings.health_port
+            else None
+        )
 
     def run(self) -> None:
-        """Until SIGTERM or SIGINT; then what runs may finish, and what it says is published."""
-        migrate(self.engine)
+        """Until SIGTERM or SIGINT; then what runs may finish, and what it says is published.
+
+        Raises :class:`~attune_mq.InvalidInput` where another has the port of its health.
+        """
+        self._tell_health()
         try:
+            migrate(self.engine)
             self.service.run(deadline_s=self.settings.drain_s)
         finally:
             self._close()
 
     def start(self) -> None:
         """In threads of this process, for tests and for programs that hold an executor."""
-        migrate(self.engine)
-        self.service.start()
+        self._tell_health()
+        try:
+            migrate(self.engine)
+            self.service.start()
+        except BaseException:
+            self._close()
+            raise
 
     def stop(self) -> None:
         self.service.stop(self.settings.drain_s)
         self._close()
 
+    def _tell_health(self) -> None:
+        """First of all, so that there is an answer while broker and database are waited for."""
+        if self.health is not None:
+            self.health.start()
+
     def _close(self) -> None:
+        if self.health is not None:
+            self.health.stop()
         self._inspector.close()
         self.engine.dispose()
 

@@ -43,6 +43,16 @@ def broker() -> Iterator[EmbeddedBroker]:
         yield node
 
 
+@pytest.fixture(scope="session")
+def frail_broker() -> Iterator[EmbeddedBroker]:
+    """A node for the tests that kill, pause or starve it. Each leaves it running.
+
+    It takes messages up to 1,000,000 bytes, as later brokers do up to 16 MiB.
+    """
+    with EmbeddedBroker(management=True, config={"max_message_size": 1_000_000}) as node:
+        yield node
+
+
 @pytest.fixture
 def broker_url(broker: EmbeddedBroker) -> Iterator[str]:
     """The URL of a virtual host that only this test knows; it is deleted afterwards."""

@@ -65,6 +65,7 @@ def _play(stack: ExitStack, folder: Path, url: str, wanted: int, picture: Pictur
         "ATTUNE_DATABASE_URL": database_url,
         "ATTUNE_RULES": str(examples_folder() / "rules.yaml"),
         "ATTUNE_SCHEDULING_DELAY_S": "0.5",
+        "ATTUNE_HEALTH_PORT": "0",  # somebody may have an executor of their own on the default one
         "ATTUNE_DISPATCH_TTL": DISPATCH_TTL,
     }
     engine = create_database_engine(database_url)

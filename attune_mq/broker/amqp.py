@@ -7,11 +7,13 @@ import logging
 import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pika
 from pika import exceptions as pika_errors
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from attune_mq.broker.settings import BrokerSettings, redacted, virtual_host
@@ -196,4 +198,21 @@ def close_quietly(connection: pika.BlockingConnection) -> None:
 def abandon(connection: pika.BlockingConnection, reason: str) -> None:
     """Ends a connection as pika's heartbeat does: without a farewell, since its peer, who does not
     answer, would not answer to that either. What is called on it next raises, with the reason."""
-    connection._impl._terminate_stream(pika_errors.AMQPHeartbeatTimeout(reason))
+    beneath: Any = connection
+    beneath._impl._terminate_stream(pika_errors.AMQPHeartbeatTimeout(reason))
+
+
+def count_consumers(
+    channel: BlockingChannel, queue: str, on_answer: Callable[[int], object]
+) -> None:
+    """Asks how many consumers a queue has, and does not wait: ``on_answer`` is called while the
+    connection reads. A refusal closes the channel instead.
+
+    ``BlockingChannel`` would wait, for as long as it takes; the channel beneath it does not.
+    """
+
+    def answered(frame: Any) -> None:
+        on_answer(int(frame.method.consumer_count))
+
+    beneath: Any = channel
+    beneath._impl.queue_declare(queue, passive=True, callback=answered)

@@ -60,7 +60,8 @@ def loop_trouble(status: ConsumerStatus, now_s: float) -> str | None:
         return None
     if status.state == "stopped" or not status.is_alive:
         return "its thread has ended"
-    if status.state == "consuming" and status.vitals is not None:
-        if now_s - status.vitals.turned_at_s > STUCK_AFTER_S:
-            return f"its loop has not turned for {STUCK_AFTER_S:g} s"
+    vitals = status.vitals
+    stands = vitals is not None and now_s - vitals.turned_at_s > STUCK_AFTER_S
+    if status.state == "consuming" and stands:
+        return f"its loop has not turned for {STUCK_AFTER_S:g} s"
     return None

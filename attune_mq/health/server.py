@@ -141,9 +141,7 @@ def _listen(address: tuple[str, int], monitor: Monitor, metrics: Metrics | None)
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(
-        self, address: tuple[str, int], monitor: Monitor, metrics: Metrics | None
-    ) -> None:
+    def __init__(self, address: tuple[str, int], monitor: Monitor, metrics: Metrics | None) -> None:
         self.monitor = monitor
         self.metrics = metrics
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -159,6 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "attune-mq"
     sys_version = ""
     timeout = REQUEST_TIMEOUT_S
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_GET(self) -> None:
         match urlsplit(self.path).path:
@@ -176,8 +177,6 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 paths = ["/livez", "/readyz", "/status", "/metrics"]
                 self._json(HTTPStatus.NOT_FOUND, {"error": "expected one of", "paths": paths})
-
-    do_HEAD = do_GET
 
     def _picture(self, picture: Picture) -> None:
         status = HTTPStatus.OK if picture.is_good else HTTPStatus.SERVICE_UNAVAILABLE

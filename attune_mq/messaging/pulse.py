@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.amqp import abandon
+from attune_mq.broker.amqp import abandon, count_consumers
 from attune_mq.errors import ConsumeError
 
 ASK_EVERY_S = 0.5
@@ -69,9 +68,7 @@ class Pulse:
 
     def _ask(self) -> None:
         self._is_waiting = True
-        # BlockingChannel would wait for the answer, and the loop with it; the channel below does
-        # not. Its callback runs while the loop reads.
-        self._channel._impl.queue_declare(self._queue, passive=True, callback=self._on_answer)
+        count_consumers(self._channel, self._queue, self._on_answer)
 
     def _require_answer(self, now: float) -> None:
         if not self._channel.is_open:
@@ -79,8 +76,8 @@ class Pulse:
         if now - self._answered_at_s > GIVE_UP_AFTER_S:
             abandon(self._connection, f"the broker did not answer for {GIVE_UP_AFTER_S:g} s")
 
-    def _on_answer(self, frame: Any) -> None:
+    def _on_answer(self, consumers: int) -> None:
         self._is_waiting = False
         self._answered_at_s = time.monotonic()
         if self._counts:
-            self._consumers = frame.method.consumer_count
+            self._consumers = consumers

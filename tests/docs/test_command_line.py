@@ -18,7 +18,7 @@ from tests.docs.markdown import Block, code_names, page
 from tests.docs.terminals import matches
 
 PAGE = page("command-line.md")
-OF_EXECUTOR = ("run", "demo")
+OF_EXECUTOR = ("run", "health", "demo")
 DOCUMENTED = [*COMMANDS, *(f"attune-executor {command}" for command in OF_EXECUTOR)]
 PAGES = {command: page(f"commands/{command.replace(' ', '-')}.md") for command in DOCUMENTED}
 

@@ -81,7 +81,7 @@ def embedded(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
         executor = subprocess.Popen(
             [
                 sys.executable, "-m", "attune_executor", "run", "--embedded", "--rules", str(rules),
-                "--database-url", f"sqlite:///{tmp_path / 'attune.db'}",
+                "--database-url", f"sqlite:///{tmp_path / 'attune.db'}", "--health-port", "0",
             ],
             env=handed_on(),
             cwd=ROOT,

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import Bench, Gate, topology_of
 from tests.messaging.proxy import Proxy
@@ -36,13 +35,3 @@ def proxy(broker_url: str) -> Iterator[Proxy]:
     proxy = Proxy(broker_url)
     yield proxy
     proxy.close()
-
-
-@pytest.fixture(scope="package")
-def frail_broker() -> Iterator[EmbeddedBroker]:
-    """A node for the tests of this package that kill, pause or starve it. Each leaves it running.
-
-    It takes messages up to 1,000,000 bytes, as later brokers do up to 16 MiB.
-    """
-    with EmbeddedBroker(management=True, config={"max_message_size": 1_000_000}) as node:
-        yield node

@@ -1,0 +1,148 @@
+"""The executor tells of its health: the database and the relay as well, and by a command."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from attune_executor.__main__ import main, reachable
+from attune_mq import InvalidInput
+from attune_mq.transactional import database_watch
+from tests.databases import PostgreSQLServer
+from tests.executor.rig import Rig, enforcement, eventually, running, settings_for
+from tests.executor.test_executor_process import SHIPPED, ExecutorProcess
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        return int(listening.getsockname()[1])
+
+
+def ready(rig: Rig) -> bool:
+    assert rig.executor.health is not None
+    return rig.executor.health.monitor.ready().is_good
+
+
+def is_red(rig: Rig, check: str) -> bool:
+    assert rig.executor.health is not None
+    return check in [one.check for one in rig.executor.health.monitor.ready().troubles]
+
+
+def test_an_answer_of_the_database_is_good_for_less_than_two_seconds() -> None:
+    assert database_watch.GOOD_FOR_S < 2.0
+
+
+def test_a_locked_sqlite_file_is_seen_without_any_message(tmp_path: Path, broker_url: str) -> None:
+    settings = settings_for(tmp_path, broker_url, SHIPPED, health_port=free_port())
+    with running(settings) as rig:
+        eventually(lambda: ready(rig))
+        other = sqlite3.connect(tmp_path / "attune.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+
+        eventually(lambda: is_red(rig, "database"))
+        other.execute("ROLLBACK")
+        other.close()
+        eventually(lambda: ready(rig))
+
+
+def test_a_postgresql_that_is_stopped_and_one_whose_table_is_locked_are_seen(
+    tmp_path: Path, broker_url: str, postgresql_server: PostgreSQLServer, postgresql_url: str
+) -> None:
+    port = free_port()
+    with running(
+        settings_for(tmp_path, broker_url, SHIPPED, postgresql_url, health_port=port)
+    ) as rig:
+        eventually(lambda: ready(rig))
+        with psycopg.connect(postgresql_url) as other:
+            other.execute("LOCK TABLE attune_inbox IN SHARE MODE")
+            eventually(lambda: is_red(rig, "database"))
+        eventually(lambda: ready(rig))
+        postgresql_server.stop()
+        try:
+            eventually(lambda: is_red(rig, "database"))
+        finally:
+            postgresql_server.start()
+        eventually(lambda: ready(rig))
+
+
+def test_a_relay_that_does_not_run_is_seen(tmp_path: Path, broker_url: str) -> None:
+    settings = settings_for(tmp_path, broker_url, SHIPPED, health_port=free_port())
+    with running(settings) as rig:
+        eventually(lambda: ready(rig))
+        rig.executor.ledger.relay.stop()
+
+        assert is_red(rig, "outbox relay")
+
+
+def test_an_executor_under_load_stays_green(tmp_path: Path, broker_url: str) -> None:
+    settings = settings_for(tmp_path, broker_url, SHIPPED, health_port=free_port())
+    with running(settings) as rig, rig.worker(), rig.publisher() as publisher:
+        eventually(lambda: ready(rig))
+        publisher.publish_many(enforcement(number) for number in range(200))
+        seen: set[str] = set()
+
+        def is_done() -> bool:
+            assert rig.executor.health is not None
+            seen.update(one.check for one in rig.executor.health.monitor.ready().troubles)
+            return rig.executions() == {"completed": 200}
+
+        eventually(is_done, within_s=60)
+        assert "database" not in seen
+
+
+def test_the_command_asks_the_process_beside_it(
+    tmp_path: Path, broker_url: str, sqlite_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    assert main(["health", "--url", url]) == 1
+    assert "does not answer" in capsys.readouterr().out
+    executor = ExecutorProcess(tmp_path, broker_url, sqlite_url, "--health-port", str(port))
+    try:
+        eventually(lambda: main(["health", "--url", url]) == 0)
+        capsys.readouterr()
+        assert main(["health", "--live", "--url", f"{url}/"]) == 0
+        assert capsys.readouterr().out == ""
+        executor.process.send_signal(signal.SIGSTOP)  # it stands still, and so does its health
+
+        assert main(["health", "--live", "--url", url]) == 1
+    finally:
+        executor.process.send_signal(signal.SIGCONT)
+        assert executor.end(signal.SIGTERM) == 0
+
+
+def test_the_command_finds_the_executor_by_its_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ATTUNE_HEALTH_HOST", "0.0.0.0")
+    monkeypatch.setenv("ATTUNE_HEALTH_PORT", "1")
+
+    assert main(["health"]) == 1
+    assert "http://127.0.0.1:1/readyz does not answer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("10.0.0.7", "10.0.0.7"), ("::", "[::1]"), ("::1", "[::1]")]
+)
+def test_an_address_is_written_as_a_url_has_it(host: str, shown: str) -> None:
+    assert reachable(host) == shown
+
+
+def test_the_port_of_another_executor_is_an_error_that_says_what_to_do(
+    tmp_path: Path, broker_url: str
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        settings = settings_for(tmp_path, broker_url, SHIPPED, health_port=port)
+
+        with (
+            pytest.raises(InvalidInput, match=f"port {port} of 127.0.0.1 is taken"),
+            running(settings),
+        ):
+            pass

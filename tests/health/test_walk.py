@@ -1,0 +1,303 @@
+"""No state is green in which messages are not being consumed: each fault is seen, and heals.
+
+How soon a fault is seen is held by how the checks are made, not by a stopwatch: an answer is good
+for ``GOOD_FOR_S``, and nothing that asks waits for the one who is asked. What it took here stands
+in the log of the run, and, from one run, in ``docs/health.md``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pika
+import pytest
+
+from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.health import checks, topology_watch
+from attune_mq.health.picture import Picture
+from attune_mq.health.server import HealthServer
+from attune_mq.messaging import pulse
+from attune_mq.messaging.consumer import Consumer
+from attune_mq.messaging.delivery import Message
+from attune_mq.messaging.envelope import Envelope
+from attune_mq.messaging.payloads import ExecutionRequested
+from attune_mq.messaging.publisher import Publisher
+from attune_mq.service import Service
+from attune_mq.topology.model import Topology
+from tests.leftovers import wait_until
+from tests.messaging.bench import QUEUE, WORK, Bench, Gate, request, topology_of, wait_for
+from tests.messaging.proxy import Proxy
+
+logger = logging.getLogger(__name__)
+
+
+def test_an_answer_is_good_for_less_than_two_seconds() -> None:
+    """And a fault is seen when the last answer is no longer good."""
+    assert checks.GOOD_FOR_S < 2.0
+    assert checks.GOOD_FOR_S == pulse.ASK_EVERY_S + checks.ANSWER_WITHIN_S
+
+
+@pytest.fixture(autouse=True)
+def _verified_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a topology has to wait for is the next verification, and tests need not."""
+    monkeypatch.setattr(topology_watch, "VERIFY_EVERY_S", 0.5)
+    monkeypatch.setattr(topology_watch, "VERIFY_AGAIN_S", 0.5)
+
+
+@dataclass
+class Patient:
+    """A service at work, and how it says that it is."""
+
+    service: Service
+    health: HealthServer
+
+    @property
+    def consumer(self) -> Consumer:
+        return self.service._consumers[0]
+
+    def ready(self) -> Picture:
+        return self.health.monitor.ready()
+
+    def wait_until_green(self) -> None:
+        wait_until(lambda: self.ready().is_good, "ready")
+
+    @contextmanager
+    def seeing(self, check: str, why: str) -> Iterator[None]:
+        """What the block does makes this check red."""
+        began = time.monotonic()
+        yield
+        wait_until(lambda: self.is_red(check, why), f"{check} is red: {why}")
+        logger.info("seen after %.2f s: %s: %s", time.monotonic() - began, check, why)
+
+    def is_red(self, check: str, why: str) -> bool:
+        return any(check == one.check and why in one.why for one in self.ready().troubles)
+
+    @contextmanager
+    def healing(self) -> Iterator[None]:
+        yield
+        began = time.monotonic()
+        self.wait_until_green()
+        logger.info("healed after %.2f s", time.monotonic() - began)
+
+
+@contextmanager
+def at_work(
+    topology: Topology, url: str, work: Callable[[Message[Any]], None] = lambda _: None
+) -> Iterator[Patient]:
+    service = Service("tests", topology, url)
+    service.on(ExecutionRequested)(work)
+    with HealthServer(service, port=0) as health:
+        service.start()
+        patient = Patient(service, health)
+        try:
+            patient.wait_until_green()
+            yield patient
+        finally:
+            service.stop(2)
+
+
+@pytest.fixture
+def patient(bench: Bench, topology: Topology, proxy: Proxy) -> Iterator[Patient]:
+    """Behind a proxy, which can do to a connection what no broker does on request."""
+    with at_work(topology, proxy.url) as patient:
+        yield patient
+
+
+def in_loop(consumer: Consumer, call: Callable[..., None]) -> None:
+    """On the thread of the consumer's connection, which nobody else has a way to."""
+    session = consumer._session
+    assert session is not None
+    session._connection.add_callback_threadsafe(call)
+
+
+def test_a_broker_that_is_gone(topology: Topology, frail_broker: EmbeddedBroker) -> None:
+    with frail_broker.fresh_vhost() as url, at_work(topology, url) as patient:
+        try:
+            with (
+                patient.seeing("topology", "cannot be verified"),
+                patient.seeing("consumer worker", "connecting"),
+            ):
+                frail_broker.kill()
+        finally:
+            with patient.healing():
+                frail_broker.restart()
+
+
+def test_a_broker_that_stands_still(topology: Topology, frail_broker: EmbeddedBroker) -> None:
+    with frail_broker.fresh_vhost() as url, at_work(topology, url) as patient:
+        try:
+            with patient.seeing("consumer worker", "does not answer"):
+                frail_broker.pause()
+        finally:
+            frail_broker.resume()
+        patient.wait_until_green()
+
+
+@pytest.mark.parametrize("direction", ["to broker", "to client"])
+def test_a_connection_that_is_dead_without_a_word(
+    patient: Patient, proxy: Proxy, direction: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given up for a new one long before a heartbeat is missed."""
+    monkeypatch.setattr(pulse, "GIVE_UP_AFTER_S", 3.0)
+    with patient.seeing("consumer worker", "the broker does not answer on its connection"):
+        proxy.stall(direction)
+
+    with patient.healing():
+        assert patient.consumer.status.state == "consuming"  # as far as it knows
+    assert patient.consumer.status.connections == 2
+
+
+def test_a_connection_that_is_cut(patient: Patient, proxy: Proxy) -> None:
+    connections = patient.consumer.status.connections
+    proxy.cut()
+
+    wait_until(lambda: patient.consumer.status.connections > connections, "it connects again")
+    patient.wait_until_green()
+
+
+def test_a_queue_that_is_deleted(bench: Bench, topology: Topology) -> None:
+    service = Service("tests", topology, bench.url, setup="verify")  # so that it may not mend it
+    service.on(ExecutionRequested)(lambda _: None)
+    with HealthServer(service, port=0) as health:
+        service.start()
+        patient = Patient(service, health)
+        patient.wait_until_green()
+        with (
+            patient.seeing("topology", f"queue '{QUEUE}'"),
+            patient.seeing("consumer worker", ""),
+        ):
+            bench.channel.queue_delete(QUEUE)
+        with patient.healing():
+            bench.set_up(topology)
+        service.stop(2)
+
+
+def test_an_exchange_that_is_deleted(patient: Patient, bench: Bench, topology: Topology) -> None:
+    with patient.seeing("topology", "exchange 'work'"):
+        bench.channel.exchange_delete("work")
+
+    with patient.healing():
+        bench.set_up(topology)
+
+
+def test_a_consumer_that_is_cancelled_behind_our_back(patient: Patient) -> None:
+    """By the broker's word alone: what is known here says that all is well."""
+    session = patient.consumer._session
+    assert session is not None
+    channel: Any = session._channel
+    cancel = pika.spec.Basic.Cancel(session._tag, nowait=True)
+
+    with patient.seeing("consumer worker", "the broker counts no consumer on its queue"):
+        in_loop(patient.consumer, lambda: channel._impl._send_method(cancel))
+
+
+def test_a_channel_that_is_closed(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, bench: Bench
+) -> None:
+    """It is replaced so fast that one has to look while that is not allowed."""
+    away = threading.Event()
+    consume = patient.consumer._consume
+
+    def consume_later(*arguments: Any) -> None:
+        wait_for(away, "to be allowed to consume again")
+        consume(*arguments)
+
+    monkeypatch.setattr(patient.consumer, "_consume", consume_later)
+    session = patient.consumer._session
+    assert session is not None
+    channel = session._channel
+    assert channel is not None
+    with patient.seeing("consumer worker", "connecting"):
+        in_loop(patient.consumer, lambda: channel.basic_ack(4_711))
+
+    with patient.healing():
+        away.set()
+
+
+def test_a_loop_that_is_stuck(
+    patient: Patient, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readiness at once; liveness when waiting cannot be the cause any more."""
+    with patient.seeing("consumer worker", "its loop does not turn"):
+        in_loop(patient.consumer, lambda: gate(None))  # type: ignore[arg-type]
+    assert patient.health.monitor.live().is_good
+    monkeypatch.setattr(checks, "STUCK_AFTER_S", 2.0)
+    wait_until(lambda: not patient.health.monitor.live().is_good, "liveness is red")
+    with patient.healing():
+        gate.let_through.set()
+    assert patient.health.monitor.live().is_good
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_is_dead(patient: Patient) -> None:
+    """Nothing in the library ends it so; a new process mends it, says liveness."""
+    thread = patient.consumer._thread
+    assert thread is not None
+    assert thread.ident is not None
+    with patient.seeing("consumer worker", "stopped"):
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
+        )
+
+    [trouble] = patient.health.monitor.live().troubles
+    assert trouble.why == "its thread has ended"
+
+
+def test_handlers_that_hang_all_of_them(bench: Bench, gate: Gate) -> None:
+    topology = topology_of(WORK.replace("prefetch: 10}", "prefetch: 10, deadline: 100ms}"))
+    with at_work(topology, bench.url, gate) as patient:
+        with patient.seeing("consumer worker", "over their deadline"):
+            patient.service.publisher.publish(request(1))
+        with patient.healing():
+            gate.let_through.set()
+
+
+def in_background(publisher: Publisher, number: int) -> threading.Thread:
+    """Whatever comes of it."""
+    message = publisher.outgoing(Envelope.of(request(number)))
+    thread = threading.Thread(target=publisher.send, args=([message],), daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_broker_that_blocks_publishers(topology: Topology, frail_broker: EmbeddedBroker) -> None:
+    with frail_broker.fresh_vhost() as url, at_work(topology, url) as patient:
+        patient.service.publisher.publish(request(1))
+        frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0")
+        try:
+            with patient.seeing("publisher", "blocks publishers"):
+                sending = in_background(patient.service.publisher, 2)
+        finally:
+            frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+        with patient.healing():
+            sending.join(30)
+
+
+def test_a_publisher_to_which_no_confirm_comes(patient: Patient, proxy: Proxy) -> None:
+    patient.service.publisher.publish(request(1))
+    with patient.seeing("publisher", "wait for a confirm"):
+        proxy.stall("to client")
+        sending = in_background(patient.service.publisher, 2)
+    with patient.healing():
+        proxy.cut()
+        sending.join(30)
+
+
+def test_a_service_that_starts_and_one_that_stops(topology: Topology, bench: Bench) -> None:
+    service = Service("tests", topology, bench.url)
+    service.on(ExecutionRequested)(lambda _: None)
+    with HealthServer(service, port=0) as health:
+        patient = Patient(service, health)
+        assert patient.ready().troubles[0].why == "it is starting"
+        service.start()
+        patient.wait_until_green()
+        service.stop(2)
+        assert patient.ready().troubles[0].why == "it is stopped"
+        assert health.monitor.live().is_good
