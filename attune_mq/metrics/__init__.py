@@ -1,0 +1,120 @@
+"""Metrics for Prometheus (extra ``metrics``).
+
+::
+
+    topology = load_topology()
+    metrics = Metrics(topology)
+    service = Service("billing", topology, telemetry=metrics)
+    metrics.watch(service)
+    metrics.watch_queues(topology, service.settings)
+    HealthServer(service, metrics=metrics.exposition).start()
+
+What happens is counted when it happens; what *is* (what consumers hold, how deep queues are, what
+an outbox owes) is read when Prometheus asks. A scrape takes as long as its slowest answer, and
+:data:`PATIENCE_S` at most: what has not answered by then is left out, never made up.
+
+``docs/metrics.md`` lists every metric. Each is in :data:`~attune_mq.metrics.table.METRICS` too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import Metric as Family
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from attune_mq.broker.management import management_client
+from attune_mq.broker.settings import BrokerSettings
+from attune_mq.metrics.events import EventCounts
+from attune_mq.metrics.labels import LabelValues
+from attune_mq.metrics.sources import Due, OutboxBacklog, ProcessState, QueueDepths, Source
+from attune_mq.metrics.table import METRICS, Metric
+from attune_mq.service import Service
+from attune_mq.topology.expansion import expand
+from attune_mq.topology.model import Topology
+from attune_mq.topology.objects import DeadLetterTo
+
+__all__ = ["METRICS", "PATIENCE_S", "Metric", "Metrics"]
+
+PATIENCE_S = 1.0
+"""How long a scrape waits for the broker, its HTTP API and the database, all together."""
+
+
+class Metrics(EventCounts):
+    """The metrics of one service: a telemetry, and a collector of prometheus_client.
+
+    ``topology``: the whole file, which bounds the values of labels.
+
+    :meth:`exposition` is what ``/metrics`` answers, with the metrics of process, garbage collector
+    and Python beside ours. Who has a registry already registers this in it instead:
+    ``prometheus_client.REGISTRY.register(metrics)``. Safe from any thread.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        self._values = LabelValues(topology)
+        super().__init__(self._values)
+        self._sources: list[Source] = []
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+
+    def watch(self, service: Service) -> None:
+        """Tells the state of its consumers and its publisher, and counts from 0 what it may do.
+        After its handlers are registered, before it starts."""
+        self._sources.append(ProcessState(service, self._values))
+        topology = expand(service.topology)
+        handled = service.handlers.message_types
+        for tag, spec in topology.consumers.items():
+            if spec.service == service.name:
+                rule = topology.queues[spec.queue].dead_letter
+                any_type = not spec.handles or "*" in spec.handles
+                types = handled if any_type else handled.intersection(spec.handles)
+                self.expect_consumer(tag, types, drops=not isinstance(rule, DeadLetterTo))
+        for name, contract in topology.messages.items():
+            if service.name in contract.publishers:
+                self.expect_messages(topology.exchange_name(contract.exchange), name)
+
+    def watch_queues(
+        self, topology: Topology, broker: BrokerSettings, *, management_url: str | None = None
+    ) -> None:
+        """Tells how deep the queues of ``topology`` are, those that the library adds included.
+
+        ``management_url``: of RabbitMQ's HTTP API, for what consumers hold. Its user needs the tag
+        ``management``; without one in the URL it is that of the broker. Raises
+        :class:`~attune_mq.broker.management.InvalidManagementUrl`.
+        """
+        management = None
+        if management_url is not None:
+            management = management_client(management_url, broker, timeout_s=PATIENCE_S)
+        self._sources.append(QueueDepths(topology, broker, self._values, management))
+
+    def watch_outbox(self, ask: Callable[[], Due]) -> None:
+        """Tells of the outbox and whether its database answers. ``ask``: such as
+        ``Outbox.backlog`` in a transaction; it may wait, and raise."""
+        self._sources.append(OutboxBacklog(ask))
+
+    def exposition(self) -> tuple[str, bytes]:
+        """The content type and the body of an answer to Prometheus."""
+        return CONTENT_TYPE_LATEST, generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Family]:
+        for source in self._sources:
+            source.begin()
+        yield from self.families()
+        deadline = time.monotonic() + PATIENCE_S
+        for source in self._sources:
+            yield from source.families(deadline)
+
+    def describe(self) -> Iterator[Family]:
+        """Names alone: registering asks nobody anything."""
+        for metric in METRICS:
+            yield Family(metric.name.removesuffix("_total"), metric.help, metric.kind)

@@ -1,0 +1,3 @@
+from tests.messaging.conftest import gate, proxy
+
+__all__ = ["gate", "proxy"]
