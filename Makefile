@@ -37,12 +37,14 @@ demo: setup ## enforcements turn into finished executions over a real RabbitMQ
 test: setup ## run the tests
 	@sh scripts/setup-rabbitmq.sh
 	@sh scripts/setup-postgresql.sh
+	@sh scripts/setup-promtool.sh
 	@$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: test-matrix
 test-matrix: setup ## run the tests on each RabbitMQ of SUITES: the installed one, 4.0 (trixie), 4.3 (forky)
 	@sh scripts/setup-rabbitmq.sh
 	@sh scripts/setup-postgresql.sh
+	@sh scripts/setup-promtool.sh
 	@sh scripts/test-matrix.sh -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: lint

@@ -35,7 +35,8 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from functools import partial
+from typing import Any
 
 from attune_mq.messaging.delivery import Delivery
 from attune_mq.messaging.envelope import Envelope
@@ -51,8 +52,7 @@ from attune_mq.messaging.settlement import (
 logger = logging.getLogger(__name__)
 
 Scope = AbstractContextManager[object]
-Listener = Callable[..., object]
-T = TypeVar("T")
+Listener = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -120,63 +120,51 @@ _EVENTS = tuple(name for name in vars(Telemetry) if not name.startswith("_"))
 
 class Telemetries(Telemetry):
     """Several as one, called in their order. What one raises keeps nothing from the others, nor a
-    message from its way."""
+    message from its way; it is logged, once for each.
+
+    Who is to be called is worked out beforehand, since this is on the way of every message: an
+    event to which nobody listens costs a call that does nothing.
+    """
 
     def __init__(self, telemetries: Iterable[Telemetry]) -> None:
-        every = tuple(telemetries)
-        self._listeners = {event: _listeners(every, event) for event in _EVENTS}
         self._said: set[str] = set()
+        every = tuple(telemetries)
+        for event in _EVENTS:
+            setattr(self, event, self._together(event, _listeners(every, event)))
 
-    def connection_opened(self, name: str) -> None:
-        self._tell("connection_opened", name)
-
-    def connection_lost(self, name: str, reason: str) -> None:
-        self._tell("connection_lost", name, reason)
-
-    def connection_blocked(self, name: str, blocked: bool) -> None:
-        self._tell("connection_blocked", name, blocked)
-
-    def delivered(self, delivery: Delivery) -> None:
-        self._tell("delivered", delivery)
-
-    def processing(self, delivery: Delivery) -> Scope | None:
-        listeners = self._listeners["processing"]
+    def _together(self, event: str, listeners: list[Listener]) -> Listener:
         if not listeners:
-            return None
-        return _Scopes([self._answer(one, None, delivery) for one in listeners], self._answer)
+            return getattr(super(), event)  # type: ignore[no-any-return]
+        if event == "processing":
+            return partial(_Scopes, listeners, self._say)
+        if event == "publishing":
+            return partial(self._publish, listeners)
+        if len(listeners) == 1:
+            return self._guarded(listeners[0])
+        return partial(_call_each, [self._guarded(listener) for listener in listeners])
 
-    def handling(self, delivery: Delivery, envelope: Envelope) -> None:
-        self._tell("handling", delivery, envelope)
+    def _guarded(self, listener: Listener) -> Listener:
+        def guarded(*what: object) -> None:
+            try:
+                listener(*what)
+            except Exception:
+                self._say(listener)
 
-    def handled(
-        self, delivery: Delivery, envelope: Envelope, outcome: Outcome, seconds: float
-    ) -> None:
-        self._tell("handled", delivery, envelope, outcome, seconds)
+        return guarded
 
-    def settled(self, delivery: Delivery, envelope: Envelope | None, how: Settled) -> None:
-        self._tell("settled", delivery, envelope, how)
-
-    def publishing(self, message: Outgoing) -> Outgoing:
-        for listener in self._listeners["publishing"]:
-            message = self._answer(listener, message, message)
+    def _publish(
+        self, listeners: list[Callable[[Outgoing], Outgoing]], message: Outgoing
+    ) -> Outgoing:
+        for listener in listeners:
+            try:
+                message = listener(message)
+            except Exception:
+                self._say(listener)
         return message
 
-    def published(self, message: Outgoing, outcome: PublishOutcome, seconds: float) -> None:
-        self._tell("published", message, outcome, seconds)
-
-    def _tell(self, event: str, *what: object) -> None:
-        for listener in self._listeners[event]:
-            self._answer(listener, None, *what)
-
-    def _answer(self, listener: Listener, otherwise: T, *what: object) -> T:
-        try:
-            return cast(T, listener(*what))
-        except Exception:
-            self._failed(getattr(listener, "__qualname__", repr(listener)))
-            return otherwise
-
-    def _failed(self, name: str) -> None:
-        """Said once for each: it may fail with every message."""
+    def _say(self, listener: Listener) -> None:
+        """Within the handling of what it raised. It may do so with every message."""
+        name = getattr(listener, "__qualname__", repr(listener))
         if name not in self._said:
             self._said.add(name)
             logger.exception("Telemetry failed in %s; messages go on without it", name)
@@ -189,25 +177,45 @@ def guarded(telemetry: Telemetry | None) -> Telemetry | None:
     return Telemetries([telemetry])
 
 
-def _listeners(telemetries: Iterable[Telemetry], event: str) -> tuple[Listener, ...]:
+def _listeners(telemetries: Iterable[Telemetry], event: str) -> list[Listener]:
     """Those that do something: the others are not called."""
     nothing = getattr(Telemetry, event)
-    return tuple(
-        getattr(one, event) for one in telemetries if getattr(type(one), event) is not nothing
-    )
+    return [getattr(one, event) for one in telemetries if getattr(type(one), event) is not nothing]
+
+
+def _call_each(listeners: Iterable[Listener], *what: object) -> None:
+    for listener in listeners:
+        listener(*what)
 
 
 class _Scopes:
-    """Several scopes as one that raises nothing."""
+    """The scopes of all who want one for this delivery, as one that raises nothing."""
 
-    def __init__(self, scopes: Iterable[Scope | None], answer: Callable[..., object]) -> None:
-        self._scopes = [scope for scope in scopes if scope is not None]
-        self._answer = answer
+    def __init__(
+        self,
+        listeners: Iterable[Callable[[Delivery], Scope | None]],
+        say: Callable[[Listener], None],
+        delivery: Delivery,
+    ) -> None:
+        self._listeners = listeners
+        self._say = say
+        self._delivery = delivery
+        self._entered: list[Scope] = []
 
     def __enter__(self) -> None:
-        for scope in self._scopes:
-            self._answer(scope.__enter__, None)
+        for listener in self._listeners:
+            try:
+                scope = listener(self._delivery)
+                if scope is not None:
+                    scope.__enter__()
+                    self._entered.append(scope)
+            except Exception:
+                self._say(listener)
 
     def __exit__(self, *_: object) -> None:
-        for scope in reversed(self._scopes):
-            self._answer(scope.__exit__, None, None, None, None)
+        while self._entered:
+            scope = self._entered.pop()
+            try:
+                scope.__exit__(None, None, None)
+            except Exception:
+                self._say(scope.__exit__)

@@ -90,15 +90,14 @@ class EventCounts(Telemetry):
         if delivery.redelivered:
             self._redelivered.add(labels)
 
-    def handling(self, delivery: Delivery, envelope: Envelope) -> None:
-        if _is_first_attempt(delivery):
-            age_s = max(0.0, time.time() - envelope.timestamp.timestamp())
-            self._in_queue.observe(self._of_consumer(delivery, envelope.message_type), age_s)
-
     def handled(
         self, delivery: Delivery, envelope: Envelope, outcome: Outcome, seconds: float
     ) -> None:
-        self._handling.observe(self._of_consumer(delivery, envelope.message_type), seconds)
+        labels = self._of_consumer(delivery, envelope.message_type)
+        self._handling.observe(labels, seconds)
+        if _is_first_attempt(delivery):
+            age_s = time.time() - seconds - envelope.timestamp.timestamp()
+            self._in_queue.observe(labels, max(0.0, age_s))
 
     def settled(self, delivery: Delivery, envelope: Envelope | None, how: Settled) -> None:
         labels = self._of_consumer(delivery, envelope.message_type if envelope else None)
@@ -171,4 +170,6 @@ class EventCounts(Telemetry):
 
 def _is_first_attempt(delivery: Delivery) -> bool:
     """Later ones have waited for their retry, or in a dead letter queue: on purpose."""
-    return not (delivery.redelivered or delivery.failures or delivery.deaths)
+    if delivery.redelivered:
+        return False
+    return not delivery.headers or not (delivery.failures or delivery.deaths)

@@ -1,7 +1,8 @@
 """Counting on the way of every message, and telling of it in Prometheus's terms at a scrape.
 
-prometheus_client's own counters and histograms would do, at 6 times the price: each call goes
-through three objects. Here an event is one lock and one addition.
+prometheus_client's own counters and histograms take 0.5 and 1.1 µs, and as much again to find the
+one with these labels; these take 0.4 and 0.6 (``benchmarks/telemetry.py``). They belong to no
+registry, and tell of no ``_created`` beside each, which would double the series of a counter.
 """
 
 from __future__ import annotations
