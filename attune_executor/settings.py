@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -83,10 +84,29 @@ def load_settings(file: Path | None = None, **arguments: Any) -> ExecutorSetting
 def _reading(file: Path | None) -> type[ExecutorSettings]:
     if file is None:
         return ExecutorSettings
-    if not file.is_file():
-        raise InvalidInput(f"{file}: expected a file with settings, found none")
+    _require_mapping(file)
 
     class FromFile(ExecutorSettings):
         model_config = SettingsConfigDict(yaml_file=file, extra="forbid")
 
     return FromFile
+
+
+def _require_mapping(file: Path) -> None:
+    """What is wrong is said without what the file holds: a password may be part of it."""
+    try:
+        said = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidInput(f"{file}: expected a file with settings, found none") from None
+    except OSError as error:
+        problem = f"expected a file that can be read, got: {error.strerror}"
+        raise InvalidInput(f"{file}: {problem}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{file}: expected text in UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InvalidInput(f"{file}: expected YAML, it fails in line {line}") from None
+    except yaml.YAMLError:
+        raise InvalidInput(f"{file}: expected YAML, it has characters that are none") from None
+    if not isinstance(said, dict | None):
+        raise InvalidInput(f"{file}: expected settings, each with its value, as in 'drain_s: 30'")

@@ -50,6 +50,31 @@ def test_an_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:
         load_settings(file)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("drain_s: [1\nurl: hunter2", r"expected YAML, it fails in line \d+"),
+        ("- drain_s\n- hunter2", "expected settings, each with its value"),
+        (b"\xff\xfe\x00hunter2", "expected text in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused_without_what_it_holds(
+    text: str | bytes, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "executor.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    with pytest.raises(InvalidInput, match=said) as caught:
+        load_settings(file)
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="expected a file that can be read, got: File name too"):
+        load_settings(tmp_path / ("x" * 300))
+
+
 def test_passwords_do_not_show() -> None:
     settings = load_settings(url="amqp://u:hunter2@h/", database_url="postgresql://u:hunter2@h/d")
 
