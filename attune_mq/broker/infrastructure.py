@@ -159,7 +159,8 @@ class _Declarer:
         refusal = self._asker.ask(lambda channel: _declare(channel, declaration, passive=False))
         if refusal is not None:
             return self._refusal(declaration, refusal, exists=absent is None)
-        _log_declared(declaration)
+        # What every service says again at every start is not worth a line each.
+        _log_declared(declaration, logging.INFO if absent else logging.DEBUG)
         if absent is None:
             return Unchanged(declaration, where)
         self._made.add((declaration.kind, declaration.name))
@@ -239,15 +240,15 @@ def _bind(channel: BlockingChannel, binding: BindingDeclaration) -> None:
         )
 
 
-def _log_declared(declaration: Declaration) -> None:
+def _log_declared(declaration: Declaration, level: int) -> None:
     dead_letters = declaration.arguments.get("x-dead-letter-exchange")
     if isinstance(declaration, ExchangeDeclaration):
-        logger.info("Exchange '%s' declared (%s)", declaration.name, declaration.type)
+        logger.log(level, "Exchange '%s' declared (%s)", declaration.name, declaration.type)
     elif dead_letters is None:
-        logger.info("Queue '%s' declared", declaration.name)
+        logger.log(level, "Queue '%s' declared", declaration.name)
     else:
         shown = "Queue '%s' declared with dead letter exchange '%s'"
-        logger.info(shown, declaration.name, dead_letters)
+        logger.log(level, shown, declaration.name, dead_letters)
 
 
 def _likely_permission(declaration: Declaration, detail: str) -> str:
