@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from attune_executor.tables import messages
 from attune_mq import Envelope, Message, Payload, Reject, Route
 from attune_mq.transactional import (
+    Backlog,
     DatabaseWatch,
     Inbox,
     Outbox,
@@ -79,6 +80,16 @@ class Ledger:
                 return question(tx)
 
         return self.patience.persist(transaction)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the database does not work, or ``None``: at once, from memory."""
+        return self.patience.trouble or self.watch.trouble
+
+    def backlog(self) -> Backlog:
+        """What the outbox owes. Asked once, without patience: a database that is away raises."""
+        with reading(self._engine) as tx:
+            return self._outbox.backlog(tx)
 
     def forget(self, keep: timedelta) -> None:
         """The ids of messages that were taken longer ago than ``keep``, a batch a transaction."""

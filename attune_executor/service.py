@@ -12,12 +12,14 @@ from attune_executor.enforcement import EnforcementProcessor
 from attune_executor.health import health_server
 from attune_executor.ledger import Ledger
 from attune_executor.manager import ExecutionManager
+from attune_executor.metrics import watch
 from attune_executor.migrations import migrate
 from attune_executor.presence import WorkerQueues
 from attune_executor.rules import load_rules
 from attune_executor.scheduler import ExecutionScheduler
 from attune_executor.settings import ExecutorSettings
-from attune_mq import QueueInspector, Service
+from attune_mq import QueueInspector, Service, load_topology
+from attune_mq.metrics import Metrics
 from attune_mq.transactional import create_database_engine
 
 logger = logging.getLogger(__name__)
@@ -37,12 +39,15 @@ class Executor:
         rules = load_rules(settings.rules)
         self.engine: Engine = create_database_engine(settings.database_url.get_secret_value())
         url = settings.url.get_secret_value() if settings.url else None
+        topology = load_topology(settings.topology)
+        metrics = self.metrics = Metrics(topology)
         self.service = Service(
             NAME,
-            settings.topology,
+            topology,
             url,
             instance=settings.instance,
             wait_s=settings.broker_wait_s,
+            telemetry=metrics,
         )
         self._inspector = QueueInspector(self.service.settings)
         workers = WorkerQueues(self.service.whole, self._inspector)
@@ -59,12 +64,13 @@ class Executor:
             ExecutionManager(ledger, workers),
         ):
             component.register(self.service)
+        watch(metrics, self.service, ledger, settings)
         self.service.run_beside(ledger.relay)
         self.service.run_beside(ledger.watch)
         self.service.run_beside(Housekeeping(ledger, timedelta(days=settings.inbox_keep_days)))
         self.health = (
             health_server(
-                self.service, ledger, host=settings.health_host, port=settings.health_port
+                self.service, ledger, metrics, host=settings.health_host, port=settings.health_port
             )
             if settings.health_port
             else None
@@ -104,6 +110,7 @@ class Executor:
     def _close(self) -> None:
         if self.health is not None:
             self.health.stop()
+        self.metrics.close()
         self._inspector.close()
         self.engine.dispose()
 

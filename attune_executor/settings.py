@@ -50,6 +50,8 @@ class ExecutorSettings(BaseSettings):
     """The port; several executors on one machine need one each. 0: it does not tell."""
     topology: Path | None = None
     url: SecretStr | None = None
+    management_url: SecretStr | None = None
+    """Of RabbitMQ's HTTP API, for the metric of what consumers hold."""
 
     @classmethod
     def settings_customise_sources(

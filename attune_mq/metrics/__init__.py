@@ -33,9 +33,16 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from attune_mq.broker.management import management_client
 from attune_mq.broker.settings import BrokerSettings
+from attune_mq.messaging.labels import LabelValues
 from attune_mq.metrics.events import EventCounts
-from attune_mq.metrics.labels import LabelValues
-from attune_mq.metrics.sources import Due, OutboxBacklog, ProcessState, QueueDepths, Source
+from attune_mq.metrics.sources import (
+    DatabaseState,
+    Due,
+    OutboxBacklog,
+    ProcessState,
+    QueueDepths,
+    Source,
+)
 from attune_mq.metrics.table import METRICS, Metric
 from attune_mq.service import Service
 from attune_mq.topology.expansion import expand
@@ -98,13 +105,23 @@ class Metrics(EventCounts):
         self._sources.append(QueueDepths(topology, broker, self._values, management))
 
     def watch_outbox(self, ask: Callable[[], Due]) -> None:
-        """Tells of the outbox and whether its database answers. ``ask``: such as
-        ``Outbox.backlog`` in a transaction; it may wait, and raise."""
+        """Tells of the outbox. ``ask``: such as ``Outbox.backlog`` in a transaction; it may wait,
+        and raise."""
         self._sources.append(OutboxBacklog(ask))
+
+    def watch_database(self, trouble: Callable[[], str | None]) -> None:
+        """Tells whether the database works. ``trouble``: why not, at once, such as
+        ``DatabaseWatch.trouble``; ``None``: it does."""
+        self._sources.append(DatabaseState(trouble))
 
     def exposition(self) -> tuple[str, bytes]:
         """The content type and the body of an answer to Prometheus."""
         return CONTENT_TYPE_LATEST, generate_latest(self._registry)
+
+    def close(self) -> None:
+        """Closes the connection by which queues are looked at; the next scrape opens one anew."""
+        for source in self._sources:
+            source.close()
 
     def collect(self) -> Iterator[Family]:
         for source in self._sources:

@@ -10,6 +10,7 @@ from prometheus_client.core import Metric as Family
 from attune_mq.errors import PublishRefused, Unroutable
 from attune_mq.messaging.delivery import Delivery
 from attune_mq.messaging.envelope import Envelope
+from attune_mq.messaging.labels import LabelValues
 from attune_mq.messaging.outgoing import Outcome as PublishOutcome, Outgoing, Receipt
 from attune_mq.messaging.settlement import (
     Acknowledge,
@@ -20,7 +21,6 @@ from attune_mq.messaging.settlement import (
 )
 from attune_mq.messaging.telemetry import Dropped, GivenBack, Settled, Telemetry
 from attune_mq.metrics import table
-from attune_mq.metrics.labels import LabelValues
 from attune_mq.metrics.tallies import Counts, Durations, Labels, gauge
 
 REASONS = ("attempts exhausted", "rejected", "unreadable", "unhandled", "redelivered")

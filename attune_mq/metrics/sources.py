@@ -12,10 +12,10 @@ from attune_mq.broker.inspection import QueueCounts, QueueInspector
 from attune_mq.broker.management import ManagementClient
 from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.errors import PermissionRefused
+from attune_mq.messaging.labels import LabelValues
 from attune_mq.messaging.status import State
 from attune_mq.metrics import table
 from attune_mq.metrics.asking import Question
-from attune_mq.metrics.labels import LabelValues
 from attune_mq.metrics.tallies import Labels, gauge
 from attune_mq.service import Service
 from attune_mq.topology.expansion import expand
@@ -31,6 +31,8 @@ class Source(Protocol):
     def begin(self) -> None: ...
 
     def families(self, deadline: float) -> Iterator[Family]: ...
+
+    def close(self) -> None: ...
 
 
 class Due(Protocol):
@@ -51,6 +53,8 @@ class ProcessState:
         self._labels = labels
 
     def begin(self) -> None: ...
+
+    def close(self) -> None: ...
 
     def families(self, deadline: float) -> Iterator[Family]:
         statuses = {self._labels.consumer(one.tag): one for one in self._service.consumers}
@@ -96,6 +100,9 @@ class QueueDepths:
                 good_for_s=GOOD_FOR_S,
             )
 
+    def close(self) -> None:
+        self._inspector.close()
+
     def begin(self) -> None:
         self._counts.begin()
         if self._unacked is not None:
@@ -129,17 +136,32 @@ class QueueDepths:
 
 
 class OutboxBacklog:
-    """``ask``: what is due in the outbox; raises where the database does not answer."""
+    """``ask``: what is due in the outbox. May wait, and raise: then it is not told."""
 
     def __init__(self, ask: Callable[[], Due]) -> None:
         self._question = Question(ask, name="the outbox")
+
+    def close(self) -> None: ...
 
     def begin(self) -> None:
         self._question.begin()
 
     def families(self, deadline: float) -> Iterator[Family]:
         due = self._question.answer(deadline)
-        yield gauge(table.DATABASE_UP, [((), float(due is not None))])
         if due is not None:
             yield gauge(table.OUTBOX_MESSAGES, [((), due.messages)])
             yield gauge(table.OUTBOX_AGE, [((), due.oldest_age_s)])
+
+
+class DatabaseState:
+    """``trouble``: what is wrong with it, from memory; ``None``: nothing."""
+
+    def __init__(self, trouble: Callable[[], str | None]) -> None:
+        self._trouble = trouble
+
+    def begin(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def families(self, deadline: float) -> Iterator[Family]:
+        yield gauge(table.DATABASE_UP, [((), float(self._trouble() is None))])

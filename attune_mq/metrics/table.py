@@ -181,7 +181,7 @@ DATABASE_UP = Metric(
     "attune_mq_database_up",
     "gauge",
     (),
-    "1 if the database answered this scrape, 0 if it did not.",
+    "1 while the database takes what it is given, 0 while it does not.",
 )
 
 METRICS = (

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import urllib.request
 from pathlib import Path
 
+import pytest
 import yaml
 
+from attune_mq import Service
+from attune_mq.messaging.labels import DEFAULT, OTHER, UNREAD
 from attune_mq.metrics import METRICS
 from attune_mq.metrics.events import REASONS
-from attune_mq.metrics.labels import DEFAULT, OTHER, UNREAD
 from tests.docs.markdown import code_names, page
 from tests.metrics.rules import known_names, metric_names, needs_promtool, promtool
 
@@ -57,9 +60,17 @@ def test_prometheus_can_read_the_expressions(tmp_path: Path) -> None:
     assert f"{len(QUESTIONS)} rules found" in promtool("check", "rules", str(file))
 
 
-def test_the_example_makes_a_service_with_metrics() -> None:
+def test_the_example_makes_a_service_that_tells_its_metrics(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     (example,) = (block.text for block in PAGE.blocks if block.language == "python")
-    made: dict[str, object] = {}
-    exec(compile(example, PAGE.name, "exec"), made)
+    answers: list[str] = []
 
-    assert {"service", "metrics"} <= made.keys()
+    def run(_service: Service) -> None:
+        with urllib.request.urlopen("http://127.0.0.1:8090/metrics") as answer:
+            answers.append(answer.read().decode())
+
+    monkeypatch.setattr(Service, "run", run)
+    exec(compile(example, PAGE.name, "exec"), {})
+
+    assert "attune_mq_confirms_waiting 0.0" in answers[0]

@@ -228,23 +228,29 @@ def test_a_queue_that_is_gone_is_left_out(
     assert scrape.value("queue_messages_ready", queue=DEAD, purpose="dead_letter") is None
 
 
-def test_the_outbox_tells_what_it_owes_and_that_its_database_answers(metrics: Metrics) -> None:
+def test_the_outbox_tells_what_it_owes(metrics: Metrics) -> None:
     metrics.watch_outbox(lambda: Backlog(3, 1.5))
 
     scrape = wait_for_value(metrics, 3, "outbox_messages")
     assert scrape.value("outbox_oldest_seconds") == 1.5
-    assert scrape.value("database_up") == 1
 
 
-def test_a_database_that_fails_is_down_and_its_outbox_is_not_told(metrics: Metrics) -> None:
+def test_an_outbox_that_cannot_be_asked_is_left_out(metrics: Metrics) -> None:
     def ask() -> Backlog:
         raise OSError("no route to host")
 
     metrics.watch_outbox(ask)
 
-    scrape = Scrape(metrics)
-    assert scrape.value("database_up") == 0
-    assert scrape.value("outbox_messages") is None
+    assert Scrape(metrics).value("outbox_messages") is None
+
+
+def test_a_database_is_up_unless_something_is_wrong_with_it(metrics: Metrics) -> None:
+    troubles: list[str] = []
+    metrics.watch_database(lambda: troubles[-1] if troubles else None)
+
+    assert Scrape(metrics).value("database_up") == 1
+    troubles.append("it is locked")
+    assert Scrape(metrics).value("database_up") == 0
 
 
 def test_who_hangs_holds_a_scrape_up_for_no_longer_than_its_patience_and_is_asked_once(
@@ -260,13 +266,13 @@ def test_who_hangs_holds_a_scrape_up_for_no_longer_than_its_patience_and_is_aske
 
     metrics.watch_outbox(ask)
     began_at = time.monotonic()
-    assert Scrape(metrics).value("database_up") == 0
-    assert Scrape(metrics).value("database_up") == 0
+    assert Scrape(metrics).value("outbox_messages") is None
+    assert Scrape(metrics).value("outbox_messages") is None
     assert time.monotonic() - began_at < 10 * PATIENCE_S, "and not the 30 s of the one who hangs"
     assert len(asked) == 1
 
     let_go.set()
-    wait_for_value(metrics, 1, "database_up")
+    wait_for_value(metrics, 1, "outbox_messages")
 
 
 # Labels.
@@ -389,6 +395,7 @@ def test_all_that_is_told_is_in_the_table(
     with serving(topology, broker_url, metrics) as service:
         metrics.watch_queues(topology, service.settings, management_url=broker.management_url)
         metrics.watch_outbox(lambda: Backlog(0, 0.0))
+        metrics.watch_database(lambda: None)
         scrape = wait_for_value(metrics, 0, "queue_messages_ready", queue=QUEUE, purpose="main")
 
     told = {
