@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pika
@@ -27,10 +27,13 @@ from attune_mq.errors import (
 )
 
 
-def open_connection(settings: BrokerSettings, *, name: str) -> pika.BlockingConnection:
+def open_connection(
+    settings: BrokerSettings, *, name: str, inner: type[pika.SelectConnection] | None = None
+) -> pika.BlockingConnection:
     """A connection to the first host that lets us in, of all in random order.
 
-    ``name`` is what the broker's list of connections shows. Raises :class:`LoginRefused`,
+    ``name`` is what the broker's list of connections shows. ``inner``: what does its work, where
+    that is not pika's own. Raises :class:`LoginRefused`,
     :class:`VirtualHostRefused` or :class:`TlsRefused` when a host refuses us or we refuse it,
     :class:`~attune_mq.errors.InvalidInput` for a file of the settings that cannot be used, and
     :class:`BrokerUnavailable`, naming what each said, when none can be reached.
@@ -38,7 +41,10 @@ def open_connection(settings: BrokerSettings, *, name: str) -> pika.BlockingConn
     failures: list[AttuneError] = []
     for url in random.sample(settings.urls, len(settings.urls)):
         try:
-            return pika.BlockingConnection(settings.parameters(url, name=name))
+            # pika's annotation asks for an instance; what it wants is the class.
+            return pika.BlockingConnection(
+                settings.parameters(url, name=name), cast(pika.SelectConnection | None, inner)
+            )
         except AttuneError as error:  # a file of the settings
             failures.append(error)
         except (pika_errors.AMQPError, AMQPConnectorStackTimeout, OSError) as error:

@@ -36,6 +36,7 @@ from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import DuplicateConsumerTag
 from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
+from attune_mq.messaging.direct import DirectConnection
 from attune_mq.messaging.handlers import Handlers
 from attune_mq.messaging.handovers import Handover, Handovers
 from attune_mq.messaging.processing import Action, Processor, Replacement
@@ -264,7 +265,7 @@ class Consumer:
         """One connection from its opening to its end; nothing that ends it ends the consumer."""
         self._progress.connecting()
         try:
-            connection = open_connection(self._settings, name=self.tag)
+            connection = open_connection(self._settings, name=self.tag, inner=DirectConnection)
         except Exception as error:
             self._progress.failed(error)
             return

@@ -12,7 +12,8 @@ import pika
 
 import attune_mq.messaging.odd_headers  # noqa: F401 - so that no header ends a consumer
 from attune_mq.messaging.deaths import Death, deaths_of
-from attune_mq.messaging.envelope import Envelope
+from attune_mq.messaging.envelope import Envelope, Ids
+from attune_mq.messaging.frames import Arrived
 from attune_mq.messaging.payload_model import Payload
 
 FAILURES = "x-attune-attempt"
@@ -29,6 +30,8 @@ MAX_HOLD_S = 900.0
 """How long a consumer holds a message at a time. RabbitMQ takes a consumer that has not settled
 one for 30 minutes for broken."""
 _DUE_WITHIN_S = 1.0
+_HAS_HEADERS = 0x20
+"""In the first byte of encoded properties."""
 _MAX_COUNT = 2**53
 """Anybody can write any number there; ours are to fit AMQP's also when one is added."""
 
@@ -52,6 +55,10 @@ class Delivery:
     def headers(self) -> Mapping[str, Any]:
         return self.properties.headers or {}
 
+    def ids(self) -> Ids:
+        """What its properties say, for a body that does not."""
+        return Ids(self.properties.message_id, self.properties.correlation_id)
+
     @property
     def failures(self) -> int:
         """How often handling it failed before in this queue, whoever tried."""
@@ -66,6 +73,11 @@ class Delivery:
         return self._counted(REDELIVERIES) + (1 if self.redelivered else 0)
 
     @property
+    def is_fresh(self) -> bool:
+        """As most are: nobody had it before, and nothing is written on it."""
+        return not self.redelivered and not self.headers
+
+    @property
     def counted_by_broker(self) -> bool:
         return BROKERS_COUNT in self.headers
 
@@ -78,7 +90,7 @@ class Delivery:
     def may_be_deadly(self) -> bool:
         """It came back unsettled before, perhaps because its handling ended the process, and is to
         be handled now."""
-        return self.is_counted and self.redeliveries > 0
+        return not self.is_fresh and self.is_counted and self.redeliveries > 0
 
     @property
     def hold_s(self) -> float:
@@ -96,6 +108,8 @@ class Delivery:
         return max(0.0, not_before_ms / 1000 - time.time()) if not_before_ms else 0.0
 
     def _counted(self, name: str) -> int:
+        if not self.headers:
+            return 0
         counted_here = self.headers.get(COUNTED_IN, self.queue) == self.queue
         return _count(self.headers, name) if counted_here else 0
 
@@ -113,6 +127,33 @@ class Delivery:
     def deaths(self) -> tuple[Death, ...]:
         """How it died before, newest first, by the broker's word."""
         return deaths_of(self.headers)
+
+
+class UnreadDelivery(Delivery):
+    """As it came from the connection: the properties are taken apart when they are asked for.
+
+    Headers are asked for at once, so that one which cannot be read shows where it always did.
+    """
+
+    def __init__(self, arrived: Arrived, *, queue: str, consumer_tag: str) -> None:
+        self.__dict__.update(
+            body=arrived.body,
+            delivery_tag=arrived.delivery_tag,
+            redelivered=arrived.redelivered,
+            exchange=arrived.exchange,
+            routing_key=arrived.routing_key,
+            queue=queue,
+            consumer_tag=consumer_tag,
+            _encoded=arrived.properties,
+        )
+        if not arrived.properties[0] & _HAS_HEADERS:
+            self.__dict__["headers"] = {}
+
+    @cached_property
+    def properties(self) -> pika.BasicProperties:
+        properties = pika.BasicProperties()
+        properties.decode(self.__dict__["_encoded"])
+        return properties
 
 
 @dataclass(frozen=True)

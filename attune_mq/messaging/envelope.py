@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 from uuid import uuid4
 
 from pydantic import (
@@ -154,23 +154,27 @@ def encode(envelope: Envelope) -> bytes:
     raise MalformedMessage("body: expected text that UTF-8 can hold, found a lone surrogate")
 
 
-def decode(
-    body: bytes,
-    *,
-    fallback_message_id: str | None = None,
-    fallback_correlation_id: str | None = None,
-) -> Envelope:
+class Ids(NamedTuple):
+    """The AMQP properties ``message_id`` and ``correlation_id``."""
+
+    message_id: str | None = None
+    correlation_id: str | None = None
+
+
+def decode(body: bytes, *, fallback: Callable[[], Ids] = Ids) -> Envelope:
     """Reads *body*, of any content and size. Its JSON may lie 200 levels deep before it is refused.
 
-    The fallbacks are the AMQP properties ``message_id`` and ``correlation_id``: they stand in where
-    the body has none (or null). Without them an id is a fresh UUID, and then the same message
-    delivered twice is two messages: deduplication cannot see it.
+    ``fallback`` is asked where the body has no ``message_id`` or no ``correlation_id`` (or null).
+    Without an id there, it is a fresh UUID, and then the same message delivered twice is two
+    messages: deduplication cannot see it.
 
     Raises :class:`~attune_mq.errors.MalformedMessage`, and nothing else.
     """
     fields = _json_object(body)
-    _fill_in(fields, "message_id", fallback_message_id)
-    _fill_in(fields, "correlation_id", fallback_correlation_id)
+    if fields.get("message_id") is None or fields.get("correlation_id") is None:
+        message_id, correlation_id = fallback()
+        _fill_in(fields, "message_id", message_id)
+        _fill_in(fields, "correlation_id", correlation_id)
     return _checked(Envelope.model_validate, fields)
 
 

@@ -28,6 +28,9 @@ MAX_PAYLOAD_DEPTH: Final = 126
 With the envelope around it that is 127, the most that ``serde_json`` reads.
 """
 
+_SIMPLE: Final = frozenset({str, int, bool, type(None)})
+"""Always JSON, and most of what there is in a message."""
+
 T = TypeVar("T")
 
 _RFC_3339: Final = re.compile(
@@ -53,6 +56,8 @@ def _timestamp(value: object) -> datetime:
             raise expected(_EXPECTED_TIMESTAMP) from None
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise expected(_EXPECTED_TIMESTAMP)
+    if value.tzinfo is UTC:
+        return value
     try:
         return value.astimezone(UTC)
     except OverflowError:
@@ -63,9 +68,13 @@ def check_json(value: T) -> T:
     """Returns *value* if JSON can hold it: finite, text as keys, not too deep (so no cycle)."""
     level: list[object] = [value]
     for _ in range(MAX_PAYLOAD_DEPTH):
-        level = [inner for item in level for inner in _inside(item)]
-        if not level:
+        below: list[object] = []
+        for item in level:
+            if type(item) not in _SIMPLE:
+                below += _inside(item)
+        if not below:
             return value
+        level = below
     if any(isinstance(item, (dict, list)) for item in level):
         raise expected(f"JSON at most {MAX_PAYLOAD_DEPTH} levels deep", found="more")
     for scalar in level:

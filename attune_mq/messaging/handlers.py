@@ -39,6 +39,7 @@ class Handlers:
 
     def __init__(self) -> None:
         self._handlers: dict[type[Payload], Handler[Any]] = {}
+        self._known = by_message_type(())
 
     def on(self, payload: type[P]) -> Callable[[Handler[P]], Handler[P]]:
         """Registers a handler. Raises :class:`~attune_mq.errors.ConsumeError` for a second one."""
@@ -47,6 +48,7 @@ class Handlers:
             if payload in self._handlers:
                 raise ConsumeError(f"expected one handler for {payload.__name__}, got a second")
             self._handlers[payload] = handler
+            self._known = by_message_type(self._handlers)
             return handler
 
         return register
@@ -62,14 +64,10 @@ class Handlers:
 
     def read(self, delivery: Delivery) -> tuple[Envelope | None, Message[Any] | Outcome]:
         """What a handler gets, or the outcome where none can; with the envelope, if it is one."""
-        properties, envelope = delivery.properties, None
+        envelope = None
         try:
-            envelope = decode(
-                delivery.body,
-                fallback_message_id=properties.message_id,
-                fallback_correlation_id=properties.correlation_id,
-            )
-            payload = decode_payload(envelope, by_message_type(self._handlers))
+            envelope = decode(delivery.body, fallback=delivery.ids)
+            payload = decode_payload(envelope, self._known)
         except MalformedMessage as error:
             return envelope, Unreadable(str(error))
         except UnknownMessageType as error:

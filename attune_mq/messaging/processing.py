@@ -60,6 +60,8 @@ def settlement_of(delivery: Delivery, handlers: Handlers, policy: RetryPolicy) -
 
 
 def _settlement_before_handling(delivery: Delivery, policy: RetryPolicy) -> Settlement | None:
+    if delivery.is_fresh:
+        return None
     if not delivery.is_due:  # nobody holds a message for as long as was asked for at a time
         return CountRedelivery(delivery.redeliveries)
     return decide_before_handling(

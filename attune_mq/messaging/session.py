@@ -8,6 +8,7 @@ whatever a worker still says of it is of no consequence.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -22,7 +23,9 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.infrastructure import bind_queue, declare_queue
 from attune_mq.errors import ConsumeError
-from attune_mq.messaging.delivery import Delivery
+from attune_mq.messaging.delivery import Delivery, UnreadDelivery
+from attune_mq.messaging.direct import DirectConnection
+from attune_mq.messaging.frames import Arrived, ack, nack, reject
 from attune_mq.messaging.processing import Action, Replacement
 from attune_mq.messaging.pulse import ASK_EVERY_S, Pulse, Vitals
 from attune_mq.messaging.status import Progress
@@ -35,7 +38,9 @@ from attune_mq.topology.model import Topology
 logger = logging.getLogger(__name__)
 
 TURN_S = ASK_EVERY_S
-"""The loop turns at least this often; a finished handler or a request to stop wakes it at once."""
+"""The loop turns at least this often, and when it is to stop; what has come and what has finished
+is seen to at once."""
+LOOK_AGAIN_S = 0.1
 PAUSE_S = 5.0
 """How long an original is kept whose copy could not be published, before that is tried again."""
 
@@ -72,15 +77,17 @@ class Session:
         self._pool = pool
         self._progress = progress
         self._telemetry = telemetry
+        self._direct = DirectConnection.of(connection)
         self._channel: BlockingChannel | None = None
         self._pulse: Pulse | None = None
+        self._number = 0
         self._queue = ""
+        self._early: list[Arrived] | None = []  # what came with the broker's word that we consume
         self._unsettled: dict[int, Delivery] = {}  # in the order of their delivery tags
         self._not_begun: dict[int, Delivery] = {}
         self._begun_at: dict[int, float] = {}
         self._overdue: set[int] = set()
         self._finished: deque[tuple[Delivery, Action | Replacement]] = deque()
-        self._wake_lock = threading.Lock()
         self._wake_scheduled = False
         self._stop_at: float | None = None
         self._settled = threading.Condition()
@@ -143,35 +150,45 @@ class Session:
     def stop(self, deadline_s: float) -> None:
         """From any thread: begin nothing new, finish until the deadline, then leave."""
         self._stop_at = time.monotonic() + deadline_s
-        self._wake()
+        self._end_turn()
 
     def begun(self, delivery: Delivery) -> None:
         """From a worker thread: its handler is about to be called."""
-        self._begun_at[delivery.delivery_tag] = time.monotonic()
+        if self._spec.deadline_ms is not None:
+            self._begun_at[delivery.delivery_tag] = time.monotonic()
 
     def finished(self, delivery: Delivery, result: Action | Replacement) -> None:
         """From a worker thread: this is to happen to the original."""
-        self._begun_at.pop(delivery.delivery_tag, None)
-        self._overdue.discard(delivery.delivery_tag)
+        if self._spec.deadline_ms is not None:
+            self._begun_at.pop(delivery.delivery_tag, None)
+            self._overdue.discard(delivery.delivery_tag)
         self._finished.append((delivery, result))
-        self._wake()
+        if self._stop_at is not None:
+            self._end_turn()
+        elif not self._wake_scheduled:  # cleared before the finished are looked at
+            self._wake_scheduled = True
+            self._direct.call_soon(self._settle_finished)
 
     def wait_until_settled(self, delivery: Delivery) -> None:
         """From a worker thread: until the operating system has what settles it, or nothing will
         on this channel."""
+        tag = delivery.delivery_tag
         with self._settled:
-            self._settled.wait_for(
-                lambda: self._over or delivery.delivery_tag not in self._unsettled
-            )
+            while not self._over and (tag in self._unsettled or not self._direct.has_sent_all):
+                self._settled.wait(LOOK_AGAIN_S)
 
     def _subscribe(self) -> tuple[BlockingChannel, Pulse]:
         channel = self._channel = self._connection.channel()
         channel.basic_qos(prefetch_count=self._prefetch)
         self._queue = self._own_queue(channel)
-        channel.basic_consume(self._queue, self._on_message, consumer_tag=self._tag)
+        self._number = int(channel.channel_number)
+        self._direct.deliver(self._number, self._tag, self._on_deliveries)
+        channel.basic_consume(self._queue, _never_called, consumer_tag=self._tag)
         counts = self._topology.queues[self._spec.queue].type != "stream"
         pulse = self._pulse = Pulse(self._connection, self._queue, counts=counts)
         self._progress.consuming(self._queue)
+        early, self._early = self._early, None
+        self._on_deliveries(early or [])
         return channel, pulse
 
     def _own_queue(self, channel: BlockingChannel) -> str:
@@ -185,27 +202,22 @@ class Session:
             bind_queue(channel, binding, name)
         return name
 
-    def _on_message(
-        self,
-        _channel: BlockingChannel,
-        method: pika.spec.Basic.Deliver,
-        properties: pika.BasicProperties,
-        body: bytes,
-    ) -> None:
-        delivery = Delivery(
-            body=body,
-            properties=properties,
-            delivery_tag=method.delivery_tag or 0,
-            redelivered=bool(method.redelivered),
-            exchange=method.exchange or "",
-            routing_key=method.routing_key or "",
-            queue=self._queue,
-            consumer_tag=self._tag,
-        )
-        self._unsettled[delivery.delivery_tag] = delivery
-        if self._telemetry is not None:
-            self._telemetry.delivered(delivery)
-        self._after(delivery.hold_s, delivery, partial(self._pool.submit, Job(self, delivery)))
+    def _on_deliveries(self, arrived: list[Arrived]) -> None:
+        if self._early is not None:
+            self._early += arrived
+            return
+        jobs = []
+        for one in arrived:
+            delivery = UnreadDelivery(one, queue=self._queue, consumer_tag=self._tag)
+            self._unsettled[delivery.delivery_tag] = delivery
+            if self._telemetry is not None:
+                self._telemetry.delivered(delivery)
+            job = Job(self, delivery)
+            if delivery.headers or self._stop_at is not None:
+                self._after(delivery.hold_s, delivery, partial(self._pool.submit, [job]))
+            else:
+                jobs.append(job)
+        self._pool.submit(jobs)
 
     def _after(self, pause_s: float, delivery: Delivery, then: Callable[[], None]) -> None:
         """Once we are to stop nothing begins any more: :meth:`_drain` gives it back."""
@@ -221,19 +233,13 @@ class Session:
         else:
             due()
 
-    def _wake(self) -> None:
-        with self._wake_lock:
-            if self._wake_scheduled:
-                return
-            try:
-                self._connection.add_callback_threadsafe(self._settle_finished)
-            except pika_errors.ConnectionWrongStateError:
-                return  # it is closed: nothing can be settled on it any more
-            self._wake_scheduled = True
+    def _end_turn(self) -> None:
+        """Lets the loop look whether it is to stop, after what has finished is settled."""
+        with contextlib.suppress(pika_errors.ConnectionWrongStateError):  # it is closed already
+            self._connection.add_callback_threadsafe(self._settle_finished)
 
     def _settle_finished(self) -> None:
-        with self._wake_lock:
-            self._wake_scheduled = False
+        self._wake_scheduled = False
         done: set[int] = set()
         while self._finished:
             delivery, result = self._finished.popleft()
@@ -247,35 +253,37 @@ class Session:
                     self._after(pause_s, delivery, partial(self._settle, delivery, result))
                 case Replacement():
                     job = Job(self, delivery, result)
-                    self._after(PAUSE_S, delivery, partial(self._pool.submit, job))
+                    self._after(PAUSE_S, delivery, partial(self._pool.submit, [job]))
         if done:
             self._acknowledge(done)
 
     def _acknowledge(self, done: set[int]) -> None:
         """One acknowledgement for the run of done messages that begins with the oldest unsettled:
         nothing else lies below its end. One each for the others."""
-        assert self._channel is not None
         run: list[int] = []
         for tag in self._unsettled:
             if tag not in done:
                 break
             run.append(tag)
-        if run:
-            self._channel.basic_ack(run[-1], multiple=len(run) > 1)
-        for tag in sorted(done.difference(run)):
-            self._channel.basic_ack(tag)
+        frames = [ack(self._number, run[-1], multiple=len(run) > 1)] if run else []
+        frames += [ack(self._number, tag) for tag in sorted(done.difference(run))]
+        self._send(b"".join(frames))
         self._forget(done)
 
     def _settle(self, delivery: Delivery, action: Action) -> None:
-        assert self._channel is not None
         if action is Action.DROP:
-            self._channel.basic_reject(delivery.delivery_tag, requeue=False)
+            self._send(reject(self._number, delivery.delivery_tag))
         else:
-            self._channel.basic_nack(delivery.delivery_tag, requeue=True)
+            self._send(nack(self._number, delivery.delivery_tag))
             if self._telemetry is not None:
                 why = "not handled" if self._stop_at is None else "stopping"
                 self._telemetry.settled(delivery, None, GivenBack(why))
         self._forget((delivery.delivery_tag,))
+
+    def _send(self, frames: bytes) -> None:
+        if not self.can_settle():
+            raise ConsumeError("the broker closed the channel")
+        self._direct.send(frames)
 
     def _forget(self, tags: Iterable[int]) -> None:
         with self._settled:
@@ -323,3 +331,8 @@ class Session:
                 self._tag,
                 len(self._unsettled),
             )
+
+
+def _never_called(*_: object) -> None:
+    """pika wants a callback; deliveries go another way."""
+    raise AssertionError("a delivery came by way of pika's callback")

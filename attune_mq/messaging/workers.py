@@ -6,12 +6,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar, cast
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_ENDED = object()
 
 
 class WorkerPool(Generic[T]):
@@ -36,10 +37,10 @@ class WorkerPool(Generic[T]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, item: T) -> None:
+    def submit(self, items: Sequence[T]) -> None:
         with self._to_do:
-            self._items.append(item)
-            self._to_do.notify()
+            self._items.extend(items)
+            self._to_do.notify(len(items))
 
     def take_back(self) -> list[T]:
         """All that has not begun; it never will."""
@@ -74,18 +75,22 @@ class WorkerPool(Generic[T]):
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
-        while True:
-            with self._to_do:
-                self._to_do.wait_for(lambda: self._items or self._closed)
-                if self._closed:
-                    return
-                item = self._items.popleft()
-                self._running += 1
+        while (item := self._next()) is not _ENDED:
             try:
-                self._work(item)
+                self._work(cast(T, item))
             except Exception:  # a defect must not cost the thread
                 logger.exception("A worker failed")
             finally:
                 with self._idle:
                     self._running -= 1
-                    self._idle.notify_all()
+                    if not self._running:
+                        self._idle.notify_all()
+
+    def _next(self) -> T | object:
+        with self._to_do:
+            while not self._items and not self._closed:
+                self._to_do.wait()
+            if self._closed:
+                return _ENDED
+            self._running += 1
+            return self._items.popleft()

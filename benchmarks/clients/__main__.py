@@ -1,6 +1,6 @@
 """One measurement in this process; the result as JSON on standard output.
 
-    python -m benchmarks.clients CLIENT URL QUEUE COUNT PREFETCH
+python -m benchmarks.clients CLIENT URL QUEUE COUNT PREFETCH
 """
 
 from __future__ import annotations

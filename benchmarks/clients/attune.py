@@ -42,7 +42,7 @@ def consume(task: Task) -> Timing:
         if not taken:
             watch.start()
         taken += 1
-        if taken == task.count:
+        if taken == task.messages:
             done.set()
 
     consumer = Consumer(
@@ -52,7 +52,7 @@ def consume(task: Task) -> Timing:
     done.wait()
     while consumer.status.in_flight:  # until the last acknowledgement has been sent
         time.sleep(0.001)
-    timing = watch.stop(task.count)
+    timing = watch.stop(task.messages)
     consumer.stop()
     consumer.join()
     return timing
@@ -74,8 +74,8 @@ def publish_many(task: Task) -> Timing:
     with Publisher(topology(task.queue), task.url, source_service="benchmark") as publisher:
         publisher.publish(payload(0))
         watch.start()
-        publisher.publish_many(payload(number) for number in range(task.count))
-        return watch.stop(task.count)
+        publisher.publish_many(payload(number) for number in range(task.messages))
+        return watch.stop(task.messages)
 
 
 def publish(task: Task, *, threads: int = 1) -> Timing:
@@ -89,8 +89,8 @@ def publish(task: Task, *, threads: int = 1) -> Timing:
 
         watch.start()
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(some, [range(i, task.count, threads) for i in range(threads)]))
-        return watch.stop(task.count)
+            list(pool.map(some, [range(i, task.messages, threads) for i in range(threads)]))
+        return watch.stop(task.messages)
 
 
 def publish_from_threads(task: Task) -> Timing:

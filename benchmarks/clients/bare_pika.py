@@ -47,14 +47,14 @@ def consume(task: Task, *, ack_every: int = 1) -> Timing:
             watch.start()
         PlainEnvelope.model_validate_json(body)
         taken += 1
-        if taken % ack_every == 0 or taken == task.count:
+        if taken % ack_every == 0 or taken == task.messages:
             channel.basic_ack(method.delivery_tag or 0, multiple=ack_every > 1)
-        if taken == task.count:
+        if taken == task.messages:
             channel.stop_consuming()
 
     channel.basic_consume(task.queue, on_message)
     channel.start_consuming()
-    timing = watch.stop(task.count)
+    timing = watch.stop(task.messages)
     connection.close()
     return timing
 
@@ -70,12 +70,12 @@ def publish(task: Task, *, confirmed: bool = True) -> Timing:
         channel.confirm_delivery()
     watch = Stopwatch()
     watch.start()
-    for number in range(task.count):
+    for number in range(task.messages):
         channel.basic_publish(
             EXCHANGE, ROUTING_KEY, body(number), properties(number), mandatory=confirmed
         )
     connection.process_data_events()
-    timing = watch.stop(task.count)
+    timing = watch.stop(task.messages)
     connection.close()
     return timing
 
@@ -90,7 +90,7 @@ class _Selecting:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._watch = Stopwatch()
-        self._waiting: deque[int] = deque(range(task.count))
+        self._waiting: deque[int] = deque(range(task.messages))
         self._sent = self._confirmed = 0
         self.timing: Timing | None = None
         self._connection = pika.SelectConnection(
@@ -124,8 +124,8 @@ class _Selecting:
         tag = frame.method.delivery_tag
         self._confirmed = max(self._confirmed, tag) if frame.method.multiple else tag
         self._fill()
-        if self._confirmed >= self._task.count:
-            self.timing = self._watch.stop(self._task.count)
+        if self._confirmed >= self._task.messages:
+            self.timing = self._watch.stop(self._task.messages)
             self._connection.ioloop.stop()
 
 

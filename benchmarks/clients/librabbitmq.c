@@ -55,7 +55,7 @@ int main(int argc, char **argv)
             require(!amqp_basic_ack(connection, 1, envelope.delivery_tag, every > 1), "basic.ack");
         amqp_destroy_envelope(&envelope);
     }
-    printf("{\"count\": %ld, \"seconds\": %.6f, \"cpu_seconds\": %.6f}\n", count,
+    printf("{\"messages\": %ld, \"seconds\": %.6f, \"cpu_seconds\": %.6f}\n", count,
            now(CLOCK_MONOTONIC) - began, now(CLOCK_PROCESS_CPUTIME_ID) - began_cpu);
     amqp_connection_close(connection, AMQP_REPLY_SUCCESS);
     amqp_destroy_connection(connection);

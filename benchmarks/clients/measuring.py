@@ -15,24 +15,24 @@ BODY_BYTES = 450
 
 
 class Task(NamedTuple):
-    """``count`` messages to take from ``queue``, or to publish to it by :data:`EXCHANGE`."""
+    """``messages`` messages to take from ``queue``, or to publish to it by :data:`EXCHANGE`."""
 
     url: str
     queue: str
-    count: int
+    messages: int
     prefetch: int
 
 
 class Timing(NamedTuple):
     """Wall clock and processor time of the client's process, and what else it found."""
 
-    count: int
+    messages: int
     seconds: float
     cpu_seconds: float
 
     @property
     def per_second(self) -> float:
-        return self.count / self.seconds
+        return self.messages / self.seconds
 
 
 class Stopwatch:
@@ -44,9 +44,9 @@ class Stopwatch:
     def start(self) -> None:
         self._began, self._began_cpu = time.perf_counter(), time.process_time()
 
-    def stop(self, count: int) -> Timing:
+    def stop(self, messages: int) -> Timing:
         return Timing(
-            count, time.perf_counter() - self._began, time.process_time() - self._began_cpu
+            messages, time.perf_counter() - self._began, time.process_time() - self._began_cpu
         )
 
 

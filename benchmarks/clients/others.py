@@ -38,12 +38,12 @@ def aio_pika_consume(task: Task) -> Timing:
             PlainEnvelope.model_validate_json(message.body)
             await message.ack()
             taken += 1
-            if taken == task.count:
+            if taken == task.messages:
                 done.set()
 
         await queue.consume(on_message)
         await done.wait()
-        timing = watch.stop(task.count)
+        timing = watch.stop(task.messages)
         await connection.close()
         return timing
 
@@ -72,9 +72,9 @@ def aio_pika_publish(task: Task) -> Timing:
 
         watch = Stopwatch()
         watch.start()
-        pending: list[Coroutine[Any, Any, None]] = [send(number) for number in range(task.count)]
+        pending: list[Coroutine[Any, Any, None]] = [send(number) for number in range(task.messages)]
         await asyncio.gather(*pending)
-        timing = watch.stop(task.count)
+        timing = watch.stop(task.messages)
         await connection.close()
         return timing
 
@@ -97,14 +97,14 @@ def faststream_consume(task: Task) -> Timing:
             if not taken:
                 watch.start()
             taken += 1
-            if taken == task.count:
+            if taken == task.messages:
                 done.set()
 
         queue = RabbitQueue(task.queue, durable=True, declare=False)
         broker.subscriber(queue)(on_message)
         await broker.start()
         await done.wait()
-        timing = watch.stop(task.count)
+        timing = watch.stop(task.messages)
         await asyncio.sleep(0.2)  # for the last acknowledgements
         await broker.stop()
         return timing
@@ -126,12 +126,12 @@ def amqpstorm_consume(task: Task) -> Timing:
             PlainEnvelope.model_validate_json(message.body)
             message.ack()
             taken += 1
-            if taken == task.count:
+            if taken == task.messages:
                 channel.stop_consuming()
 
         channel.basic.consume(on_message, task.queue)
         channel.start_consuming()
-        return watch.stop(task.count)
+        return watch.stop(task.messages)
 
 
 def amqpstorm_publish(task: Task) -> Timing:
@@ -141,12 +141,12 @@ def amqpstorm_publish(task: Task) -> Timing:
         channel.confirm_deliveries()
         watch = Stopwatch()
         watch.start()
-        for number in range(task.count):
+        for number in range(task.messages):
             properties = {"content_type": "application/json", "delivery_mode": 2}
             channel.basic.publish(
                 body(number).decode(), ROUTING_KEY, EXCHANGE, properties, mandatory=True
             )
-        return watch.stop(task.count)
+        return watch.stop(task.messages)
 
 
 def kombu_consume(task: Task) -> Timing:
@@ -165,9 +165,9 @@ def kombu_consume(task: Task) -> Timing:
 
         queue = kombu.Queue(task.queue, no_declare=True)
         with connection.Consumer(queue, on_message=on_message, prefetch_count=task.prefetch):
-            while taken < task.count:
+            while taken < task.messages:
                 connection.drain_events()
-        return watch.stop(task.count)
+        return watch.stop(task.messages)
 
 
 def kombu_publish(task: Task) -> Timing:
@@ -179,7 +179,7 @@ def kombu_publish(task: Task) -> Timing:
         producer = kombu.Producer(connection.channel(), kombu.Exchange(EXCHANGE, no_declare=True))
         watch = Stopwatch()
         watch.start()
-        for number in range(task.count):
+        for number in range(task.messages):
             producer.publish(
                 body(number),
                 routing_key=ROUTING_KEY,
@@ -189,7 +189,7 @@ def kombu_publish(task: Task) -> Timing:
                 mandatory=True,
                 message_id=str(number),
             )
-        return watch.stop(task.count)
+        return watch.stop(task.messages)
 
 
 CLIENTS: dict[str, Client] = {

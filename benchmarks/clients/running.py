@@ -17,12 +17,12 @@ _C_SOURCE = Path(__file__).with_name("librabbitmq.c")
 def run_client(name: str, task: Task) -> Timing:
     """Raises ``RuntimeError`` with what the client said when it failed."""
     command = [sys.executable, "-m", "benchmarks.clients", name, task.url, task.queue]
-    return _run([*command, str(task.count), str(task.prefetch)])
+    return _run([*command, str(task.messages), str(task.prefetch)])
 
 
 def run_c(program: Path, task: Task, *, ack_every: int) -> Timing:
     url = urlsplit(task.url)
-    where = [str(url.hostname), str(url.port), task.queue, str(task.count), str(task.prefetch)]
+    where = [str(url.hostname), str(url.port), task.queue, str(task.messages), str(task.prefetch)]
     return _run([str(program), *where, str(ack_every)])
 
 

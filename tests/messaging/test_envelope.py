@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from attune_mq.errors import MalformedMessage
 from attune_mq.messaging.envelope import (
     Envelope,
+    Ids,
     MessageHeaders,
     decode,
     decode_payload,
@@ -150,7 +151,7 @@ def test_the_least_body_is_filled_in() -> None:
     ids=["missing", "null"],
 )
 def test_missing_ids_come_from_the_amqp_properties_first(lacking: bytes) -> None:
-    envelope = decode(lacking, fallback_message_id="m-1", fallback_correlation_id="c-1")
+    envelope = decode(lacking, fallback=lambda: Ids("m-1", "c-1"))
     assert (envelope.message_id, envelope.correlation_id) == ("m-1", "c-1")
 
     one, two = decode(lacking), decode(lacking)
@@ -159,7 +160,7 @@ def test_missing_ids_come_from_the_amqp_properties_first(lacking: bytes) -> None
 
 
 def test_ids_of_the_body_win_over_the_amqp_properties() -> None:
-    envelope = decode(ENVELOPE.encode(), fallback_message_id="m-1", fallback_correlation_id="c-1")
+    envelope = decode(ENVELOPE.encode(), fallback=lambda: Ids("m-1", "c-1"))
 
     assert envelope.message_id == "550e8400-e29b-41d4-a716-446655440000"
     assert envelope.correlation_id == "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
@@ -167,7 +168,7 @@ def test_ids_of_the_body_win_over_the_amqp_properties() -> None:
 
 @pytest.mark.parametrize("useless", ["", b"\xff\xfe", None])
 def test_a_property_that_is_no_id_is_passed_over(useless: Any) -> None:
-    envelope = decode(body("message_id"), fallback_message_id=useless)
+    envelope = decode(body("message_id"), fallback=lambda: Ids(useless))
 
     assert UUID(envelope.message_id).version == 4
 

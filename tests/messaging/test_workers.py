@@ -44,7 +44,7 @@ def test_as_many_items_are_worked_on_at_once_as_is_said() -> None:
     work = Work()
     with pool_of(work, 3) as pool:
         for item in range(5):
-            pool.submit(item)
+            pool.submit([item])
         work.wait_for_begun(3)
 
         assert pool.running == 3
@@ -56,7 +56,7 @@ def test_items_begin_in_the_order_in_which_they_came() -> None:
     work.let_go.set()
     with pool_of(work, 1) as pool:
         for item in range(100):
-            pool.submit(item)
+            pool.submit([item])
         work.wait_for_begun(100)
 
     assert work.begun == list(range(100))
@@ -66,7 +66,7 @@ def test_what_has_not_begun_can_be_taken_back_and_never_begins() -> None:
     work = Work()
     with pool_of(work, 1) as pool:
         for item in range(3):
-            pool.submit(item)
+            pool.submit([item])
         work.wait_for_begun(1)
 
         assert pool.take_back() == [1, 2]
@@ -79,7 +79,7 @@ def test_a_closed_pool_begins_nothing_and_ends_its_threads() -> None:
     work = Work()
     pool = WorkerPool(work, concurrency=2, name="closing")
     for item in range(3):
-        pool.submit(item)
+        pool.submit([item])
     work.wait_for_begun(2)
 
     assert pool.close(0) is False  # two are still at work
@@ -93,7 +93,7 @@ def test_a_closed_pool_begins_nothing_and_ends_its_threads() -> None:
 def test_waiting_until_it_is_idle_ends_with_the_last_item() -> None:
     work = Work()
     with pool_of(work, 2) as pool:
-        pool.submit(1)
+        pool.submit([1])
         work.wait_for_begun(1)
 
         assert pool.wait_until_idle(0) is False
@@ -112,8 +112,8 @@ def test_a_defect_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
 
     pool = WorkerPool(work, concurrency=1, name="pool")
     with caplog.at_level(logging.ERROR):
-        pool.submit(0)
-        pool.submit(1)
+        pool.submit([0])
+        pool.submit([1])
         wait_for(done, "the next item")
 
     assert "a defect" in caplog.text

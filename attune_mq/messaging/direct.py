@@ -1,0 +1,106 @@
+"""pika's connection, with a shorter way for what comes with every message.
+
+pika makes an object of each frame, looks for callbacks in a table, and for a blocking connection
+queues an event; for three frames a message that is most of what a consumer costs. Here the frames
+of deliveries are read straight from what came, and acknowledgements and messages are written as
+bytes. Opening, login, TLS, heartbeats, channels, closing, everything else: pika's.
+
+It builds on what pika keeps to itself, ``_on_data_available``, ``_process_frame``,
+``_output_marshaled_frames`` and its transport; the tests of this module say what of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pika
+from pika import exceptions as pika_errors
+from pika.frame import decode_frame
+
+from attune_mq.messaging.frames import FRAME, FRAME_END, OVERHEAD_BYTES, Arrived, DeliveryReader
+
+Sink = Callable[[list[Arrived]], None]
+
+
+class DirectConnection(pika.SelectConnection):
+    """All of it is for the connection's thread, but for :meth:`call_soon`."""
+
+    _reader: DeliveryReader | None = None
+    _sink: Sink
+
+    @classmethod
+    def of(cls, connection: pika.BlockingConnection) -> DirectConnection:
+        """The one in a blocking connection that was opened with this class."""
+        inner = cast(Any, connection)._impl
+        assert isinstance(inner, cls)
+        return inner
+
+    def deliver(self, channel: int, consumer_tag: str, sink: Sink) -> None:
+        """From now on the deliveries of one consumer go to ``sink``, as many at once as came at
+        once, in order, and no longer to its callback. One for a connection."""
+        self._reader, self._sink = DeliveryReader(channel, consumer_tag), sink
+
+    def send(self, frames: bytes) -> None:
+        """Whole frames, to the operating system at once if it takes them, else when it does.
+        Raises ``ConnectionWrongStateError`` when the connection is not open."""
+        if not self.is_open:
+            raise pika_errors.ConnectionWrongStateError("the connection is not open")
+        inner = cast(Any, self)
+        inner._output_marshaled_frames([frames])
+        inner._transport._on_socket_writable()  # pika would do that when its loop turns next
+
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether the operating system has all that was to be sent."""
+        inner = cast(Any, self)
+        return inner._transport is None or not inner._get_write_buffer_size()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Calls it on the connection's thread, while that waits for events. From any thread; on a
+        connection that is closed it is forgotten."""
+        self.ioloop.add_callback_threadsafe(callback)
+
+    @property
+    def frame_bytes(self) -> int:
+        """The largest frame that was agreed on."""
+        return int(cast(Any, self).params.frame_max)
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        inner = cast(Any, self)
+        if self._reader is None:
+            inner_super: Any = super()
+            inner_super._on_data_available(data_in)
+            return
+        inner.bytes_received += len(data_in)  # by which pika knows that the broker lives
+        data = inner._frame_buffer + data_in
+        inner._frame_buffer = data[self._read(self._reader, data) :]
+
+    def _read(self, reader: DeliveryReader, data: bytes) -> int:
+        """Reads all whole frames, and returns where the rest begins."""
+        arrived: list[Arrived] = []
+        at, size = 0, len(data)
+        while size - at >= OVERHEAD_BYTES:
+            kind, channel, length = FRAME.unpack_from(data, at)
+            end = at + length + OVERHEAD_BYTES
+            if end > size:
+                break
+            if data[end - 1] != FRAME_END:
+                raise pika_errors.InvalidFrameError("Invalid FRAME_END marker")
+            if channel == reader.channel and reader.take(data, at, kind, end):
+                if delivery := reader.complete():
+                    arrived.append(delivery)
+            else:
+                if arrived:
+                    self._sink(arrived)
+                    arrived = []
+                self._process(data[at:end])
+            at = end
+        if arrived:
+            self._sink(arrived)
+        return at
+
+    def _process(self, encoded: bytes) -> None:
+        _, frame = decode_frame(encoded)
+        if frame is not None:
+            cast(Any, self)._process_frame(frame)

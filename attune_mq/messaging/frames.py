@@ -1,0 +1,127 @@
+"""The few frames of AMQP 0-9-1 that come with every message, read from bytes and written to them.
+
+All others are pika's. Source: https://www.rabbitmq.com/amqp-0-9-1-protocol.html, section 4.2.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+METHOD: Final = 1
+HEADER: Final = 2
+BODY: Final = 3
+FRAME_END: Final = 0xCE
+FRAME: Final = struct.Struct(">BHL")
+"""Type, channel, size of the payload, which begins after it; the frame's end follows that."""
+OVERHEAD_BYTES: Final = FRAME.size + 1
+
+_BASIC: Final = 60
+_DELIVER: Final = struct.pack(">HH", _BASIC, 60)
+_TAG: Final = struct.Struct(">Q?B")
+"""Delivery tag, redelivered, length of the exchange's name."""
+_BODY_SIZE: Final = struct.Struct(">HHQ")
+_PUBLISH: Final = struct.pack(">HHH", _BASIC, 40, 0)
+_ACK: Final = struct.Struct(">BHLHHQ?B")
+_NACK: Final = struct.Struct(">BHLHHQBB")
+_REQUEUE: Final = 0b10
+
+
+class Arrived(NamedTuple):
+    """A delivery as it came: ``properties`` are not taken apart yet, flags included."""
+
+    delivery_tag: int
+    redelivered: bool
+    exchange: str
+    routing_key: str
+    properties: bytes
+    body: bytes
+
+
+class DeliveryReader:
+    """Puts the deliveries of one consumer together from their frames, on one channel."""
+
+    def __init__(self, channel: int, consumer_tag: str) -> None:
+        self.channel = channel
+        self._opening = _DELIVER + shortstr(consumer_tag)
+        self._begun: tuple[int, bool, str, str] | None = None
+        self._properties: bytes | None = None
+        self._body: list[bytes] = []
+        self._left = 0
+
+    def take(self, data: bytes, at: int, kind: int, end: int) -> bool:
+        """Whether the frame of ``data`` that begins ``at``, and ends before ``end``, was ours."""
+        if kind == METHOD:
+            if not data.startswith(self._opening, at + FRAME.size):
+                return False
+            start = at + FRAME.size + len(self._opening)
+            tag, redelivered, length = _TAG.unpack_from(data, start)
+            start += _TAG.size
+            exchange, routing_key = data[start : start + length], data[start + length + 1 : end - 1]
+            self._begun = (tag, redelivered, _text(exchange), _text(routing_key))
+            return True
+        if self._begun is None:
+            return False
+        if kind == HEADER:
+            self._left = _BODY_SIZE.unpack_from(data, at + FRAME.size)[2]
+            self._properties = data[at + FRAME.size + _BODY_SIZE.size : end - 1]
+        else:
+            self._body.append(data[at + FRAME.size : end - 1])
+            self._left -= end - at - OVERHEAD_BYTES
+        return True
+
+    def complete(self) -> Arrived | None:
+        """The delivery whose last frame was taken, once."""
+        if self._left or self._properties is None or self._begun is None:
+            return None
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        arrived = Arrived(*self._begun, self._properties, body)
+        self._begun = self._properties = None
+        self._body.clear()
+        return arrived
+
+
+def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:
+    return _ACK.pack(METHOD, channel, 13, _BASIC, 80, delivery_tag, multiple, FRAME_END)
+
+
+def nack(channel: int, delivery_tag: int) -> bytes:
+    """Back to its queue, by ``basic.nack``."""
+    return _NACK.pack(METHOD, channel, 13, _BASIC, 120, delivery_tag, _REQUEUE, FRAME_END)
+
+
+def reject(channel: int, delivery_tag: int) -> bytes:
+    """Away from its queue."""
+    return _ACK.pack(METHOD, channel, 13, _BASIC, 90, delivery_tag, False, FRAME_END)
+
+
+def publish_method(channel: int, exchange: str, routing_key: str, *, mandatory: bool) -> bytes:
+    """The first frame of a message. Raises ``ValueError`` for a name of more than 255 bytes."""
+    payload = _PUBLISH + shortstr(exchange) + shortstr(routing_key) + bytes([mandatory])
+    return _frame(METHOD, channel, payload)
+
+
+def content(channel: int, properties: bytes, body: bytes, *, frame_bytes: int) -> bytes:
+    """The other frames: ``properties`` as they are encoded, and the body in pieces that fit."""
+    head = _frame(HEADER, channel, _BODY_SIZE.pack(_BASIC, 0, len(body)) + properties)
+    most = frame_bytes - OVERHEAD_BYTES
+    pieces = [body[at : at + most] for at in range(0, len(body), most)]
+    return head + b"".join(_frame(BODY, channel, piece) for piece in pieces)
+
+
+def shortstr(text: str) -> bytes:
+    """Raises ``ValueError`` for more than 255 bytes."""
+    encoded = text.encode()
+    return bytes([len(encoded)]) + encoded
+
+
+def _frame(kind: int, channel: int, payload: bytes) -> bytes:
+    return FRAME.pack(kind, channel, len(payload)) + payload + b"\xce"
+
+
+def _text(encoded: bytes) -> str:
+    """As pika has it: what is no UTF-8 stays bytes, to be sent on as it came."""
+    try:
+        return encoded.decode()
+    except UnicodeDecodeError:
+        return encoded  # type: ignore[return-value]
