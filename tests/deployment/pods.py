@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,15 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from attune_mq import ask_health
 from tests.deployment.files import ROOT, container, container_environment, pod
 from tests.executor.rig import RULES, eventually
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Volumes:
@@ -44,7 +52,9 @@ class Pod:
     def __init__(self, name: str, volumes: Volumes) -> None:
         self.name = name
         self.log = volumes.folder / f"{name}.log"
+        self._port = free_port()
         given = {key: volumes.here(value) for key, value in container_environment().items()}
+        given |= {"ATTUNE_HEALTH_HOST": "127.0.0.1", "ATTUNE_HEALTH_PORT": str(self._port)}
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "attune_executor", *map(volumes.here, container()["args"])],
@@ -54,7 +64,10 @@ class Pod:
             )
 
     def until_ready(self) -> None:
-        eventually(lambda: f"with tag 'executor.manager@{self.name}'" in self.log.read_text(), 60)
+        """As the manifest's probe says."""
+        path = container()["readinessProbe"]["httpGet"]["path"]
+        url = f"http://127.0.0.1:{self._port}{path}"
+        eventually(lambda: ask_health(url).is_good, 60)
 
     def delete(self) -> int:
         """As Kubernetes deletes a pod, except that one beyond its grace period is an error here.

@@ -18,6 +18,7 @@ from tests.deployment.files import (
     compose_services,
     image_environment,
 )
+from tests.metrics.rules import needs_promtool, promtool
 
 
 def prometheus() -> dict[str, Any]:
@@ -96,6 +97,17 @@ def test_prometheus_scrapes_every_executor_and_the_broker() -> None:
         "attune-executor": [f"{name}:{port}" for name in compose_executors()],
         "rabbitmq": ["broker:15692"],
     }
+
+
+def test_prometheus_reads_alerts_that_are_there() -> None:
+    folder = DEPLOY / "prometheus"
+
+    assert [name for name in prometheus()["rule_files"] if not (folder / name).is_file()] == []
+
+
+@needs_promtool
+def test_prometheus_can_read_its_configuration() -> None:
+    assert "SUCCESS" in promtool("check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
 
 
 def services() -> list[dict[str, Any]]:

@@ -21,8 +21,6 @@ KNOWN = {
     "ATTUNE_MQ_URL",
     "ATTUNE_MQ_TOPOLOGY",
     "ATTUNE_PREFIX",  # of the image's build alone
-    "ATTUNE_HEALTH_HOST",
-    "ATTUNE_HEALTH_PORT",
     "ATTUNE_LOG_FORMAT",
 }
 
