@@ -1,4 +1,4 @@
-"""The page on operations: the runbook has each symptom; its commands exist and show what is said."""
+"""The page on operations: a runbook of all symptoms, whose commands exist and show what is said."""
 
 from __future__ import annotations
 
