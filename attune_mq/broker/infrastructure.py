@@ -12,6 +12,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.amqp import our_errors
 from attune_mq.broker.asking import Asker, Refusal
+from attune_mq.broker.migration_marks import MARK, ingress_name
 from attune_mq.broker.replies import (
     CUT_OFF,
     Different,
@@ -74,7 +75,8 @@ def setup_infrastructure(
     a warning, as is a missing permission to declare what exists, and start goes on.
 
     Calling it again, or from many services at once, does no harm: a second run finds everything
-    unchanged. No message is touched by it.
+    unchanged. No message is touched by it. A queue that is being migrated, and its bindings, are
+    left to the migration.
 
     Raises :class:`~attune_mq.broker.report.MissingInfrastructure` where something that is needed
     does not exist and cannot be made, naming each; with ``on_conflict="fail"``
@@ -135,6 +137,8 @@ class _Declarer:
         self._topology = topology
         self._verify_only = verify_only
         self._made: set[tuple[str, str]] = set()
+        self._are_migrated: bool | None = None
+        self._migrated: dict[str, bool] = {}
 
     def __enter__(self) -> _Declarer:
         return self
@@ -156,6 +160,10 @@ class _Declarer:
             if absent is None:
                 return Unchanged(declaration, where)
             return Missing(declaration, where, "nothing was created, as asked")
+        if isinstance(declaration, QueueDeclaration) and self._is_migrated(declaration.name):
+            if absent is None:
+                return Unchanged(declaration, where)
+            return Missing(declaration, where, "it is being migrated: `attune-mq migrate` makes it")
         refusal = self._asker.ask(lambda channel: _declare(channel, declaration, passive=False))
         if refusal is not None:
             return self._refusal(declaration, refusal, exists=absent is None)
@@ -168,13 +176,27 @@ class _Declarer:
 
     def _ensure_binding(self, binding: BindingDeclaration) -> Outcome:
         where = self._topology.where(*binding.path)
-        if self._verify_only:
+        to_queue = binding.destination_type == "queue"
+        if self._verify_only or (to_queue and self._is_migrated(binding.destination)):
             return Unchanged(binding, where)
         refusal = self._asker.ask(lambda channel: _bind(channel, binding))
         if refusal is not None:
             return self._refusal(binding, refusal, exists=None)
         ends = {("exchange", binding.source), (binding.destination_type, binding.destination)}
         return Created(binding, where) if ends & self._made else Unchanged(binding, where)
+
+    def _is_migrated(self, queue: str) -> bool:
+        """Whether somebody else sees to the queue and its bindings just now."""
+        if self._are_migrated is None:
+            self._are_migrated = self._has_exchange(MARK)
+        if not self._are_migrated:
+            return False
+        if queue not in self._migrated:
+            self._migrated[queue] = self._has_exchange(ingress_name(queue))
+        return self._migrated[queue]
+
+    def _has_exchange(self, name: str) -> bool:
+        return self._asker.ask(lambda channel: channel.exchange_declare(name, passive=True)) is None
 
     def _refusal(
         self, declaration: Declaration, refusal: Refusal, *, exists: bool | None

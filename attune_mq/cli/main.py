@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "write RabbitMQ definitions JSON",
     "import": "read RabbitMQ definitions or a broker into a topology file",
     "acl": "name the least permissions that a service needs",
+    "migrate": "change in place what RabbitMQ cannot, losing nothing",
     "publish": "send one message as the topology says",
     "dlq": "list, show, replay or purge dead letters",
     "status": "say what goes on in each queue, and what is wrong",

@@ -1,0 +1,1 @@
+"""Changing in place what RabbitMQ does not change in place; see :mod:`.migrating`."""

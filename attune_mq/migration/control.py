@@ -1,0 +1,143 @@
+"""The shape of the broker, changed step by step. Each step can be repeated without harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from attune_mq.broker.asking import Asker, Refusal
+from attune_mq.broker.inspection import QueueCounts
+from attune_mq.broker.replies import Different, NotPermitted, NotThere, Reply, parse_reply
+from attune_mq.errors import InfrastructureError, PermissionRefused
+from attune_mq.topology.declarations import (
+    BindingDeclaration,
+    ExchangeDeclaration,
+    QueueDeclaration,
+)
+
+Question = Callable[[BlockingChannel], object]
+
+
+class StepRefused(InfrastructureError):
+    """The broker does not do what a migration asks of it. ``reply``: why."""
+
+    def __init__(self, what: str, refusal: Refusal) -> None:
+        super().__init__(f"the broker refuses to {what}: {refusal.code} {refusal.text}")
+        self.reply: Reply = parse_reply(*refusal)
+
+
+class Control:
+    """On one connection. What is refused raises :class:`StepRefused`, for want of a permission
+    :class:`~attune_mq.errors.PermissionRefused`."""
+
+    def __init__(self, connection: pika.BlockingConnection) -> None:
+        self._asker = Asker(connection, name="")
+
+    def close(self) -> None:
+        self._asker.close()
+
+    def declare_exchange(self, wanted: ExchangeDeclaration) -> None:
+        self._do(
+            f"declare exchange '{wanted.name}'",
+            lambda channel: channel.exchange_declare(
+                wanted.name,
+                exchange_type=wanted.type,
+                durable=wanted.durable,
+                auto_delete=wanted.auto_delete,
+                internal=wanted.internal,
+                arguments=dict(wanted.arguments),
+            ),
+        )
+
+    def declare_queue(self, wanted: QueueDeclaration) -> None:
+        self._do(
+            f"declare queue '{wanted.name}'",
+            lambda channel: channel.queue_declare(
+                wanted.name,
+                durable=wanted.durable,
+                exclusive=wanted.exclusive,
+                auto_delete=wanted.auto_delete,
+                arguments=dict(wanted.arguments),
+            ),
+        )
+
+    def has_exchange(self, name: str) -> bool:
+        return self._exists(lambda channel: channel.exchange_declare(name, passive=True), name)
+
+    def counts(self, queue: str) -> QueueCounts | None:
+        """``None`` where there is no such queue."""
+        found: list[QueueCounts] = []
+
+        def look(channel: BlockingChannel) -> None:
+            declared = channel.queue_declare(queue, passive=True).method
+            found.append(QueueCounts(declared.message_count or 0, declared.consumer_count or 0))
+
+        return found[0] if self._exists(look, queue) else None
+
+    def bind(self, binding: BindingDeclaration) -> None:
+        def ask(channel: BlockingChannel) -> None:
+            bind = channel.queue_bind if _to_queue(binding) else channel.exchange_bind
+            bind(binding.destination, binding.source, binding.routing_key, dict(binding.arguments))
+
+        self._do(f"bind {binding.name}", ask)
+
+    def unbind(self, binding: BindingDeclaration) -> None:
+        """Also where it is not bound, or one of the two ends is not there."""
+
+        def ask(channel: BlockingChannel) -> None:
+            unbind = channel.queue_unbind if _to_queue(binding) else channel.exchange_unbind
+            ends = binding.destination, binding.source
+            unbind(*ends, binding.routing_key, dict(binding.arguments))
+
+        refusal = self._asker.ask(ask)
+        if refusal is not None and not isinstance(parse_reply(*refusal), NotThere):
+            raise _refused(f"unbind {binding.name}", refusal)
+
+    def delete_exchange(self, name: str) -> None:
+        self._do(f"delete exchange '{name}'", lambda channel: channel.exchange_delete(name))
+
+    def delete_queue(self, name: str, *, if_empty: bool = False) -> None:
+        """``if_empty`` is for classic queues: for others it would end the connection."""
+        self._do(
+            f"delete queue '{name}'",
+            lambda channel: channel.queue_delete(name, if_empty=if_empty),
+        )
+
+    def lock(self, name: str) -> bool:
+        """Whether no other connection has it. It is free again when this one ends."""
+        refusal = self._asker.ask(
+            lambda channel: channel.queue_declare(name, exclusive=True, auto_delete=True)
+        )
+        if refusal is None:
+            return True
+        if isinstance(parse_reply(*refusal), Different):  # 405: it is another's
+            return False
+        raise _refused(f"declare queue '{name}'", refusal)
+
+    def unlock(self, name: str) -> None:
+        self.delete_queue(name)
+
+    def _exists(self, look: Question, name: str) -> bool:
+        refusal = self._asker.ask(look)
+        if refusal is None:
+            return True
+        if isinstance(parse_reply(*refusal), NotThere):
+            return False
+        raise _refused(f"tell about '{name}'", refusal)
+
+    def _do(self, what: str, question: Question) -> None:
+        refusal = self._asker.ask(question)
+        if refusal is not None:
+            raise _refused(what, refusal)
+
+
+def _to_queue(binding: BindingDeclaration) -> bool:
+    return binding.destination_type == "queue"
+
+
+def _refused(what: str, refusal: Refusal) -> InfrastructureError | PermissionRefused:
+    if isinstance(parse_reply(*refusal), NotPermitted):
+        return PermissionRefused(f"the broker refuses to {what}: {refusal.text}")
+    return StepRefused(what, refusal)

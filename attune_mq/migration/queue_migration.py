@@ -1,0 +1,361 @@
+"""One queue, from what it is to what it shall be.
+
+Every step finds in the broker what is to be done, and can be repeated. So a migration that was
+killed anywhere goes on when it is called again: the scaffold is there, and the queue is the old
+one, or is not there, or is the new one. ``docs/migrating.md`` has the steps as a table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import NamedTuple
+
+import pika
+from pika import exceptions as pika_errors
+
+from attune_mq.broker.inspection import QueueCounts
+from attune_mq.broker.replies import Different
+from attune_mq.errors import InfrastructureError
+from attune_mq.messaging.publisher import Publisher
+from attune_mq.migration.control import Control, StepRefused
+from attune_mq.migration.copies import put_back, set_aside
+from attune_mq.migration.held import Held
+from attune_mq.migration.intake import Intake
+from attune_mq.migration.moving import BATCH, Lane, Mover, open_batches
+from attune_mq.migration.scaffold import MARKER, Scaffold
+from attune_mq.topology.declarations import BindingDeclaration, QueueDeclaration
+from attune_mq.topology.equivalence import Difference
+
+GRACE_S = 0.5
+"""For what is on its way inside the broker when its way is changed."""
+CANCEL_S = 2.0
+"""Within which the broker tells a consumer that its queue is gone."""
+FORGET_S = 0.2
+"""RabbitMQ 3.10 does not cancel the consumers of a quorum queue of whose name there is another
+quorum queue at once, and does not feed them either (measured)."""
+ROUNDS = 5
+"""How often somebody may bring the old queue back, or put a message into it at the last moment."""
+
+
+class Step(Enum):
+    """What a migration is doing, in this order."""
+
+    PREPARE = "putting up the scaffold"
+    DIVERT = "leading what is published through the ingress"
+    PARK = "parking what is published"
+    EMPTY = "emptying the old queue"
+    REPLACE = "replacing the queue"
+    FILL = "filling the new queue"
+    DISMANTLE = "taking the scaffold down"
+
+
+class Progress(NamedTuple):
+    """``moved``: messages moved so far in this step."""
+
+    queue: str
+    step: Step
+    moved: int = 0
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """``moved``: messages taken out of the old queue, in this run. ``parked``: what was published
+    meanwhile. Both are in the new queue behind what was published since it is there.
+    ``recognised``: messages that an earlier run had moved before it was killed."""
+
+    queue: str
+    moved: int
+    parked: int
+    recognised: int
+    seconds: float
+
+
+class NotMigrated(InfrastructureError):
+    """The queue is as it was, or a further call goes on. The text says why."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """``current`` is ``None`` where the queue is not there: somebody was killed just then.
+    ``bindings``: all that lead to the queue, or did."""
+
+    wanted: QueueDeclaration
+    current: QueueDeclaration | None
+    bindings: tuple[BindingDeclaration, ...]
+    differences: tuple[Difference, ...] = ()
+    unfinished: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.wanted.name
+
+    @property
+    def is_replicated(self) -> bool:
+        both = (self.wanted, self.current or self.wanted)
+        return any(one.arguments.get("x-queue-type") == "quorum" for one in both)
+
+
+class QueueMigration:
+    """``held_by``: given how many consumers the queue has, what tells what they hold; ``None``
+    where there is nothing to wait for. ``patience_s``: how long to wait for what does not end."""
+
+    def __init__(
+        self,
+        job: Job,
+        connection: pika.BlockingConnection,
+        publisher: Publisher,
+        *,
+        held_by: Callable[[int], Held | None],
+        patience_s: float,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._job = job
+        self._scaffold = Scaffold(job.name)
+        self._connection = connection
+        self._control = Control(connection)
+        self._publisher = publisher
+        self._held_by = held_by
+        self._patience_s = patience_s
+        self._on_progress = on_progress
+        self._moved = self._parked = 0
+        self._mover: Mover
+
+    def run(self) -> Migrated:
+        """Raises :class:`NotMigrated`, and what the broker raises; then all messages are in one of
+        the queues, and a further call goes on."""
+        started_at = time.monotonic()
+        self._prepare()
+        known = open_batches(self._connection, self._scaffold.witness)
+        self._mover = Mover(
+            self._publisher, self._scaffold.witness, known, patience_s=self._patience_s
+        )
+        try:
+            self._make_new()
+        except NotMigrated:  # so the old queue gets everything back
+            if self._counts(self._job.name) is not None:
+                self._fill()
+                self._dismantle()
+            raise
+        self._fill()
+        self._dismantle()
+        seconds = time.monotonic() - started_at
+        return Migrated(self._job.name, self._moved, self._parked, self._mover.recognised, seconds)
+
+    # The steps.
+
+    def _prepare(self) -> None:
+        self._tell(Step.PREPARE)
+        scaffold = self._scaffold
+        self._try_new_queue()
+        self._mark()
+        for exchange in scaffold.exchanges():
+            self._control.declare_exchange(exchange)
+        for queue in scaffold.queues(self._job.wanted, replicated=self._job.is_replicated):
+            if self._counts(queue.name) is None:
+                self._control.declare_queue(queue)
+        for binding in scaffold.bindings(witnessed=self._is_witnessed):
+            self._control.bind(binding)
+
+    def _try_new_queue(self) -> None:
+        """What the broker would not take is to be known before the old queue is gone."""
+        trial = replace(self._job.wanted, name=self._scaffold.trial)
+        self._control.declare_queue(trial)
+        self._control.delete_queue(trial.name)
+
+    def _mark(self) -> None:
+        """The broker deletes the mark with the last ingress, perhaps between these."""
+        ingress = self._scaffold.exchanges()[0]
+        self._control.declare_exchange(ingress)
+        for attempt in range(ROUNDS):
+            self._control.declare_exchange(MARKER)
+            try:
+                self._control.bind(BindingDeclaration(MARKER.name, ingress.name, "exchange", ""))
+                return
+            except StepRefused:
+                if attempt == ROUNDS - 1:
+                    raise
+
+    def _make_new(self) -> None:
+        """A service that knows nothing of us may declare the old queue at the wrong moment."""
+        old = self._job.current
+        for _ in range(ROUNDS):
+            if old is not None and old != self._job.wanted:
+                self._divert()
+                self._park()
+                self._empty_and_delete(old)
+            try:
+                self._declare_new()
+                return
+            except StepRefused as refused:
+                if not isinstance(refused.reply, Different):
+                    raise
+                old = old or self._job.wanted
+        raise NotMigrated("another program declares it as it was, again and again")
+
+    def _divert(self) -> None:
+        self._tell(Step.DIVERT)
+        self._control.bind(self._on_ingress)
+        for binding in self._job.bindings:
+            self._control.bind(self._by_ingress(binding))
+        self._unbind_directly()
+
+    def _park(self) -> None:
+        self._tell(Step.PARK)
+        self._control.unbind(self._on_ingress)
+
+    def _empty_and_delete(self, old: QueueDeclaration) -> None:
+        counts = self._counts(old.name)
+        held = self._held_by(0 if counts is None else counts.consumers)
+        with self._intake(old.name) as intake:
+            for _ in range(ROUNDS):
+                self._empty(intake, held)
+                if self._delete(old):
+                    break
+            else:
+                raise NotMigrated("messages come to it by another way all the time")
+            self._after_delete(old, intake)
+
+    def _empty(self, intake: Intake, held: Held | None) -> None:
+        """Until nothing is left, in the queue or with a consumer. What is published to an exchange
+        is parked; but retries come, and what is published straight to the queue."""
+        self._tell(Step.EMPTY)
+        backlog = self._waiting(intake.queue) + self._moved
+        idle_since = time.monotonic()
+        deadline = idle_since + self._patience_s
+        while time.monotonic() < deadline:
+            taken = intake.take(BATCH, wait_s=0.1)
+            if taken:
+                self._moved += self._mover.move(intake, taken, self._out)
+                self._tell(Step.EMPTY, self._moved)
+                idle_since = time.monotonic()
+                if self._moved <= backlog:
+                    deadline = idle_since + self._patience_s
+            elif self._is_quiet(intake.queue, time.monotonic() - idle_since, held):
+                return
+        raise NotMigrated(str(held) if held else "messages come to it by another way all the time")
+
+    def _is_quiet(self, queue: str, idle_s: float, held: Held | None) -> bool:
+        if idle_s < GRACE_S or (held is not None and not held.are_none(idle_s)):
+            return False
+        return not self._waiting(queue)
+
+    def _delete(self, old: QueueDeclaration) -> bool:
+        """Whether it is gone: a queue with a message in it is not deleted. What comes to it in the
+        last moment is given to us."""
+        self._tell(Step.REPLACE)
+        self._unbind_directly()  # a service that started meanwhile may have bound it
+        if _is_quorum(old):
+            if self._waiting(old.name):
+                return False
+            self._control.delete_queue(old.name)
+            return True
+        try:
+            self._control.delete_queue(old.name, if_empty=True)
+        except StepRefused as refused:
+            if "not empty" not in str(refused):
+                raise
+            return False
+        return True
+
+    def _after_delete(self, old: QueueDeclaration, intake: Intake) -> None:
+        intake.wait_for_cancel(CANCEL_S)
+        while last := intake.take(BATCH, wait_s=0):
+            self._moved += self._mover.move(intake, last, self._out)
+        if _is_quorum(old):
+            intake.pause(FORGET_S)
+
+    def _declare_new(self) -> None:
+        """On the ingress at once: should we be killed now, all goes on as it was before."""
+        self._control.declare_queue(self._job.wanted)
+        self._control.bind(self._on_ingress)
+
+    def _fill(self) -> None:
+        self._control.bind(self._on_ingress)
+        into = self._scaffold.into_queue
+        self._control.bind(BindingDeclaration(into, self._job.name, "queue", ""))
+        self._tell(Step.FILL)
+        filled = self._drain(self._scaffold.moved, 0)
+        self._parked += self._drain(self._scaffold.parked, filled)
+
+    def _drain(self, source: str, before: int) -> int:
+        """Nothing comes to it any more."""
+        moved = 0
+        with self._intake(source) as intake:
+            while True:
+                taken = intake.take(BATCH, wait_s=0.1)
+                moved += self._mover.move(intake, taken, self._back)
+                self._tell(Step.FILL, before + moved)
+                if not taken and not self._waiting(source):
+                    return moved
+
+    def _dismantle(self) -> None:
+        self._tell(Step.DISMANTLE)
+        for binding in self._job.bindings:
+            self._control.bind(binding)
+        for binding in self._job.bindings:
+            self._control.unbind(self._by_ingress(binding))
+        self._connection.sleep(GRACE_S)
+        for queue in (self._scaffold.moved, self._scaffold.parked):
+            if self._waiting(queue):
+                self._parked += self._drain(queue, 0)
+            self._control.delete_queue(queue)
+        self._control.delete_queue(self._scaffold.witness)
+        for exchange in reversed(self._scaffold.exchanges()):
+            self._control.delete_exchange(exchange.name)
+
+    # What the steps are made of.
+
+    @property
+    def _is_witnessed(self) -> bool:
+        """A queue that refuses what it has no room for would make a liar of the witness."""
+        overflow = str(self._job.wanted.arguments.get("x-overflow", ""))
+        return not overflow.startswith("reject-publish")
+
+    @property
+    def _out(self) -> Lane:
+        return Lane(self._scaffold.into_moved, set_aside)
+
+    @property
+    def _back(self) -> Lane:
+        return Lane(self._scaffold.into_queue, put_back, witnessed=self._is_witnessed)
+
+    @property
+    def _on_ingress(self) -> BindingDeclaration:
+        return BindingDeclaration(self._scaffold.ingress, self._job.name, "queue", "")
+
+    def _by_ingress(self, binding: BindingDeclaration) -> BindingDeclaration:
+        return replace(binding, destination=self._scaffold.ingress, destination_type="exchange")
+
+    def _unbind_directly(self) -> None:
+        for binding in self._job.bindings:
+            self._control.unbind(binding)
+
+    def _counts(self, queue: str) -> QueueCounts | None:
+        return self._control.counts(queue)
+
+    def _waiting(self, queue: str) -> int:
+        """Messages that are ready."""
+        counts = self._counts(queue)
+        return 0 if counts is None else counts.messages
+
+    @contextlib.contextmanager
+    def _intake(self, queue: str) -> Iterator[Intake]:
+        try:
+            intake = Intake(self._connection, queue, prefetch=2 * BATCH)
+        except pika_errors.ChannelClosedByBroker as error:
+            raise NotMigrated(f"we may not consume it: {error.reply_text}") from error
+        try:
+            yield intake
+        finally:
+            intake.close()
+
+    def _tell(self, step: Step, moved: int = 0) -> None:
+        self._on_progress(Progress(self._job.name, step, moved))
+
+
+def _is_quorum(queue: QueueDeclaration) -> bool:
+    return queue.arguments.get("x-queue-type") == "quorum"

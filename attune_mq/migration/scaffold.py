@@ -1,0 +1,121 @@
+"""What a migration puts up on the broker beside a queue, and takes down in the end.
+
+::
+
+    sources -> ingress -> the queue                            while it is on the ingress
+                       -> parking -> parked                    while it is not (alternate exchange)
+
+    into-moved -> moved, witness                               what is taken out of the old queue
+    into-queue -> the queue, witness                           what goes into the new one
+
+RabbitMQ delivers one copy to a queue however many ways lead there, so the ingress can be put in
+and taken out while messages flow. The exchanges are fanouts: a message keeps its routing key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attune_mq.broker.migration_marks import MARK, ingress_name
+from attune_mq.topology.declarations import (
+    BindingDeclaration,
+    ExchangeDeclaration,
+    QueueDeclaration,
+)
+from attune_mq.topology.fields import MAX_NAME_BYTES
+
+RETURNS = 1_000_000
+"""How often a message of a quorum queue of ours may come back. RabbitMQ 4 would say 20, and -1
+means something else on 3.10."""
+WITNESSED = 1_000
+"""How many copies the witness keeps; more than two batches with what closes them."""
+_DEATH_ARGUMENTS = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
+
+
+@dataclass(frozen=True)
+class Scaffold:
+    """The names, for the queue ``queue``."""
+
+    queue: str
+
+    @property
+    def ingress(self) -> str:
+        """Made first, deleted last: while it is there the migration is not over."""
+        return ingress_name(self.queue)
+
+    @property
+    def parking(self) -> str:
+        return f"{self.ingress}.parking"
+
+    @property
+    def parked(self) -> str:
+        return f"{self.ingress}.parked"
+
+    @property
+    def moved(self) -> str:
+        return f"{self.ingress}.moved"
+
+    @property
+    def witness(self) -> str:
+        return f"{self.ingress}.witness"
+
+    @property
+    def into_moved(self) -> str:
+        return f"{self.ingress}.into-moved"
+
+    @property
+    def into_queue(self) -> str:
+        return f"{self.ingress}.into-queue"
+
+    @property
+    def trial(self) -> str:
+        return f"{self.ingress}.trial"
+
+    @property
+    def lock(self) -> str:
+        return f"{self.ingress}.lock"
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the broker would not take one of the names."""
+        return len(self.into_queue.encode()) > MAX_NAME_BYTES
+
+    def exchanges(self) -> tuple[ExchangeDeclaration, ...]:
+        """The ingress is the first. Its mark goes by itself."""
+        parks = {"alternate-exchange": self.parking}
+        fanouts = (self.parking, self.into_moved, self.into_queue)
+        return (
+            ExchangeDeclaration(self.ingress, "fanout", arguments=parks),
+            *(ExchangeDeclaration(name, "fanout") for name in fanouts),
+        )
+
+    def queues(self, wanted: QueueDeclaration, *, replicated: bool) -> tuple[QueueDeclaration, ...]:
+        """``replicated``: the old queue or the new one is. What expires by a time of its own while
+        it is parked dies as it would in the queue itself."""
+        kind: dict[str, Any] = {"x-queue-type": "classic"}
+        if replicated:
+            kind = {"x-queue-type": "quorum", "x-delivery-limit": RETURNS}
+        deaths = {key: wanted.arguments[key] for key in _DEATH_ARGUMENTS if key in wanted.arguments}
+        last: Mapping[str, Any] = {"x-queue-type": "classic", "x-max-length": WITNESSED}
+        return (
+            QueueDeclaration(self.parked, arguments=kind | deaths),
+            QueueDeclaration(self.moved, arguments=kind),
+            QueueDeclaration(self.witness, arguments=last),
+        )
+
+    def bindings(self, *, witnessed: bool) -> tuple[BindingDeclaration, ...]:
+        """Within the scaffold. Those of the queue come and go. ``witnessed``: what goes into the
+        new queue is."""
+        ways = [
+            (self.parking, self.parked),
+            (self.into_moved, self.moved),
+            (self.into_moved, self.witness),
+        ]
+        if witnessed:
+            ways.append((self.into_queue, self.witness))
+        return tuple(BindingDeclaration(source, queue, "queue", "") for source, queue in ways)
+
+
+MARKER = ExchangeDeclaration(MARK, "fanout", auto_delete=True)

@@ -1,0 +1,183 @@
+"""What is to be migrated: found by looking, over AMQP alone or by the HTTP API. Changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+from attune_mq.broker.amqp import our_errors
+from attune_mq.broker.asking import Asker
+from attune_mq.broker.management import ManagementClient
+from attune_mq.broker.migration_marks import MARK, ingress_name
+from attune_mq.broker.observation import observe_by_management
+from attune_mq.broker.plan import Absent, ManagementObservation, Unseen
+from attune_mq.broker.probing import Prober
+from attune_mq.broker.replies import CUT_OFF
+from attune_mq.broker.settings import BrokerSettings
+from attune_mq.topology.declarations import (
+    BindingDeclaration,
+    QueueDeclaration,
+)
+from attune_mq.topology.equivalence import (
+    Difference,
+    Equal,
+    Inequivalent,
+    SilentlyIgnored,
+    answer_to_queue,
+    written,
+)
+
+MOST_FIELDS = 20
+"""A queue differs in fewer."""
+_NUMBERS = (
+    "x-message-ttl",
+    "x-expires",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-delivery-limit",
+    "x-max-in-memory-length",
+    "x-max-in-memory-bytes",
+    "x-quorum-initial-group-size",
+)
+_BOOLEANS = ("durable", "auto_delete", "x-single-active-consumer")
+
+
+@dataclass(frozen=True)
+class Found:
+    """``current``: ``None`` where it is not there. ``unfinished``: a migration of it was begun."""
+
+    wanted: QueueDeclaration
+    current: QueueDeclaration | None
+    differences: tuple[Difference, ...]
+    unfinished: bool
+
+
+class Obstacle(NamedTuple):
+    """It differs, and nothing can be done about it here."""
+
+    wanted: QueueDeclaration
+    why: str
+
+
+class Survey(Protocol):
+    def find(self, wanted: QueueDeclaration) -> Found | Obstacle: ...
+    def bindings(self, queue: str) -> tuple[BindingDeclaration, ...]:
+        """Those that lead to it on the broker, or did, as far as can be seen."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class SurveyByManagement:
+    def __init__(self, client: ManagementClient, vhost: str) -> None:
+        self._seen: ManagementObservation = observe_by_management(client, vhost)
+
+    def close(self) -> None:
+        """It has no connection."""
+
+    def find(self, wanted: QueueDeclaration) -> Found | Obstacle:
+        current = self._seen.queues.get(wanted.name)
+        answer = answer_to_queue(wanted, current, self._seen.rules) if current else Equal()
+        unfinished = ingress_name(wanted.name) in self._seen.exchanges
+        if not isinstance(answer, Inequivalent):
+            return Found(wanted, wanted if current else None, (), unfinished)
+        for difference in answer.differences:
+            if why := _obstacle(wanted, difference):
+                return Obstacle(wanted, why)
+        return Found(wanted, current, answer.differences, unfinished)
+
+    def bindings(self, queue: str) -> tuple[BindingDeclaration, ...]:
+        ingress = ingress_name(queue)
+        ends = (("queue", queue), ("exchange", ingress))
+        return tuple(
+            replace(one, destination=queue, destination_type="queue")
+            for one in self._seen.bindings
+            if (one.destination_type, one.destination) in ends
+            and one.source not in ("", MARK)
+            and not one.source.startswith(ingress)
+        )
+
+
+class SurveyByAmqp:
+    """The broker names one difference at a time: with that one mended, it names the next."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._settings = settings
+        self._prober = Prober(settings)
+        self._asker = Asker(settings, name="attune_mq migrate")
+        self._some_unfinished: bool | None = None
+
+    def close(self) -> None:
+        self._asker.close()
+        self._prober.__exit__(None, None, None)
+
+    def find(self, wanted: QueueDeclaration) -> Found | Obstacle:
+        unfinished = self._is_unfinished(wanted.name)
+        there = wanted
+        differences: list[Difference] = []
+        for _ in range(MOST_FIELDS):
+            match self._prober.verdict(there):
+                case Equal() | SilentlyIgnored():
+                    current = self._typed(there) if differences else wanted
+                    return Found(wanted, current, tuple(differences), unfinished)
+                case Absent():
+                    return Found(wanted, None, (), unfinished)
+                case Unseen(why):
+                    return Obstacle(wanted, why)
+                case Inequivalent((difference, *_)):
+                    if why := _obstacle(wanted, difference):
+                        return Obstacle(wanted, why)
+                    if difference.found == CUT_OFF:
+                        return Obstacle(wanted, f"which {difference.field} it has is cut off")
+                    mended = _mended(there, difference.field, difference.found)
+                    if mended == there:
+                        break
+                    differences.append(difference)
+                    there = mended
+        return Obstacle(wanted, "the broker's answers do not tell how it is")
+
+    def bindings(self, queue: str) -> tuple[BindingDeclaration, ...]:
+        return ()
+
+    def _typed(self, there: QueueDeclaration) -> QueueDeclaration:
+        """With the type of a queue, which a virtual host's default may have chosen."""
+        if "x-queue-type" in there.arguments:
+            return there
+        classic = replace(there, arguments={**there.arguments, "x-queue-type": "classic"})
+        match self._prober.verdict(classic):
+            case Inequivalent((Difference("x-queue-type", _, found), *_)):
+                return _mended(classic, "x-queue-type", found)
+        return classic
+
+    def _is_unfinished(self, name: str) -> bool:
+        if self._some_unfinished is None:
+            self._some_unfinished = self._has_exchange(MARK)
+        return self._some_unfinished and self._has_exchange(ingress_name(name))
+
+    def _has_exchange(self, name: str) -> bool:
+        with our_errors(self._settings):
+            refusal = self._asker.ask(lambda channel: channel.exchange_declare(name, passive=True))
+        return refusal is None
+
+
+def _obstacle(wanted: QueueDeclaration, difference: Difference) -> str | None:
+    if difference.field == "exclusive":
+        return "it belongs to a connection, and goes when that is closed"
+    if difference.field == "x-queue-type" and "stream" in (difference.expected, difference.found):
+        return "a stream keeps what was read, so that nothing can be moved out of it or into it"
+    return None
+
+
+def _mended(declared: QueueDeclaration, field: str, found: Any) -> QueueDeclaration:
+    """As the broker says that it is."""
+    text = None if found is None or found == "none" else written(found)
+    value: Any = text
+    if field in _BOOLEANS and text is not None:
+        value = text == "true"
+    elif field in _NUMBERS and text is not None:
+        value = int(text) if text.lstrip("-").isdecimal() else text
+    if field in ("durable", "auto_delete"):
+        return replace(declared, **{field: value})
+    arguments = {key: one for key, one in declared.arguments.items() if key != field}
+    return replace(declared, arguments=arguments if value is None else arguments | {field: value})
