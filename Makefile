@@ -67,6 +67,11 @@ properties: setup ## compare simulation and prediction with a real broker on man
 	@sh scripts/setup-rabbitmq.sh
 	@ATTUNE_PROPERTY_EXAMPLES=$${ATTUNE_PROPERTY_EXAMPLES:-1000} $(RUN) -m pytest tests/topology tests/lint -k against_broker $(ARGS)
 
+.PHONY: migrations
+migrations: setup ## kill migrations at each of their steps while messages flow; takes an hour
+	@sh scripts/setup-rabbitmq.sh
+	@ATTUNE_MIGRATION_KILLS=all $(RUN) -m pytest tests/migration $(ARGS)
+
 .PHONY: pictures
 pictures: setup ## draw docs/topology.svg and its like anew, after topology.yaml has changed
 	@$(RUN) scripts/pictures.py

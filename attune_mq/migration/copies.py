@@ -8,15 +8,15 @@ first one, as on the copies that consumers publish, unless ``x-death`` does.
 While it waits between the queues it must not expire, so its ``expiration`` is put aside and begins
 anew in the new queue.
 
-Each copy says in ``x-attune-migrated`` by which batch it came and which message it is of. So of a
-process that was killed between a confirm and the acknowledgement of the original it can be told
-which messages are there twice.
+Each copy says in ``x-attune-migrated`` by which batch it came and which message it is of, so that
+what is there twice can be told; :mod:`.moving` says how.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from attune_mq.messaging.delivery import BROKERS_COUNT, Delivery
@@ -24,8 +24,6 @@ from attune_mq.messaging.outgoing import Outgoing
 from attune_mq.messaging.republishing import ORIGIN_EXCHANGE, ORIGIN_ROUTING_KEY
 
 MIGRATED = "x-attune-migrated"
-CLOSED = "x-attune-migrated-batch"
-"""On a record without a body: all originals of that batch are gone, or none of it counts."""
 EXPIRATION = "x-attune-expiration"
 _BROKERS_COUNTS = (BROKERS_COUNT, "x-acquired-count")
 
@@ -42,7 +40,7 @@ class Mark(NamedTuple):
         return f"{self.batch} {self.fingerprint}"
 
 
-def mark_of(headers: Headers) -> Mark | None:
+def mark_of(headers: Mapping[Any, Any]) -> Mark | None:
     batch, _, fingerprint = str(headers.get(MIGRATED, "")).partition(" ")
     return Mark(batch, fingerprint) if fingerprint else None
 

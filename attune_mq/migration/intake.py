@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.messaging.delivery import Delivery
+from attune_mq.messaging.outgoing import Outgoing
 
 FIRST = 2**31 - 1
 """Consumers of a lower priority get nothing while one of a higher has room."""
@@ -25,6 +25,7 @@ class Intake:
         self._connection = connection
         self._arrived: deque[Delivery] = deque()
         self._channel: BlockingChannel = connection.channel()
+        self._channel.tx_select()
         self._channel.basic_qos(prefetch_count=prefetch)
         self._tag = self._channel.basic_consume(
             queue, self._on_message, arguments={"x-priority": FIRST}
@@ -54,16 +55,18 @@ class Intake:
         while (left_s := deadline - time.monotonic()) > 0:
             self._connection.process_data_events(time_limit=left_s)
 
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Those that were taken before any that is still out: one frame, so all or none."""
-        if deliveries:
-            self._channel.basic_ack(deliveries[-1].delivery_tag, multiple=True)
+    def acknowledge(self, deliveries: Sequence[Delivery], record: Outgoing) -> None:
+        """Those that were taken before any that is still out, and publishes with it a record.
 
-    def publish(self, queue: str, headers: Mapping[str, Any]) -> None:
-        """A record to a queue, unconfirmed, behind what was acknowledged before on this channel."""
+        In one transaction: the broker does both when it has the one frame that ends it, or
+        neither. The record is delivered first, so that a broker that is killed just then rather
+        keeps the record and forgets the acknowledgement.
+        """
         self._channel.basic_publish(
-            "", queue, b"", pika.BasicProperties(headers=dict(headers), delivery_mode=2)
+            record.exchange, record.routing_key, record.body, record.properties
         )
+        self._channel.basic_ack(deliveries[-1].delivery_tag, multiple=True)
+        self._channel.tx_commit()
 
     def close(self) -> None:
         if self._channel.is_open:

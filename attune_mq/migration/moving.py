@@ -1,16 +1,18 @@
 """Moving messages from one queue to another, each confirmed before its original is acknowledged.
 
-A batch is published to a fanout exchange that gives each copy to the new queue and to the witness.
-When all are confirmed, the originals are acknowledged in one frame, and a record that closes the
-batch goes to the witness. Whoever is killed in between leaves an open batch: what the witness has
-of it is in the new queue and in the old one. The next to come reads the witness first, and what it
-then meets in the old queue, and the witness has, it acknowledges without publishing it again.
+They go in batches. When all copies of a batch are confirmed, the originals are acknowledged and a
+record that closes the batch goes to the journal, both in one transaction. Whoever is killed before
+leaves an open batch: its originals are back in their queue, and copies of them may be in another.
 
-What remains: between the acknowledgement and the record, two calls of a socket, a kill leaves a
-batch open whose originals are gone. That is without effect, unless a message *equal* in body and
-all properties, so without an id, is in the old queue and was delivered before: it is then taken
-for the one that was moved. And where the broker itself is killed with a batch on its way, witness
-and queue may have lost different messages of what was not confirmed.
+* *Out* of the old queue, which consumers live on: they may have the originals by now. So the copies
+  do not count. The journal says which batches were opened; a copy of one that was not closed is
+  passed over where it would go into the new queue.
+* *Back* into the new queue, which consumers live on as well: they may have the copies by now. So
+  the originals do not count. Each copy went to the witness too, by the same publish; an original
+  of an open batch of which the witness has a copy is acknowledged and not published again.
+
+Where the broker itself is killed with a batch on its way, both queues and journal and witness may
+have lost different parts of what was not confirmed: a message may then be there twice.
 """
 
 from __future__ import annotations
@@ -18,111 +20,147 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import pika
 
 from attune_mq.errors import PublishRefused
 from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.outgoing import Outgoing, Receipt
+from attune_mq.messaging.outgoing import Outcome, Outgoing, Receipt
 from attune_mq.messaging.publisher import Publisher
-from attune_mq.migration.copies import CLOSED, fingerprint, mark_of
+from attune_mq.migration.copies import fingerprint, mark_of, put_back, set_aside
 from attune_mq.migration.intake import Intake
 
 BATCH = 250
-BATCH_BYTES = 8 * 1024 * 1024
 PAUSE_S = 0.5
 """Between two attempts to publish what a queue had no room for."""
+OPENED = "x-attune-batch-opened"
+CLOSED = "x-attune-batch-closed"
 
 
-class CopyOf(Protocol):
-    def __call__(self, delivery: Delivery, batch: str, exchange: str) -> Outgoing: ...
-
-
-class Lane(NamedTuple):
-    """From a queue through ``exchange``, which leads to another and to the witness."""
+@dataclass(frozen=True)
+class OutLane:
+    """Out of the old queue, through ``exchange``."""
 
     exchange: str
-    copy_of: CopyOf
-    witnessed: bool = True
-    """Not where the new queue refuses what it has no room for: the witness would lie."""
 
 
-def open_batches(connection: pika.BlockingConnection, witness: str) -> Counter[str]:
-    """How often the witness has which message, by fingerprint, of batches that were not closed.
-    It keeps them all."""
+@dataclass(frozen=True)
+class BackLane:
+    """Into the new queue, through ``exchange``, which leads to the witness as well, unless the new
+    queue refuses what it has no room for."""
+
+    exchange: str
+
+
+Lane = OutLane | BackLane
+
+
+@dataclass
+class Past:
+    """What killed migrations left. ``void``: batches whose copies do not count. ``witnessed``: how
+    often the new queue was given which message of an open batch, by fingerprint; used up."""
+
+    void: set[str] = field(default_factory=set)
+    witnessed: Counter[str] = field(default_factory=Counter)
+
+    def has_passed(self, delivery: Delivery) -> bool:
+        """Whether it is not to be put into the new queue."""
+        mark = mark_of(delivery.headers)
+        if mark is not None and mark.batch in self.void:
+            return True
+        if not delivery.redelivered or not self.witnessed:
+            return False
+        known = fingerprint(delivery)
+        if not self.witnessed[known]:
+            return False
+        self.witnessed[known] -= 1
+        return True
+
+
+def read_past(connection: pika.BlockingConnection, journal: str, witness: str) -> Past:
+    """Both queues keep what they have."""
+    records = list(_headers_in(connection, journal))
+    opened = {str(one[OPENED]) for one in records if OPENED in one}
+    closed = {str(one[CLOSED]) for one in records if CLOSED in one}
+    marks = [mark for one in _headers_in(connection, witness) if (mark := mark_of(one))]
+    return Past(
+        opened - closed, Counter(one.fingerprint for one in marks if one.batch not in closed)
+    )
+
+
+def _headers_in(connection: pika.BlockingConnection, queue: str) -> Iterator[dict[Any, Any]]:
     channel = connection.channel()
-    seen: list[tuple[str, str]] = []
-    closed: set[str] = set()
     while True:
-        method, properties, _ = channel.basic_get(witness)
+        method, properties, _ = channel.basic_get(queue)
         if method is None or properties is None:
             break
-        headers = dict(properties.headers or {})
-        if CLOSED in headers:
-            closed.add(str(headers[CLOSED]))
-        elif mark := mark_of(headers):
-            seen.append(mark)
+        yield dict(properties.headers or {})
     channel.close()
-    return Counter(mark for batch, mark in seen if batch not in closed)
 
 
 class Mover:
-    """Moves what an intake gives. ``known``: what :func:`open_batches` says; it is used up.
-    ``patience_s``: how long a queue may have no room."""
+    """``patience_s``: how long a queue may have no room."""
 
     def __init__(
-        self, publisher: Publisher, witness: str, known: Counter[str], *, patience_s: float
+        self, publisher: Publisher, journal: str, past: Past, *, patience_s: float
     ) -> None:
         self._publisher = publisher
-        self._witness = witness
-        self._known = known
+        self._journal = journal
+        self._past = past
         self._patience_s = patience_s
         self.recognised = 0
-        """How many were found to have been moved before."""
+        """Messages that an earlier run had moved before it was killed."""
 
     def move(self, intake: Intake, deliveries: Sequence[Delivery], lane: Lane) -> int:
-        """Returns how many were published. Raises :class:`~attune_mq.errors.PublishError`: then
-        none of them is acknowledged."""
+        """Returns how many were moved. Raises :class:`~attune_mq.errors.PublishError`: then none
+        of them is acknowledged."""
         if not deliveries:
             return 0
         batch = uuid.uuid4().hex
-        fresh = [one for one in deliveries if not self._is_known(one)]
-        self._publish([lane.copy_of(one, batch, lane.exchange) for one in fresh], batch, intake)
-        intake.acknowledge(deliveries)
-        if lane.witnessed and fresh:
-            self._close(batch, intake)
+        match lane:
+            case OutLane(exchange):
+                fresh = deliveries
+                opening = self._record(OPENED, batch)
+                copies = [opening, *(set_aside(one, batch, exchange) for one in fresh)]
+            case BackLane(exchange):
+                fresh = [one for one in deliveries if not self._past.has_passed(one)]
+                copies = [put_back(one, batch, exchange) for one in fresh]
+        self._publish(copies, lane, batch, intake)
+        intake.acknowledge(deliveries, self._record(CLOSED, batch))
+        self.recognised += len(deliveries) - len(fresh)
         return len(fresh)
 
-    def _publish(self, copies: Sequence[Outgoing], batch: str, intake: Intake) -> None:
+    def _publish(self, copies: Sequence[Outgoing], lane: Lane, batch: str, intake: Intake) -> None:
         """What a queue has no room for is tried again; the others are not."""
         deadline = time.monotonic() + self._patience_s
         while copies:
             outcomes = self._publisher.send(copies)
-            refused = [one for one in outcomes if isinstance(one, PublishRefused)]
-            if refused:
-                self._close(batch, intake)  # the witness has what the queue refused
-            others = [one for one in outcomes if not isinstance(one, PublishRefused | Receipt)]
-            if others or (refused and time.monotonic() > deadline):
-                raise [*others, *refused][0]
+            _raise_hopeless(outcomes, is_late=time.monotonic() > deadline)
             copies = [
                 one
                 for one, outcome in zip(copies, outcomes, strict=True)
                 if isinstance(outcome, PublishRefused)
             ]
             if copies:
+                self._disbelieve_witness(lane, batch)
                 intake.pause(PAUSE_S)
 
-    def _close(self, batch: str, intake: Intake) -> None:
-        intake.publish(self._witness, {CLOSED: batch})
+    def _disbelieve_witness(self, lane: Lane, batch: str) -> None:
+        """It took what the new queue refused. Should we be killed now, what that did take is there
+        twice; otherwise what it did not would be lost."""
+        if isinstance(lane, BackLane):
+            self._publisher.send([self._record(CLOSED, batch)])
 
-    def _is_known(self, delivery: Delivery) -> bool:
-        if not delivery.redelivered or not self._known:
-            return False
-        mark = fingerprint(delivery)
-        if not self._known[mark]:
-            return False
-        self._known[mark] -= 1
-        self.recognised += 1
-        return True
+    def _record(self, what: str, batch: str) -> Outgoing:
+        properties = pika.BasicProperties(headers={what: batch}, delivery_mode=2)
+        return Outgoing("", self._journal, b"", properties)
+
+
+def _raise_hopeless(outcomes: Sequence[Outcome], *, is_late: bool) -> None:
+    for outcome in outcomes:
+        if isinstance(outcome, Receipt) or (isinstance(outcome, PublishRefused) and not is_late):
+            continue
+        raise outcome

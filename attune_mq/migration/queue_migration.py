@@ -22,10 +22,9 @@ from attune_mq.broker.replies import Different
 from attune_mq.errors import InfrastructureError
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.migration.control import Control, StepRefused
-from attune_mq.migration.copies import put_back, set_aside
 from attune_mq.migration.held import Held
 from attune_mq.migration.intake import Intake
-from attune_mq.migration.moving import BATCH, Lane, Mover, open_batches
+from attune_mq.migration.moving import BATCH, BackLane, Mover, OutLane, read_past
 from attune_mq.migration.scaffold import MARKER, Scaffold
 from attune_mq.topology.declarations import BindingDeclaration, QueueDeclaration
 from attune_mq.topology.equivalence import Difference
@@ -129,10 +128,9 @@ class QueueMigration:
         the queues, and a further call goes on."""
         started_at = time.monotonic()
         self._prepare()
-        known = open_batches(self._connection, self._scaffold.witness)
-        self._mover = Mover(
-            self._publisher, self._scaffold.witness, known, patience_s=self._patience_s
-        )
+        journal, witness = self._scaffold.journal, self._scaffold.witness
+        past = read_past(self._connection, journal, witness)
+        self._mover = Mover(self._publisher, journal, past, patience_s=self._patience_s)
         try:
             self._make_new()
         except NotMigrated:  # so the old queue gets everything back
@@ -304,6 +302,7 @@ class QueueMigration:
                 self._parked += self._drain(queue, 0)
             self._control.delete_queue(queue)
         self._control.delete_queue(self._scaffold.witness)
+        self._control.delete_queue(self._scaffold.journal)
         for exchange in reversed(self._scaffold.exchanges()):
             self._control.delete_exchange(exchange.name)
 
@@ -316,12 +315,12 @@ class QueueMigration:
         return not overflow.startswith("reject-publish")
 
     @property
-    def _out(self) -> Lane:
-        return Lane(self._scaffold.into_moved, set_aside)
+    def _out(self) -> OutLane:
+        return OutLane(self._scaffold.into_moved)
 
     @property
-    def _back(self) -> Lane:
-        return Lane(self._scaffold.into_queue, put_back, witnessed=self._is_witnessed)
+    def _back(self) -> BackLane:
+        return BackLane(self._scaffold.into_queue)
 
     @property
     def _on_ingress(self) -> BindingDeclaration:

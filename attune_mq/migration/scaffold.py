@@ -5,7 +5,7 @@
     sources -> ingress -> the queue                            while it is on the ingress
                        -> parking -> parked                    while it is not (alternate exchange)
 
-    into-moved -> moved, witness                               what is taken out of the old queue
+    into-moved -> moved                                        what is taken out of the old queue
     into-queue -> the queue, witness                           what goes into the new one
 
 RabbitMQ delivers one copy to a queue however many ways lead there, so the ingress can be put in
@@ -30,7 +30,7 @@ RETURNS = 1_000_000
 """How often a message of a quorum queue of ours may come back. RabbitMQ 4 would say 20, and -1
 means something else on 3.10."""
 WITNESSED = 1_000
-"""How many copies the witness keeps; more than two batches with what closes them."""
+"""How many copies the witness keeps: those of the last batches."""
 _DEATH_ARGUMENTS = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
 
 
@@ -60,6 +60,10 @@ class Scaffold:
     @property
     def witness(self) -> str:
         return f"{self.ingress}.witness"
+
+    @property
+    def journal(self) -> str:
+        return f"{self.ingress}.journal"
 
     @property
     def into_moved(self) -> str:
@@ -103,16 +107,13 @@ class Scaffold:
             QueueDeclaration(self.parked, arguments=kind | deaths),
             QueueDeclaration(self.moved, arguments=kind),
             QueueDeclaration(self.witness, arguments=last),
+            QueueDeclaration(self.journal, arguments={"x-queue-type": "classic"}),
         )
 
     def bindings(self, *, witnessed: bool) -> tuple[BindingDeclaration, ...]:
         """Within the scaffold. Those of the queue come and go. ``witnessed``: what goes into the
         new queue is."""
-        ways = [
-            (self.parking, self.parked),
-            (self.into_moved, self.moved),
-            (self.into_moved, self.witness),
-        ]
+        ways = [(self.parking, self.parked), (self.into_moved, self.moved)]
         if witnessed:
             ways.append((self.into_queue, self.witness))
         return tuple(BindingDeclaration(source, queue, "queue", "") for source, queue in ways)

@@ -126,8 +126,8 @@ class SurveyByAmqp:
                 case Unseen(why):
                     return Obstacle(wanted, why)
                 case Inequivalent((difference, *_)):
-                    if why := _obstacle(wanted, difference):
-                        return Obstacle(wanted, why)
+                    if obstacle := _obstacle(wanted, difference):
+                        return Obstacle(wanted, obstacle)
                     if difference.found == CUT_OFF:
                         return Obstacle(wanted, f"which {difference.field} it has is cut off")
                     mended = _mended(there, difference.field, difference.found)
