@@ -16,8 +16,8 @@ from attune_mq.transactional import (
     Inbox,
     Outbox,
     OutboxRelay,
-    Patience,
     SupportsPublish,
+    persist,
     reading,
     utc_now,
 )
@@ -42,7 +42,6 @@ class Ledger:
         self._inbox = Inbox(messages.inbox)
         self._outbox = Outbox(messages.outbox, source_service=service)
         self.relay = OutboxRelay(engine, self._outbox, publisher, lease_s=LEASE_S)
-        self.patience = Patience()
         self.watch = DatabaseWatch(engine, [messages.inbox, messages.outbox])
 
     def once(
@@ -68,7 +67,7 @@ class Ledger:
                 if taken:
                     effect(Entry(tx, self._outbox, message.envelope))
 
-        self.patience.persist(transaction)
+        persist(transaction)
         self.watch.worked()
         self.relay.wake()
 
@@ -79,15 +78,15 @@ class Ledger:
             with reading(self._engine) as tx:
                 return question(tx)
 
-        return self.patience.persist(transaction)
+        return persist(transaction)
 
     @property
     def trouble(self) -> str | None:
         """Why the database does not work, or ``None``: at once, from memory."""
-        return self.patience.trouble or self.watch.trouble
+        return self.watch.trouble
 
     def backlog(self) -> Backlog:
-        """What the outbox owes. Asked once, without patience: a database that is away raises."""
+        """What the outbox owes. Asked once: a database that is away raises."""
         with reading(self._engine) as tx:
             return self._outbox.backlog(tx)
 

@@ -2,7 +2,7 @@
 
 * :class:`InvalidInput`: mend the file, the arguments or the payload, then call again.
 * :class:`BrokerUnavailable`: wait and try again; nothing is wrong with what was asked.
-* :class:`DatabaseUnavailable`: likewise, for the database of inbox and outbox.
+* :class:`DependencyUnavailable`: likewise, for a database, or another service that is called.
 * :class:`PermissionRefused`: ask an administrator for a permission, or for a certificate.
 * :class:`InfrastructureError`: the broker's objects are not what the file says: set up, migrate.
 * :class:`PublishError`: the message is not known to be safe; the caller still owns it.
@@ -76,8 +76,28 @@ class BrokerNotStarted(BrokerUnavailable):
         return f"{self.reason}; it printed:\n{self.output}"
 
 
-class DatabaseUnavailable(AttuneError):
+class DependencyUnavailable(AttuneError):
+    """Raised by a handler: ``dependency``, which it needs, is away. The message has not failed.
+
+    It stays with its consumer, is not counted as tried, and the consumer pauses until a message
+    can be handled again. Say it of what is away for every message (a database, an HTTP API that
+    does not answer), never of what may be wrong with one.
+    """
+
+    def __init__(self, dependency: str, reason: str = "") -> None:
+        super().__init__(dependency, reason)
+        self.dependency = dependency
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason or f"{self.dependency} is not available"
+
+
+class DatabaseUnavailable(DependencyUnavailable):
     """The service's own database is locked, full or cannot be reached. Wait and try again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("database", reason)
 
 
 class PermissionRefused(AttuneError):

@@ -16,12 +16,12 @@ def exit_code(error: BaseException) -> int:
     from attune_mq.broker.report import ConflictingInfrastructure, MissingInfrastructure
     from attune_mq.errors import (
         BrokerUnavailable,
-        DatabaseUnavailable,
+        DependencyUnavailable,
         PermissionRefused,
         PublishError,
     )
 
-    if isinstance(error, BrokerUnavailable | DatabaseUnavailable):
+    if isinstance(error, BrokerUnavailable | DependencyUnavailable):
         return UNREACHABLE
     if isinstance(error, PermissionRefused):
         return REFUSED

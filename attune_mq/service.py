@@ -17,7 +17,7 @@ from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import AttuneError, BrokerUnavailable
 from attune_mq.messaging.backoff import Backoff
 from attune_mq.messaging.consumer import DEFAULT_STOP_DEADLINE_S, Consumer
-from attune_mq.messaging.handlers import Handler, Handlers
+from attune_mq.messaging.handlers import Handler, Handlers, Probe, Sign
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.status import ConsumerStatus
@@ -100,6 +100,10 @@ class Service:
     def on(self, payload: type[P]) -> Callable[[Handler[P]], Handler[P]]:
         """Registers the handler of a payload class; see :class:`Handlers`."""
         return self.handlers.on(payload)
+
+    def depends_on(self, name: str, *signs: Sign, probe: Probe | None = None) -> None:
+        """Which errors of handlers say that ``name`` is away; see :meth:`Handlers.depends_on`."""
+        self.handlers.depends_on(name, *signs, probe=probe)
 
     def run_beside(self, background: Background) -> None:
         """Starts it before the consumers and stops it after them."""

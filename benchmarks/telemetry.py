@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from attune_mq.messaging.delivery import Delivery, Message
 from attune_mq.messaging.envelope import Envelope, encode
 from attune_mq.messaging.handlers import Handlers
+from attune_mq.messaging.pausing import Pause
 from attune_mq.messaging.payloads import ExecutionRequested
 from attune_mq.messaging.processing import Action, Processor
 from attune_mq.messaging.properties import amqp_properties
@@ -70,6 +71,7 @@ def way_of(telemetry: Telemetry | None) -> Callable[[Delivery], None]:
         handlers,
         RecordingPublisher(TOPOLOGY),
         Progress("worker", "work.queue"),
+        Pause("worker"),
         guarded,
     )
 

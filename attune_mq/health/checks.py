@@ -62,6 +62,6 @@ def loop_trouble(status: ConsumerStatus, now_s: float) -> str | None:
         return "its thread has ended"
     vitals = status.vitals
     stands = vitals is not None and now_s - vitals.turned_at_s > STUCK_AFTER_S
-    if status.state == "consuming" and stands:
+    if status.state in ("consuming", "paused") and stands:
         return f"its loop has not turned for {STUCK_AFTER_S:g} s"
     return None

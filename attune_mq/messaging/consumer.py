@@ -39,7 +39,8 @@ from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
 from attune_mq.messaging.direct import DirectConnection
 from attune_mq.messaging.handlers import Handlers
 from attune_mq.messaging.handovers import Handover, Handovers
-from attune_mq.messaging.processing import Action, Processor, Replacement
+from attune_mq.messaging.pausing import Pause
+from attune_mq.messaging.processing import Action, Processor, Result
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.session import Job, Session
 from attune_mq.messaging.status import ConsumerStatus, Progress
@@ -122,12 +123,14 @@ class Consumer:
         self._telemetry = guarded(telemetry)
         queue = self._topology.queues[self._spec.queue].name
         self._progress = Progress(self.tag, queue, self._telemetry)
+        self._pause = Pause(self.tag, self._telemetry)
         self._processor = Processor(
             self._topology,
             self._spec,
             handlers,
             self._publisher,
             self._progress,
+            self._pause,
             self._telemetry,
         )
         self._stopping = threading.Event()
@@ -142,6 +145,7 @@ class Consumer:
         """What it is doing at this moment, and what it has done so far. Safe from any thread."""
         session = self._session
         return self._progress.status(
+            self._pause,
             in_flight=session.in_flight if session else 0,
             registered=session is not None and session.is_registered,
             is_alive=self._is_alive,
@@ -246,7 +250,7 @@ class Consumer:
             if handover.has_begun and result is Action.ACKNOWLEDGE:
                 session.wait_until_settled(delivery)
 
-    def _result_of(self, job: Job, handover: Handover) -> Action | Replacement:
+    def _result_of(self, job: Job, handover: Handover) -> Result:
         session, delivery = job.session, job.delivery
 
         def still_ours() -> bool:
@@ -256,8 +260,10 @@ class Consumer:
         if session.is_stopping:  # nothing begins any more, also before the loop has noticed
             return Action.GIVE_BACK
         if job.replacement is None:
+            if self._pause.is_on and not job.is_trial:
+                return Action.HOLD
             session.begun(delivery)
-            return self._processor.process(delivery, still_ours=still_ours)
+            return self._processor.process(delivery, still_ours=still_ours, is_trial=job.is_trial)
         handover.begin()
         return self._processor.replace(delivery, job.replacement)
 
@@ -294,6 +300,7 @@ class Consumer:
             prefetch=self._prefetch,
             pool=pool,
             progress=self._progress,
+            pause=self._pause,
             telemetry=self._telemetry,
         )
         if self._stopping.is_set():  # it was set when there was no session to stop

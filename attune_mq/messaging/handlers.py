@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from attune_mq.errors import ConsumeError, MalformedMessage, UnknownMessageType
+from attune_mq.errors import (
+    BrokerUnavailable,
+    ConsumeError,
+    DependencyUnavailable,
+    MalformedMessage,
+    UnknownMessageType,
+)
 from attune_mq.messaging.delivery import Delivery, Message
 from attune_mq.messaging.envelope import Envelope, decode, decode_payload
 from attune_mq.messaging.payload_model import Payload, by_message_type
 from attune_mq.messaging.settlement import (
     Done,
+    ErrorReport,
     Outcome,
+    Unavailable,
     Unhandled,
     Unreadable,
     failure_of,
 )
 
+logger = logging.getLogger(__name__)
+
 P = TypeVar("P", bound=Payload)
 Handler = Callable[[Message[P]], None]
+Sign = type[BaseException] | Callable[[BaseException], bool]
+"""By which an error is known to say that a dependency is away: its class, or a question."""
+Probe = Callable[[], object]
 
 
 class Handlers:
@@ -40,6 +54,8 @@ class Handlers:
     def __init__(self) -> None:
         self._handlers: dict[type[Payload], Handler[Any]] = {}
         self._known = by_message_type(())
+        self._signs: list[tuple[str, Sign]] = [("broker", BrokerUnavailable)]
+        self._probes: dict[str, Probe] = {}
 
     def on(self, payload: type[P]) -> Callable[[Handler[P]], Handler[P]]:
         """Registers a handler. Raises :class:`~attune_mq.errors.ConsumeError` for a second one."""
@@ -52,6 +68,31 @@ class Handlers:
             return handler
 
         return register
+
+    def depends_on(self, name: str, *signs: Sign, probe: Probe | None = None) -> None:
+        """When a handler raises one of ``signs``, ``name`` is away, and the message has not failed.
+
+        ::
+
+            handlers.depends_on("billing API", requests.ConnectionError, requests.Timeout)
+
+        A sign is a class of errors, or a function that says of an error whether it is one (for a
+        database ``attune_mq.transactional.is_transient``). The consumer pauses and tries one
+        message now and then, or, where there is one, calls ``probe``, which raises while ``name``
+        is away. An error that a bad message can cause is no sign: that message would hold up all
+        others for as long as it is there.
+        """
+        self._signs += [(name, sign) for sign in signs]
+        if probe is not None:
+            self._probes[name] = probe
+
+    def still_away(self, dependency: str) -> Unavailable | None:
+        """By its probe; ``None`` where it is there, or has none."""
+        try:
+            self._probes.get(dependency, _no_probe)()
+        except Exception as error:
+            return Unavailable(dependency, ErrorReport.of(error))
+        return None
 
     @property
     def message_types(self) -> frozenset[str]:
@@ -81,5 +122,27 @@ class Handlers:
         try:
             self._handlers[type(message.payload)](message)
         except BaseException as error:  # also SystemExit: a handler cannot end the consumer
-            return failure_of(error)
+            return self._unavailable(error) or failure_of(error)
         return Done()
+
+    def _unavailable(self, error: BaseException) -> Unavailable | None:
+        if isinstance(error, DependencyUnavailable):
+            return Unavailable(error.dependency, ErrorReport.of(error))
+        for name, sign in self._signs:
+            if _is_sign(sign, error):
+                return Unavailable(name, ErrorReport.of(error))
+        return None
+
+
+def _is_sign(sign: Sign, error: BaseException) -> bool:
+    if isinstance(sign, type):
+        return isinstance(error, sign)
+    try:
+        return sign(error)
+    except Exception:
+        logger.exception("It cannot be told whether an error is a sign that something is away")
+        return False
+
+
+def _no_probe() -> None:
+    """The handler is the probe."""

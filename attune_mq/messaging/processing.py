@@ -14,16 +14,19 @@ from attune_mq.messaging.delivery import Delivery, Message
 from attune_mq.messaging.envelope import Envelope
 from attune_mq.messaging.handlers import Handlers
 from attune_mq.messaging.outgoing import Outgoing
+from attune_mq.messaging.pausing import Pause
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.republishing import counted_copy, dead_letter_copy, retry_copy
 from attune_mq.messaging.settlement import (
     Acknowledge,
     CountRedelivery,
     DeadLetter,
+    Hold,
     Outcome,
     RetryPolicy,
     Settlement,
     TryAgain,
+    Unavailable,
     decide,
     decide_before_handling,
 )
@@ -42,6 +45,7 @@ class Action(Enum):
     ACKNOWLEDGE = "ack"
     GIVE_BACK = "nack, to be delivered again"
     DROP = "reject, without a dead letter exchange"
+    HOLD = "nothing yet: it was not begun, since the consumer pauses"
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,15 @@ class Replacement:
     copy: Outgoing
     settlement: TryAgain | CountRedelivery | DeadLetter
     envelope: Envelope | None = None
+
+
+Result = Action | Hold | Replacement
+
+
+def renewal(delivery: Delivery) -> Replacement:
+    """A fresh copy of one that was held for long, at the tail of its queue; nothing is counted."""
+    settlement = CountRedelivery(delivery.redeliveries)
+    return _instead(counted_copy(delivery, settlement), settlement, None)
 
 
 def settlement_of(delivery: Delivery, handlers: Handlers, policy: RetryPolicy) -> Settlement:
@@ -82,6 +95,7 @@ class Processor:
         handlers: Handlers,
         publisher: Publisher,
         progress: Progress,
+        pause: Pause,
         telemetry: Telemetry | None = None,
     ) -> None:
         queue = topology.queues[spec.queue]
@@ -95,22 +109,28 @@ class Processor:
         self._handlers = handlers
         self._publisher = publisher
         self._progress = progress
+        self._pause = pause
         self._telemetry = telemetry
 
     def process(
-        self, delivery: Delivery, *, still_ours: Callable[[], bool] = lambda: True
-    ) -> Action | Replacement:
+        self,
+        delivery: Delivery,
+        *,
+        still_ours: Callable[[], bool] = lambda: True,
+        is_trial: bool = False,
+    ) -> Result:
         """What is to be done with the original, or the copy without which nothing may be.
 
         Blocks while the handler runs, and while a copy waits for its confirm. ``still_ours``: asked
         just before a copy is published, whether the original can still be settled; otherwise the
-        broker has given it to somebody else, who publishes the copy.
+        broker has given it to somebody else, who publishes the copy. ``is_trial``: whether a pause
+        is over depends on what comes of handling it.
         """
         scope = None if self._telemetry is None else self._telemetry.processing(delivery)
         if scope is None:
-            return self._process(delivery, still_ours)
+            return self._process(delivery, still_ours, is_trial)
         with scope:
-            return self._process(delivery, still_ours)
+            return self._process(delivery, still_ours, is_trial)
 
     def replace(self, delivery: Delivery, replacement: Replacement) -> Action | Replacement:
         """Publishes the copy: the original may go once it is confirmed in a queue. Otherwise it
@@ -122,20 +142,36 @@ class Processor:
         self._settled(delivery, replacement.envelope, replacement.settlement)
         return Action.ACKNOWLEDGE
 
-    def _process(self, delivery: Delivery, still_ours: Callable[[], bool]) -> Action | Replacement:
+    def _process(
+        self, delivery: Delivery, still_ours: Callable[[], bool], is_trial: bool
+    ) -> Result:
         envelope = None
         settlement = _settlement_before_handling(delivery, self._policy)
         if settlement is None:
             envelope, read = self._handlers.read(delivery)
-            outcome = self._handle(read) if isinstance(read, Message) else read
+            outcome = self._outcome_of(read, is_trial) if isinstance(read, Message) else read
             settlement = decide(outcome, delivery.failures, self._policy)
         match self._effect(delivery, envelope, settlement):
             case Replacement() as replacement if still_ours():
                 return self.replace(delivery, replacement)
             case Replacement():
                 return Action.GIVE_BACK
-            case Action() as action:
-                return action
+            case Action() | Hold() as other:
+                return other
+
+    def _outcome_of(self, message: Message[Any], is_trial: bool) -> Outcome:
+        """With what it says of what the handler needs."""
+        cause = self._pause.cause if is_trial else None
+        outcome: Outcome | None = None
+        if cause is not None:
+            outcome = self._handlers.still_away(cause.dependency)
+        if outcome is None:
+            outcome = self._handle(message)
+        if isinstance(outcome, Unavailable):
+            self._pause.begin(outcome)
+        elif is_trial:
+            self._pause.end()
+        return outcome
 
     def _handle(self, message: Message[Any]) -> Outcome:
         telemetry = self._telemetry
@@ -150,7 +186,7 @@ class Processor:
 
     def _effect(
         self, delivery: Delivery, envelope: Envelope | None, settlement: Settlement
-    ) -> Action | Replacement:
+    ) -> Result:
         match settlement:
             case Acknowledge():
                 self._settled(delivery, envelope, settlement)
@@ -167,6 +203,8 @@ class Processor:
                 return _instead(retry_copy(delivery, settlement), settlement, envelope)
             case CountRedelivery():
                 return _instead(counted_copy(delivery, settlement), settlement, envelope)
+            case Hold():
+                return settlement
             case DeadLetter():
                 return self._give_up(delivery, envelope, settlement)
 

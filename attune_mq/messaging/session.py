@@ -23,11 +23,14 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.infrastructure import bind_queue, declare_queue
 from attune_mq.errors import ConsumeError
+from attune_mq.messaging.deadlines import Deadlines
 from attune_mq.messaging.delivery import Delivery, UnreadDelivery
 from attune_mq.messaging.direct import DirectConnection
 from attune_mq.messaging.frames import Arrived, ack, nack, reject
-from attune_mq.messaging.processing import Action, Replacement
+from attune_mq.messaging.pausing import Pause, WaitingRoom
+from attune_mq.messaging.processing import Action, Replacement, Result, renewal
 from attune_mq.messaging.pulse import ASK_EVERY_S, Pulse, Vitals
+from attune_mq.messaging.settlement import Hold
 from attune_mq.messaging.status import Progress
 from attune_mq.messaging.telemetry import GivenBack, Telemetry
 from attune_mq.messaging.workers import WorkerPool
@@ -46,12 +49,13 @@ PAUSE_S = 5.0
 
 
 class Job(NamedTuple):
-    """Work for a worker thread: a delivery to handle, or a copy of it that is still to be
-    published."""
+    """Work for a worker thread: a delivery to handle, perhaps to try whether a pause is over, or a
+    copy of it that is still to be published."""
 
     session: Session
     delivery: Delivery
     replacement: Replacement | None = None
+    is_trial: bool = False
 
 
 class Session:
@@ -67,6 +71,7 @@ class Session:
         prefetch: int,
         pool: WorkerPool[Job],
         progress: Progress,
+        pause: Pause,
         telemetry: Telemetry | None,
     ) -> None:
         self._connection = connection
@@ -76,6 +81,10 @@ class Session:
         self._prefetch = prefetch
         self._pool = pool
         self._progress = progress
+        self._pause = pause
+        self._waiting_room = WaitingRoom(
+            pause, later=self._later, begin=self._begin, renew=self._renew
+        )
         self._telemetry = telemetry
         self._direct = DirectConnection.of(connection)
         self._channel: BlockingChannel | None = None
@@ -85,9 +94,8 @@ class Session:
         self._early: list[Arrived] | None = []  # what came with the broker's word that we consume
         self._unsettled: dict[int, Delivery] = {}  # in the order of their delivery tags
         self._not_begun: dict[int, Delivery] = {}
-        self._begun_at: dict[int, float] = {}
-        self._overdue: set[int] = set()
-        self._finished: deque[tuple[Delivery, Action | Replacement]] = deque()
+        self._deadlines = Deadlines(tag, spec.deadline_ms)
+        self._finished: deque[tuple[Delivery, Result]] = deque()
         self._wake_scheduled = False
         self._stop_at: float | None = None
         self._settled = threading.Condition()
@@ -121,7 +129,7 @@ class Session:
     @property
     def overdue(self) -> int:
         """Handlers that are over their deadline and have not returned."""
-        return len(self._overdue)
+        return self._deadlines.overdue
 
     def run(self) -> None:
         """Raises pika's errors, and :class:`~attune_mq.errors.ConsumeError` for the quiet losses:
@@ -136,6 +144,7 @@ class Session:
 
     def _consume(self) -> None:
         channel, pulse = self._subscribe()
+        self._waiting_room.look()  # the pause may be that of an earlier connection
         while self._stop_at is None:
             if not channel.is_open:
                 raise ConsumeError("the broker closed the channel")
@@ -143,7 +152,7 @@ class Session:
                 raise ConsumeError("the broker cancelled the consumer: was its queue deleted?")
             pulse.turn()
             self._connection.process_data_events(time_limit=TURN_S)
-            self._say_what_is_overdue()
+            self._deadlines.look()
         self._progress.stopping()
         self._drain(channel)
 
@@ -154,14 +163,11 @@ class Session:
 
     def begun(self, delivery: Delivery) -> None:
         """From a worker thread: its handler is about to be called."""
-        if self._spec.deadline_ms is not None:
-            self._begun_at[delivery.delivery_tag] = time.monotonic()
+        self._deadlines.begun(delivery)
 
-    def finished(self, delivery: Delivery, result: Action | Replacement) -> None:
+    def finished(self, delivery: Delivery, result: Result) -> None:
         """From a worker thread: this is to happen to the original."""
-        if self._spec.deadline_ms is not None:
-            self._begun_at.pop(delivery.delivery_tag, None)
-            self._overdue.discard(delivery.delivery_tag)
+        self._deadlines.finished(delivery)
         self._finished.append((delivery, result))
         if self._stop_at is not None:
             self._end_turn()
@@ -212,12 +218,29 @@ class Session:
             self._unsettled[delivery.delivery_tag] = delivery
             if self._telemetry is not None:
                 self._telemetry.delivered(delivery)
-            job = Job(self, delivery)
-            if delivery.headers or self._stop_at is not None:
-                self._after(delivery.hold_s, delivery, partial(self._pool.submit, [job]))
+            if delivery.headers or self._stop_at is not None or self._pause.is_on:
+                self._after(delivery.hold_s, delivery, partial(self._offer, delivery))
             else:
-                jobs.append(job)
+                jobs.append(Job(self, delivery))
         self._pool.submit(jobs)
+
+    def _offer(self, delivery: Delivery) -> None:
+        if self._pause.is_on:
+            self._waiting_room.enter(delivery)
+        else:
+            self._pool.submit([Job(self, delivery)])
+
+    def _begin(self, delivery: Delivery, is_trial: bool) -> None:
+        job = Job(self, delivery, is_trial=is_trial)
+        self._after(0.0, delivery, partial(self._pool.submit, [job]))
+
+    def _renew(self, delivery: Delivery) -> None:
+        job = Job(self, delivery, renewal(delivery))
+        self._after(0.0, delivery, partial(self._pool.submit, [job]))
+
+    def _later(self, pause_s: float, then: Callable[[], None]) -> None:
+        """Not once we are to stop: :meth:`_drain` gives back what is held."""
+        self._connection.call_later(pause_s, lambda: None if self.is_stopping else then())
 
     def _after(self, pause_s: float, delivery: Delivery, then: Callable[[], None]) -> None:
         """Once we are to stop nothing begins any more: :meth:`_drain` gives it back."""
@@ -246,8 +269,10 @@ class Session:
             match result:
                 case Action.ACKNOWLEDGE:
                     done.add(delivery.delivery_tag)
-                case Action.GIVE_BACK | Replacement() if self._stop_at is not None:
+                case Action.GIVE_BACK | Action.HOLD | Hold() | Replacement() if self.is_stopping:
                     self._settle(delivery, Action.GIVE_BACK)
+                case Action.HOLD | Hold():
+                    self._waiting_room.enter(delivery, failed=isinstance(result, Hold))
                 case Action():
                     pause_s = PAUSE_S if result is Action.GIVE_BACK else 0.0
                     self._after(pause_s, delivery, partial(self._settle, delivery, result))
@@ -256,6 +281,7 @@ class Session:
                     self._after(PAUSE_S, delivery, partial(self._pool.submit, [job]))
         if done:
             self._acknowledge(done)
+        self._waiting_room.look()
 
     def _acknowledge(self, done: set[int]) -> None:
         """One acknowledgement for the run of done messages that begins with the oldest unsettled:
@@ -291,23 +317,6 @@ class Session:
                 del self._unsettled[tag]
             self._settled.notify_all()
 
-    def _say_what_is_overdue(self) -> None:
-        """Once for each; Python cannot end a thread."""
-        if self._spec.deadline_ms is None:
-            return
-        late = time.monotonic() - self._spec.deadline_ms / 1000
-        for tag in [tag for tag, begun_at in list(self._begun_at.items()) if begun_at < late]:
-            self._overdue.add(tag)
-            if self._begun_at.pop(tag, None) is None:  # it has just returned
-                self._overdue.discard(tag)
-                continue
-            logger.warning(
-                "Handler of consumer '%s' is over its deadline of %d ms with message %s",
-                self._tag,
-                self._spec.deadline_ms,
-                self._unsettled[tag].properties.message_id,
-            )
-
     def _drain(self, channel: BlockingChannel) -> None:
         """What was not begun goes back at once, by nack, which RabbitMQ 4.3 does not count; the
         heartbeat goes on while handlers finish. Cancelled first, so that it is not given to us
@@ -317,8 +326,8 @@ class Session:
             return
         if self.is_registered:
             channel.basic_cancel(self._tag)
-        for job in self._pool.take_back():
-            self._not_begun[job.delivery.delivery_tag] = job.delivery
+        not_begun = [*self._waiting_room.leave(), *(job.delivery for job in self._pool.take_back())]
+        self._not_begun.update((delivery.delivery_tag, delivery) for delivery in not_begun)
         for delivery in self._not_begun.values():
             self._settle(delivery, Action.GIVE_BACK)
         self._not_begun.clear()

@@ -90,7 +90,18 @@ class Unhandled:
     message_type: str
 
 
-Outcome = Done | Failed | Rejected | Unreadable | Unhandled
+@dataclass(frozen=True)
+class Unavailable:
+    """Something that the handler needs is away. The message is none the worse for it."""
+
+    dependency: str
+    error: ErrorReport
+
+    def __str__(self) -> str:
+        return f"{self.dependency}: {self.error.type}: {self.error.text}"
+
+
+Outcome = Done | Failed | Rejected | Unreadable | Unhandled | Unavailable
 
 
 # What becomes of it.
@@ -126,7 +137,14 @@ class DeadLetter:
     attempts: int
 
 
-Settlement = Acknowledge | TryAgain | CountRedelivery | DeadLetter
+@dataclass(frozen=True)
+class Hold:
+    """It stays with us, uncounted, until what is away is there again."""
+
+    cause: Unavailable
+
+
+Settlement = Acknowledge | TryAgain | CountRedelivery | DeadLetter | Hold
 
 
 @dataclass(frozen=True)
@@ -180,6 +198,8 @@ def decide(outcome: Outcome, failures: int, policy: RetryPolicy) -> Settlement:
             return Acknowledge()
         case Failed(error, delay_ms):
             return _after_failure(error, failures + 1, delay_ms, policy)
+        case Unavailable():
+            return Hold(outcome)
         case Rejected(error):
             return DeadLetter("rejected", error, failures + 1)
         case Unreadable(reason):

@@ -8,19 +8,22 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from attune_mq.messaging.pausing import Pause
 from attune_mq.messaging.pulse import Vitals
 from attune_mq.messaging.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-State = Literal["starting", "connecting", "consuming", "stopping", "stopped"]
+State = Literal["starting", "connecting", "consuming", "paused", "stopping", "stopped"]
 Counter = Literal["handled", "retried", "dead_lettered"]
 
 
 @dataclass(frozen=True)
 class ConsumerStatus:
     """``state`` is ``consuming`` only while the broker has the tag registered, as far as is known
-    here. ``since_s`` is on the monotonic clock. ``detail`` says why it is not consuming.
+    here, and ``paused`` while it is registered and holds its messages, since something that its
+    handlers need is away. ``since_s`` is on the monotonic clock. ``detail`` says why it is not
+    consuming.
 
     ``handled``, ``retried`` and ``dead_lettered`` count what became of messages: of the latter
     two, once their copies were confirmed. ``connections``: how often it began to consume.
@@ -95,6 +98,7 @@ class Progress:
 
     def status(
         self,
+        pause: Pause,
         *,
         in_flight: int,
         registered: bool,
@@ -104,14 +108,17 @@ class Progress:
         vitals: Vitals | None,
     ) -> ConsumerStatus:
         state = self._state
+        since_s, detail, cause = self._since_s, self._detail, pause.cause
         if state == "consuming" and not registered:
             state = "connecting"
+        elif state == "consuming" and cause is not None:
+            state, since_s, detail = "paused", pause.since_s, str(cause)
         return ConsumerStatus(
             tag=self._tag,
             queue=self._queue,
             state=state,
-            since_s=self._since_s,
-            detail=self._detail,
+            since_s=since_s,
+            detail=detail,
             in_flight=in_flight,
             handled=self.handled,
             retried=self.retried,

@@ -12,6 +12,8 @@ event                     on the thread of             when
 ``connection_lost``       the connection               it ended without our having closed it
 ``connection_blocked``    the connection               the broker blocks a publisher (an alarm), or
                                                        does no longer
+``paused``, ``resumed``   a worker; the connection     something that its handlers need is away, or
+                                                       is there again
 ``delivered``             the consumer's connection    a delivery has come
 ``processing``            a worker                     all that is done with it begins; a scope
 ``handling``              a worker                     its handler is about to be called
@@ -26,7 +28,8 @@ Of one delivery: ``delivered``, then ``processing`` (entered), ``handling`` and 
 for what is not read, nor handled yet), ``publishing`` and ``published`` of its copy, ``settled``,
 and the scope of ``processing`` is left. Where a copy is not confirmed, the scope is left without
 ``settled``, which comes later, when the copy is. What was not settled when a connection was lost
-never is: the broker delivers it again.
+never is: the broker delivers it again. Nor is one settled that is held while its consumer pauses:
+it is processed once more when that goes on.
 """
 
 from __future__ import annotations
@@ -87,6 +90,10 @@ class Telemetry:
     def connection_lost(self, name: str, reason: str) -> None: ...
 
     def connection_blocked(self, name: str, blocked: bool) -> None: ...
+
+    def paused(self, tag: str, dependency: str) -> None: ...
+
+    def resumed(self, tag: str, dependency: str, seconds: float) -> None: ...
 
     def delivered(self, delivery: Delivery) -> None: ...
 

@@ -29,6 +29,7 @@ from attune_mq.transactional.engine import (
     create_database_engine,
     describe,
     insert_into,
+    is_conflict,
     is_transient,
     reading,
 )
@@ -41,7 +42,7 @@ from attune_mq.transactional.outbox import (
     Outbox,
     SupportsRoute,
 )
-from attune_mq.transactional.patience import Patience
+from attune_mq.transactional.persisting import persist
 from attune_mq.transactional.relay import OutboxRelay, Relayed, SupportsPublish
 from attune_mq.transactional.schema import Tables, define_tables, from_us, to_us, utc_now
 
@@ -55,7 +56,6 @@ __all__ = [
     "OutboundMessage",
     "Outbox",
     "OutboxRelay",
-    "Patience",
     "Relayed",
     "SupportsPublish",
     "SupportsRoute",
@@ -65,7 +65,9 @@ __all__ = [
     "describe",
     "from_us",
     "insert_into",
+    "is_conflict",
     "is_transient",
+    "persist",
     "reading",
     "to_us",
     "utc_now",

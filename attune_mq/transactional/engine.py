@@ -30,6 +30,8 @@ _SQLITE_PRIMARY_CODE = 0xFF
 #: available, idle in transaction too long, read-only (a primary that became a standby).
 _POSTGRESQL_TRANSIENT = ("08", "53", "57", "58", "40001", "40P01", "55P03", "25P03", "25006")
 
+_POSTGRESQL_CONFLICTS = ("40001", "40P01")
+
 _READ_ONLY = "attune_read_only"
 
 
@@ -97,6 +99,12 @@ def is_transient(error: BaseException) -> bool:
     if code is None:  # the server said nothing: there was no connection to say it on
         return isinstance(error, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError))
     return code.startswith(_POSTGRESQL_TRANSIENT)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether a transaction lost against another, and the same may well succeed at once: a
+    deadlock, or a serialization failure, of PostgreSQL."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in _POSTGRESQL_CONFLICTS
 
 
 def describe(error: BaseException) -> str:

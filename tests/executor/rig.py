@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,3 +173,18 @@ def running(settings: ExecutorSettings) -> Iterator[Rig]:
 
 def dead_letter_queue(topology: Topology, key: str) -> str:
     return expand(topology).queues[f"{key}.dlq"].name
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        return int(listening.getsockname()[1])
+
+
+def ready(rig: Rig) -> bool:
+    assert rig.executor.health is not None
+    return rig.executor.health.monitor.ready().is_good
+
+
+def is_red(rig: Rig, check: str) -> bool:
+    assert rig.executor.health is not None
+    return check in [one.check for one in rig.executor.health.monitor.ready().troubles]

@@ -62,7 +62,8 @@ def test_executors_that_are_killed_lose_nothing_and_double_nothing(
             first, second = second, start(f"after-{share}")
         rig.seen.until(lambda: len(rig.seen.notifications) >= total, within_s=60)
 
-        assert rig.executions() == {"completed": total}
+        # A notification may come twice, so so many are not all yet.
+        eventually(lambda: rig.executions() == {"completed": total})
         assert rig.enforcements() == {"processed": total}
         dispatched = {dispatch.execution_id for dispatch in rig.seen.dispatches}
         assert len(dispatched) == total

@@ -15,23 +15,16 @@ from attune_executor.__main__ import main, reachable
 from attune_mq import InvalidInput
 from attune_mq.transactional import database_watch
 from tests.databases import PostgreSQLServer
-from tests.executor.rig import Rig, enforcement, eventually, running, settings_for
+from tests.executor.rig import (
+    enforcement,
+    eventually,
+    free_port,
+    is_red,
+    ready,
+    running,
+    settings_for,
+)
 from tests.executor.test_executor_process import SHIPPED, ExecutorProcess
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        return int(listening.getsockname()[1])
-
-
-def ready(rig: Rig) -> bool:
-    assert rig.executor.health is not None
-    return rig.executor.health.monitor.ready().is_good
-
-
-def is_red(rig: Rig, check: str) -> bool:
-    assert rig.executor.health is not None
-    return check in [one.check for one in rig.executor.health.monitor.ready().troubles]
 
 
 def test_an_answer_of_the_database_is_good_for_less_than_two_seconds() -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from attune_mq.broker.embedded import EmbeddedBroker
-from tests.executor.rig import Rig, enforcement, eventually, running, settings_for
+from tests.executor.rig import Rig, enforcement, eventually, free_port, running, settings_for
 from tests.executor.test_executor_process import SHIPPED
-from tests.executor.test_health import free_port
 
 QUEUE = "attune.executions.queue"
 
