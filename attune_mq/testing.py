@@ -43,6 +43,7 @@ from attune_mq.messaging.settlement import (
     CountRedelivery as CountRedelivery,
     DeadLetter as DeadLetter,
     ErrorReport as ErrorReport,
+    Hold as Hold,
     RetryPolicy,
     Settlement,
     TryAgain as TryAgain,
@@ -55,6 +56,7 @@ __all__ = [
     "CountRedelivery",
     "DeadLetter",
     "ErrorReport",
+    "Hold",
     "Published",
     "RecordingPublisher",
     "Settlement",
@@ -89,9 +91,10 @@ def deliver(
     and 5 s.
 
     What comes of it is one of :class:`Acknowledge`; :class:`TryAgain`, with the number of
-    ``failures``, the ``error`` and the delay; and :class:`DeadLetter`, with the ``reason``
+    ``failures``, the ``error`` and the delay; :class:`DeadLetter`, with the ``reason``
     (``attempts exhausted``, ``rejected``, ``unreadable`` or ``unhandled``), the ``error`` and the
-    number of ``attempts``. An exception of the handler is never raised, it is told by ``error``,
+    number of ``attempts``; and :class:`Hold`, with the ``cause`` for which a consumer would pause,
+    its ``dependency`` and its ``error``. An exception of the handler is never raised, it is told by ``error``,
     with the end of its traceback in ``error.trace``.
 
     Raises :class:`~attune_mq.topology.model.UnknownName` for a tag that the topology does not

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from attune_mq import (
+    DependencyUnavailable,
     Envelope,
     Handlers,
     Message,
@@ -29,7 +30,7 @@ from attune_mq import (
     payloads,
 )
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.testing import Acknowledge, DeadLetter, RecordingPublisher, TryAgain, deliver
+from attune_mq.testing import Acknowledge, DeadLetter, Hold, RecordingPublisher, TryAgain, deliver
 
 ENFORCEMENT = payloads.EnforcementCreated(
     enforcement_id=12, rule_ref="core.rule", trigger_ref="core.trigger", payload={"n": 1}
@@ -98,6 +99,20 @@ def test_a_handled_message_would_be_acknowledged_and_what_it_led_to_is_known(
     assert published.envelope.headers.source_service == "executor"
     assert published.exchange == "attune.executions"
     assert published.queues == ("attune.executions.queue",)
+
+
+def test_what_a_consumer_would_pause_for_is_told(attune_topology: Topology) -> None:
+    handlers = Handlers()
+
+    @handlers.on(payloads.EnforcementCreated)
+    def call_api(_message: Message[payloads.EnforcementCreated]) -> None:
+        raise DependencyUnavailable("billing API", "it does not answer")
+
+    outcome = deliver(handlers, ENFORCEMENT, attempt=3)
+
+    assert isinstance(outcome, Hold)
+    assert outcome.cause.dependency == "billing API"
+    assert outcome.cause.error.text == "it does not answer"
 
 
 def test_a_failure_would_be_tried_again_and_at_last_dead_lettered(

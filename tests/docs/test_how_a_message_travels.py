@@ -11,6 +11,7 @@ from attune_mq.broker.settings import DEFAULT_HEARTBEAT_S
 from attune_mq.messaging.consumer import DEFAULT_STOP_DEADLINE_S
 from attune_mq.messaging.delivery import MAX_HOLD_S, NOT_BEFORE, Delivery
 from attune_mq.messaging.outgoing import MAX_HEADER_BYTES, MAX_IN_FLIGHT, Outgoing
+from attune_mq.messaging.pausing import LONGEST_PAUSE_S
 from attune_mq.messaging.publisher import DEFAULT_TIMEOUT_S
 from attune_mq.messaging.republishing import counted_copy, dead_letter_copy, retry_copy
 from attune_mq.messaging.session import PAUSE_S
@@ -63,6 +64,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
         "deadline for a confirm": seconds(DEFAULT_TIMEOUT_S),
         "messages in flight of one publisher": str(MAX_IN_FLIGHT),
         "pause before a copy that was refused is tried again": seconds(PAUSE_S),
+        "longest pause between two trials": seconds(LONGEST_PAUSE_S),
         "drain": seconds(DEFAULT_STOP_DEADLINE_S),
         "heartbeat": seconds(DEFAULT_HEARTBEAT_S),
         "characters of an error's text in a header": str(MAX_ERROR_TEXT),
