@@ -94,8 +94,8 @@ def deliver(
     ``failures``, the ``error`` and the delay; :class:`DeadLetter`, with the ``reason``
     (``attempts exhausted``, ``rejected``, ``unreadable`` or ``unhandled``), the ``error`` and the
     number of ``attempts``; and :class:`Hold`, with the ``cause`` for which a consumer would pause,
-    its ``dependency`` and its ``error``. An exception of the handler is never raised, it is told by ``error``,
-    with the end of its traceback in ``error.trace``.
+    its ``dependency`` and its ``error``. An exception of the handler is never raised, it is told by
+    ``error``, with the end of its traceback in ``error.trace``.
 
     Raises :class:`~attune_mq.topology.model.UnknownName` for a tag that the topology does not
     have. Nothing is published but what the handler publishes.
