@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -37,10 +37,18 @@ class Ledger:
     what is in the outbox.
     """
 
-    def __init__(self, engine: Engine, publisher: SupportsPublish, *, service: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        publisher: SupportsPublish,
+        *,
+        service: str,
+        headers: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
+        """``headers``: of AMQP, for each message that is said, at the moment when it is."""
         self._engine = engine
         self._inbox = Inbox(messages.inbox)
-        self._outbox = Outbox(messages.outbox, source_service=service)
+        self._outbox = Outbox(messages.outbox, source_service=service, headers=headers)
         self.relay = OutboxRelay(engine, self._outbox, publisher, lease_s=LEASE_S)
         self.watch = DatabaseWatch(engine, [messages.inbox, messages.outbox])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
@@ -18,9 +19,14 @@ from attune_executor.presence import WorkerQueues
 from attune_executor.rules import load_rules
 from attune_executor.scheduler import ExecutionScheduler
 from attune_executor.settings import ExecutorSettings
-from attune_mq import QueueInspector, Service, load_topology
+from attune_mq import QueueInspector, Service, Telemetries, Topology, load_topology
 from attune_mq.metrics import Metrics
 from attune_mq.transactional import create_database_engine
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from attune_executor.tracing import Traces
 
 logger = logging.getLogger(__name__)
 
@@ -34,24 +40,34 @@ class Executor:
     Several executors run side by side on one broker and one database.
     """
 
-    def __init__(self, settings: ExecutorSettings) -> None:
+    def __init__(
+        self, settings: ExecutorSettings, *, tracer_provider: TracerProvider | None = None
+    ) -> None:
+        """``tracer_provider``: for traces, of a program that holds an executor; else the one that
+        the variables of OpenTelemetry make."""
         self.settings = settings
         rules = load_rules(settings.rules)
         self.engine: Engine = create_database_engine(settings.database_url.get_secret_value())
         url = settings.url.get_secret_value() if settings.url else None
         topology = load_topology(settings.topology)
         metrics = self.metrics = Metrics(topology)
+        traces = self._traces = _traces(settings, topology, tracer_provider)
         self.service = Service(
             NAME,
             topology,
             url,
             instance=settings.instance,
             wait_s=settings.broker_wait_s,
-            telemetry=metrics,
+            telemetry=Telemetries([metrics, traces.telemetry]) if traces else metrics,
         )
         self._inspector = QueueInspector(self.service.settings)
         workers = WorkerQueues(self.service.whole, self._inspector)
-        ledger = self.ledger = Ledger(self.engine, self.service.publisher, service=NAME)
+        ledger = self.ledger = Ledger(
+            self.engine,
+            self.service.publisher,
+            service=NAME,
+            headers=traces.telemetry.headers if traces else None,
+        )
         for component in (
             EnforcementProcessor(ledger, rules),
             ExecutionScheduler(
@@ -111,8 +127,20 @@ class Executor:
         if self.health is not None:
             self.health.stop()
         self.metrics.close()
+        if self._traces is not None:
+            self._traces.send()
         self._inspector.close()
         self.engine.dispose()
+
+
+def _traces(
+    settings: ExecutorSettings, topology: Topology, provider: TracerProvider | None
+) -> Traces | None:
+    if settings.tracing == "off":
+        return None
+    from attune_executor.tracing import Traces  # and with it OpenTelemetry
+
+    return Traces(topology, provider)
 
 
 class Housekeeping:

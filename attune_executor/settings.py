@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, SecretStr, ValidationError
@@ -48,6 +48,8 @@ class ExecutorSettings(BaseSettings):
     """The address on which the executor tells of its health."""
     health_port: Port = 8090
     """The port; several executors on one machine need one each. 0: it does not tell."""
+    tracing: Literal["off", "otel"] = "off"
+    """``otel``: traces by OpenTelemetry's SDK, which its own variables (``OTEL_*``) set."""
     topology: Path | None = None
     url: SecretStr | None = None
     management_url: SecretStr | None = None

@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import pika
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import NoOpTracerProvider
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from attune_mq.messaging.delivery import Delivery, Message
@@ -30,6 +33,7 @@ from attune_mq.metrics.tallies import Counts, Durations
 from attune_mq.testing import RecordingPublisher
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
+from attune_mq.tracing import Tracing
 
 MESSAGES = 5_000
 ROUNDS = 7
@@ -103,6 +107,9 @@ def messages() -> None:
         "nobody listens": None,
         "somebody listens and does nothing": Telemetry(),
         "metrics": Metrics(TOPOLOGY),
+        "traces, no SDK": Tracing(TOPOLOGY, tracer_provider=NoOpTracerProvider()),
+        "traces, not sampled": Tracing(TOPOLOGY, tracer_provider=TracerProvider(ALWAYS_OFF)),
+        "traces, sampled, not exported": Tracing(TOPOLOGY, tracer_provider=TracerProvider()),
     }
     ways = {name: way_of(telemetry) for name, telemetry in telemetries.items()}
     fastest = fastest_us({name: partial(go, one) for name, go in ways.items()}, MESSAGES)

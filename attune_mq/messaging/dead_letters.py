@@ -29,6 +29,7 @@ from attune_mq.messaging.dead_letter import DeadLetter
 from attune_mq.messaging.destinations import Destinations
 from attune_mq.messaging.publisher import DEFAULT_TIMEOUT_S, Publisher
 from attune_mq.messaging.replaying import Matching, Replay, Replayer, Request
+from attune_mq.messaging.telemetry import Telemetry
 from attune_mq.topology.dead_letter_queues import DeadLetterQueues, Resting
 from attune_mq.topology.model import Topology, UnknownName
 from attune_mq.topology_file import load_topology
@@ -108,6 +109,7 @@ def replay_dead_letters(
     on_progress: Callable[[int], None] = lambda replayed: None,
     stop: threading.Event | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    telemetry: Telemetry | None = None,
 ) -> Replay:
     """Sends the first ``limit`` dead letters of a queue that ``matching`` takes (all, unless
     given) to where they were first published; oldest first, one at a time.
@@ -123,7 +125,7 @@ def replay_dead_letters(
 
     ``dry_run``: the survey alone. ``on_progress`` is told how many are sent, after each.
     ``stop``: set it from anywhere, and this ends after the message in flight.
-    ``timeout_s``: for a confirm.
+    ``timeout_s``: for a confirm. ``telemetry`` is told of what is published.
 
     No message is ever in neither queue; :mod:`attune_mq.messaging.replaying` tells what a crash
     can double, and :mod:`attune_mq.messaging.browsing` what a quorum queue's delivery limit can
@@ -133,7 +135,7 @@ def replay_dead_letters(
     does not confirm one: that one may be in both queues.
     """
     request = Request(matching, limit, stop or threading.Event())
-    with _opened(queue, topology, broker, timeout_s=timeout_s) as opened:
+    with _opened(queue, topology, broker, timeout_s=timeout_s, telemetry=telemetry) as opened:
         destinations = Destinations(opened.file, opened.resting)
         replayer = Replayer(opened.browser, opened.publisher, destinations, request)
         survey = replayer.survey()
@@ -172,6 +174,7 @@ def _opened(
     broker: Broker,
     *,
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    telemetry: Telemetry | None = None,
 ) -> Iterator[_Opened]:
     file, settings = _loaded(topology), BrokerSettings.of(broker)
     unknown: UnknownName | None = None
@@ -179,7 +182,13 @@ def _opened(
         resting = DeadLetterQueues(file).find(queue)
     except UnknownName as error:
         resting, unknown = Resting(queue, file), error
-    publisher = Publisher(file, settings, source_service="attune_mq dlq", timeout_s=timeout_s)
+    publisher = Publisher(
+        file,
+        settings,
+        source_service="attune_mq dlq",
+        timeout_s=timeout_s,
+        telemetry=telemetry,
+    )
     browser = Browser(settings, resting.name, publisher, delivery_limit=resting.delivery_limit)
     with contextlib.ExitStack() as stack:
         stack.enter_context(publisher)

@@ -261,11 +261,14 @@ class Publisher:
                 return PublishError(f"{item.message_type} {item.message_id}: not sent: {error}")
         else:
             route = Route(item.exchange, item.routing_key)
+        properties = amqp_properties(item)
+        if item.headers:
+            properties.headers = dict(item.headers)
         return Outgoing(
             route.exchange,
             route.routing_key,
             item.body,
-            amqp_properties(item),
+            properties,
             item.message_type,
             route.mandatory,
         )
@@ -290,3 +293,5 @@ class _Addressed(Identified, Protocol):
     def exchange(self) -> str | None: ...
     @property
     def routing_key(self) -> str | None: ...
+    @property
+    def headers(self) -> Mapping[str, str] | None: ...

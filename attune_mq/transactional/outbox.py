@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -39,7 +40,8 @@ class OutboundMessage:
     """A message as it is published: its body and the AMQP properties that repeat parts of it.
 
     ``exchange`` and ``routing_key`` are both there or both ``None``; without them the publisher
-    asks its topology where this ``message_type`` goes, at the time of publishing.
+    asks its topology where this ``message_type`` goes, at the time of publishing. ``headers``: of
+    AMQP.
     """
 
     message_id: str
@@ -49,6 +51,7 @@ class OutboundMessage:
     body: bytes
     exchange: str | None = None
     routing_key: str | None = None
+    headers: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class Outbox:
     Either both are committed or neither is: no message about what was rolled back, none forgotten
     by a process that dies after its commit. An :class:`OutboxRelay` publishes what is committed.
     ``source_service`` is the name that the messages' headers carry.
+    ``headers``: called for each message that is added; what it returns is published as AMQP headers
+    with it, such as the trace that it belongs to (:meth:`attune_mq.tracing.Tracing.headers`).
     """
 
     def __init__(
@@ -96,9 +101,11 @@ class Outbox:
         table: Table,
         *,
         source_service: str | None = None,
+        headers: Callable[[], Mapping[str, str]] | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._table = table
+        self._headers = headers
         self._source_service = source_service
         self._now = now
 
@@ -141,6 +148,7 @@ class Outbox:
     ) -> None:
         """Publish a message that exists, under its own id; otherwise as :meth:`add`."""
         due_at_us = to_us(not_before or self._now())
+        headers = self._headers() if self._headers is not None else None
         row = {
             "message_id": envelope.message_id,
             "correlation_id": envelope.correlation_id,
@@ -151,6 +159,7 @@ class Outbox:
             "routing_key": None if route is None else route.routing_key,
             "due_at_us": due_at_us,
             "available_at_us": due_at_us,
+            "headers": json.dumps(dict(headers)) if headers else None,
         }
         tx.execute(insert(self._table), row)
 
@@ -239,5 +248,6 @@ def _claimed(row: Row[Any]) -> ClaimedMessage:
         body=row.body,
         exchange=row.exchange,
         routing_key=row.routing_key,
+        headers=json.loads(row.headers) if row.headers else None,
     )
     return ClaimedMessage(row_id=row.id, attempts=row.attempts, message=message)

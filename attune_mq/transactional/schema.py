@@ -99,6 +99,8 @@ def _outbox(metadata: MetaData, prefix: str) -> Table:
         Column("claimed_by", Text, nullable=True),
         Column("attempts", Integer, nullable=False, server_default="0"),
         Column("last_error", Text, nullable=True),
+        # AMQP headers as a JSON object; last, since it came to existing tables later.
+        Column("headers", Text, nullable=True),
         PrimaryKeyConstraint("id", name=f"{name}_pkey"),
         Index(f"{name}_available_at", "available_at_us", "id"),
         # Without AUTOINCREMENT SQLite gives the id of a deleted last row to the next one, and a

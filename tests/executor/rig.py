@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from attune_executor import store
 from attune_executor.service import Executor
 from attune_executor.settings import ExecutorSettings
-from attune_mq import Message, Publisher, Service, Topology, expand
+from attune_mq import Message, Publisher, Service, Telemetry, Topology, expand
 from attune_mq.payloads import (
     EnforcementCreated,
     ExecutionCancelRequested,
@@ -92,6 +92,8 @@ class Rig:
     executor: Executor
     url: str
     seen: Seen = field(default_factory=Seen)
+    telemetry: Telemetry | None = None
+    """Of the services beside the executor."""
 
     @property
     def topology(self) -> Topology:
@@ -107,12 +109,14 @@ class Rig:
 
     @contextmanager
     def publisher(self) -> Iterator[Publisher]:
-        with Publisher(self.topology, self.url, source_service="test") as publisher:
+        with Publisher(
+            self.topology, self.url, source_service="test", telemetry=self.telemetry
+        ) as publisher:
             yield publisher
 
     @contextmanager
     def notifier(self) -> Iterator[None]:
-        service = Service("notifier", self.topology, self.url)
+        service = Service("notifier", self.topology, self.url, telemetry=self.telemetry)
 
         @service.on(NotificationCreated)
         def tell(message: Message[NotificationCreated]) -> None:
@@ -129,7 +133,14 @@ class Rig:
         *,
         work: Callable[[ExecutionDispatch], ExecutionStatus] = lambda _: ExecutionStatus.COMPLETED,
     ) -> Iterator[Service]:
-        service = Service("worker", self.topology, self.url, family="worker", worker_id=worker_id)
+        service = Service(
+            "worker",
+            self.topology,
+            self.url,
+            family="worker",
+            worker_id=worker_id,
+            telemetry=self.telemetry,
+        )
 
         @service.on(ExecutionDispatch)
         def run(message: Message[ExecutionDispatch]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import sqlite3
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -65,7 +66,7 @@ def _words(engine: Engine) -> dict[str, list[str]]:
     query = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE '%version%' AND sql > ''"
     with engine.connect() as connection:
         return {
-            name: sorted(sql.replace(",", " ").split())
+            name: sorted(re.findall(r"\w+|'[^']*'|[<>=]+", sql))
             for name, sql in connection.execute(text(query))
         }
 

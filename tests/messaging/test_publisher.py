@@ -6,7 +6,7 @@ import gc
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -390,13 +390,14 @@ class Outbound(NamedTuple):
     body: bytes = b"{}"
     exchange: str | None = None
     routing_key: str | None = None
+    headers: Mapping[str, str] | None = None
 
 
 def test_messages_of_an_outbox_have_an_outcome_each(publisher: Publisher, bench: Bench) -> None:
     outcomes = publisher.publish_envelopes(
         [
             Outbound("routed by its type"),
-            Outbound("addressed", exchange="", routing_key="work.queue"),
+            Outbound("addressed", exchange="", routing_key="work.queue", headers={"a": "b"}),
             Outbound("lost", exchange="work", routing_key="nobody"),
             Outbound("unknown", message_type="Unknown"),
         ]
@@ -410,6 +411,7 @@ def test_messages_of_an_outbox_have_an_outcome_each(publisher: Publisher, bench:
     assert [one.properties.message_id for one in taken] == ["routed by its type", "addressed"]
     assert taken[0].properties.timestamp == int(Outbound("").timestamp.timestamp())
     assert taken[0].properties.delivery_mode == 2
+    assert [one.headers for one in taken] == [{}, {"a": "b"}]
 
 
 @pytest.mark.parametrize("url", [CLOSED_URL, "wrong password"])

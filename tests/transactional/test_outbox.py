@@ -16,6 +16,7 @@ from attune_mq.transactional import (
     ClaimedMessage,
     Failure,
     Outbox,
+    Tables,
     define_tables,
     from_us,
     to_us,
@@ -45,6 +46,18 @@ def claim(
 
 def words(rows: list[ClaimedMessage]) -> list[str]:
     return [json.loads(row.message.body)["payload"]["word"] for row in rows]
+
+
+def test_headers_of_the_moment_are_kept_with_the_message(
+    engine: Engine, tables: Tables, clock: Clock
+) -> None:
+    moments = iter([{"traceparent": "00-1-2-01"}, {}])
+    outbox = Outbox(tables.outbox, headers=lambda: next(moments), now=clock)
+    say(engine, outbox, "traced", "not traced")
+
+    rows = claim(engine, outbox)
+    assert words(rows) == ["traced", "not traced"]
+    assert [row.message.headers for row in rows] == [{"traceparent": "00-1-2-01"}, None]
 
 
 def test_what_is_added_is_what_is_published(engine: Engine, outbox: Outbox) -> None:

@@ -1,0 +1,240 @@
+"""Traces by OpenTelemetry (extra ``tracing``).
+
+::
+
+    tracing = Tracing(topology)
+    service = Service("billing", topology, telemetry=tracing)
+    outbox = Outbox(tables.outbox, headers=tracing.headers)
+
+A message carries its trace in the AMQP headers ``traceparent`` and ``tracestate``
+(https://www.w3.org/TR/trace-context/). Each publishing is a span of kind ``PRODUCER``, whose
+context travels with the message; each processing one of kind ``CONSUMER``, its child, which is the
+current span while the handler runs. So what a handler publishes, the copies of a retry and a dead
+letter included, is its child: one trace tells the whole story. What is published anew (a copy, a
+replayed dead letter, a message of an outbox) also has a link to the span by which it came.
+
+Names and attributes are those of OpenTelemetry's messaging conventions, which are not stable yet:
+https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/. Exporting is the user's: without
+an SDK these spans cost a little and go nowhere. Nothing of a body is ever in a span.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from attune_mq.messaging.delivery import Delivery
+from attune_mq.messaging.envelope import Envelope
+from attune_mq.messaging.labels import LabelValues
+from attune_mq.messaging.outgoing import Outcome as PublishOutcome, Outgoing, Receipt
+from attune_mq.messaging.settlement import (
+    Acknowledge,
+    CountRedelivery,
+    DeadLetter,
+    ErrorReport,
+    Failed,
+    Outcome,
+    Rejected,
+    TryAgain,
+)
+from attune_mq.messaging.telemetry import Dropped, GivenBack, Scope, Settled, Telemetry
+from attune_mq.topology.model import Topology
+
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+DEFAULT_EXCHANGE = "amq.default"
+
+Attributes = dict[str, str | int]
+_w3c = TraceContextTextMapPropagator()
+
+
+class Tracing(Telemetry):
+    """A telemetry that makes spans. ``topology``: the whole file, by which the names of spans stay
+    few. ``tracer_provider``: the global one of OpenTelemetry unless given."""
+
+    def __init__(
+        self, topology: Topology, *, tracer_provider: TracerProvider | None = None
+    ) -> None:
+        self._labels = LabelValues(topology)
+        self._tracer = trace.get_tracer("attune_mq", version("attune-mq"), tracer_provider)
+        self._publishing: dict[str, Span] = {}
+
+    def headers(self) -> dict[str, str]:
+        """The AMQP headers of the current trace; none where there is no span. For an outbox, which
+        publishes later and elsewhere."""
+        return _injected(None)
+
+    def processing(self, delivery: Delivery) -> Scope:
+        properties = delivery.properties
+        queue, _ = self._labels.consumer(delivery.consumer_tag)
+        attributes: Attributes = {
+            "messaging.system": "rabbitmq",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": _consumed_from(delivery),
+            "messaging.rabbitmq.message.delivery_tag": delivery.delivery_tag,
+            "messaging.message.body.size": len(delivery.body),
+            "attune.attempt": delivery.failures + 1,
+            "attune.consumer_tag": delivery.consumer_tag,
+            **_identified(delivery.routing_key, properties.message_id, properties.correlation_id),
+        }
+        return self._tracer.start_as_current_span(
+            f"process {queue}",
+            context=_extracted(delivery.headers),
+            kind=SpanKind.CONSUMER,
+            attributes=attributes,
+        )
+
+    def handled(
+        self, delivery: Delivery, envelope: Envelope, outcome: Outcome, seconds: float
+    ) -> None:
+        span = trace.get_current_span()
+        if isinstance(outcome, Failed | Rejected):
+            _failed(span, outcome.error)
+
+    def settled(self, delivery: Delivery, envelope: Envelope | None, how: Settled) -> None:
+        """Of a copy that was confirmed only later, and of what is given back, the span has ended:
+        there is none to write to."""
+        span = trace.get_current_span()
+        if not span.is_recording():
+            return
+        if envelope is not None:
+            span.set_attribute("attune.message_type", envelope.message_type)
+            if envelope.headers.trace_id is not None:
+                span.set_attribute("attune.trace_id", envelope.headers.trace_id)
+        outcome, reason = _told(how)
+        span.set_attribute("attune.outcome", outcome)
+        if reason is not None:
+            span.set_attribute("attune.reason", reason)
+        if isinstance(how, DeadLetter | Dropped):
+            _failed(span, how.error if isinstance(how, DeadLetter) else how.settlement.error)
+
+    def publishing(self, message: Outgoing) -> Outgoing:
+        came_by = _extracted(message.properties.headers or {})
+        is_within_a_span = trace.get_current_span().get_span_context().is_valid
+        before = trace.get_current_span(came_by).get_span_context()
+        span = self._tracer.start_span(
+            f"publish {self._target(message)}",
+            context=None if is_within_a_span else came_by,
+            kind=SpanKind.PRODUCER,
+            attributes=_published_to(message),
+            links=[Link(before)] if is_within_a_span and before.is_valid else None,
+        )
+        carrier = _injected(trace.set_span_in_context(span))
+        traced = _with_headers(message, carrier)
+        if traced is None:
+            span.end()
+            return message
+        if span.is_recording():
+            self._publishing[carrier[TRACEPARENT]] = span
+        return traced
+
+    def published(self, message: Outgoing, outcome: PublishOutcome, seconds: float) -> None:
+        traceparent = (message.properties.headers or {}).get(TRACEPARENT)
+        span = self._publishing.pop(str(traceparent), None)
+        if span is None:
+            return
+        if not isinstance(outcome, Receipt):
+            span.set_attribute("error.type", type(outcome).__name__)
+            span.set_status(Status(StatusCode.ERROR, str(outcome)))
+        span.end()
+
+    def _target(self, message: Outgoing) -> str:
+        """By the default exchange a message goes to the queue that its key names."""
+        if message.exchange:
+            return self._labels.exchange(message.exchange)
+        return self._labels.queue(message.routing_key)
+
+
+def _consumed_from(delivery: Delivery) -> str:
+    """As the conventions have it: exchange, routing key and queue, as far as they say something."""
+    parts = [delivery.exchange, delivery.routing_key]
+    if delivery.queue != delivery.routing_key:
+        parts.append(delivery.queue)
+    return ":".join(part for part in parts if part)
+
+
+def _published_to(message: Outgoing) -> Attributes:
+    exchange, routing_key = message.exchange, message.routing_key
+    name = ":".join(part for part in (exchange, routing_key) if part) or DEFAULT_EXCHANGE
+    properties = message.properties
+    attributes: Attributes = {
+        "messaging.system": "rabbitmq",
+        "messaging.operation.name": "publish",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": name,
+        "messaging.message.body.size": len(message.body),
+        **_identified(routing_key, properties.message_id, properties.correlation_id),
+    }
+    if message.message_type:
+        attributes["attune.message_type"] = message.message_type
+    return attributes
+
+
+def _identified(routing_key: str, message_id: object, correlation_id: object) -> Attributes:
+    """pika hands out as bytes what is no UTF-8."""
+    said = {
+        "messaging.rabbitmq.destination.routing_key": routing_key,
+        "messaging.message.id": message_id,
+        "messaging.message.conversation_id": correlation_id,
+    }
+    return {name: value for name, value in said.items() if isinstance(value, str) and value}
+
+
+def _failed(span: Span, error: ErrorReport) -> None:
+    span.set_attribute("error.type", error.type)
+    span.set_status(Status(StatusCode.ERROR, error.text))
+
+
+def _told(how: Settled) -> tuple[str, str | None]:
+    match how:
+        case Acknowledge():
+            return "consumed", None
+        case TryAgain():
+            return "retried", None
+        case CountRedelivery():
+            return "counted", None
+        case DeadLetter(reason):
+            return "dead-lettered", reason
+        case Dropped(DeadLetter(reason)):
+            return "dropped", reason
+        case GivenBack(reason):
+            return "given back", reason
+
+
+def _extracted(headers: Mapping[Any, Any]) -> Context:
+    """What others wrote there may be of any type; what is no trace is none."""
+    carrier = {
+        name: headers[name]
+        for name in (TRACEPARENT, TRACESTATE)
+        if isinstance(headers.get(name), str)
+    }
+    return _w3c.extract(carrier, context=Context())
+
+
+def _injected(context: Context | None) -> dict[str, str]:
+    carrier: dict[str, str] = {}
+    _w3c.inject(carrier, context)
+    return carrier
+
+
+def _with_headers(message: Outgoing, carrier: dict[str, str]) -> Outgoing | None:
+    """``None`` where there is no trace, or where it no longer fits a frame of AMQP: better a
+    message without its trace than a trace without its message."""
+    if not carrier:
+        return None
+    properties = copy.copy(message.properties)
+    had = properties.headers or {}
+    kept = {name: value for name, value in had.items() if name not in (TRACEPARENT, TRACESTATE)}
+    properties.headers = kept | carrier
+    traced = message._replace(properties=properties)
+    if kept and traced.problem() is not None and message.problem() is None:
+        return None
+    return traced

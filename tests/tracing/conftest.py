@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.tracing.spans import Spans
+
+
+@pytest.fixture
+def spans() -> Spans:
+    return Spans()
