@@ -17,19 +17,20 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import cast
 
-import pika
 from pika import exceptions as pika_errors, spec
 from pika.channel import Channel
 from pika.connection import Connection
-from pika.frame import Method
 
 from attune_mq.broker.amqp import connection_failure
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import AttuneError, BrokerUnavailable
 from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
-from attune_mq.messaging.outgoing import Entry, Ledger
+from attune_mq.messaging.direct import DirectConnection
+from attune_mq.messaging.frames import Confirm, ConfirmReader, content, publish_method
+from attune_mq.messaging.outgoing import Entry, Ledger, Outgoing, Unsendable
 from attune_mq.messaging.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class ConfirmingConnection:
         self._waiting: deque[Entry] = deque()
         self._ledger = Ledger()
         self._wake_scheduled = False
-        self._connection: pika.SelectConnection | None = None
+        self._connection: DirectConnection | None = None
         self._channel: Channel | None = None
         self._blocked = False
         self._heard_at_s = 0.0  # when the broker last confirmed, or began to owe a confirm
@@ -173,7 +174,7 @@ class ConfirmingConnection:
             parameters = self._settings.parameters(url, name=self._name)
         except AttuneError as error:  # a file with a password or a certificate
             return error
-        selecting = pika.SelectConnection(
+        selecting = DirectConnection(
             parameters,
             on_open_callback=self._on_open,
             on_open_error_callback=on_end,
@@ -203,7 +204,9 @@ class ConfirmingConnection:
     def _on_channel_open(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._on_channel_closed)
         channel.add_on_return_callback(self._on_return)
-        channel.confirm_delivery(self._on_confirm, lambda _: self._on_ready(channel))
+        channel.confirm_delivery(_never_called, lambda _: self._on_ready(channel))
+        connection = cast(DirectConnection, channel.connection)
+        connection.read_with(ConfirmReader(channel.channel_number), self._on_confirms)
 
     def _on_ready(self, channel: Channel) -> None:
         with self._lock:
@@ -247,50 +250,58 @@ class ConfirmingConnection:
         with self._lock:
             self._ledger.returned(properties.message_id, method.exchange, method.routing_key, why)
 
-    def _on_confirm(self, frame: Method[spec.Basic.Ack | spec.Basic.Nack]) -> None:
-        confirm = frame.method
+    def _on_confirms(self, confirms: list[Confirm]) -> None:
         with self._lock:
-            settled = self._ledger.settle(confirm.delivery_tag, multiple=confirm.multiple)
+            settled = [(one, self._ledger.settle(one)) for one in confirms]
             self._heard_at_s = time.monotonic()
-        for entry in settled:
-            if isinstance(confirm, spec.Basic.Ack):
-                entry.confirmed()
-            else:
-                entry.refused("a queue is full or cannot take it (basic.nack)")
+        for confirm, entries in settled:
+            for entry in entries:
+                if confirm.is_ack:
+                    entry.confirmed()
+                else:
+                    entry.refused("a queue is full or cannot take it (basic.nack)")
         self._flush()
 
     def _flush(self) -> None:
         with self._lock:
             self._wake_scheduled = False
+            frames: list[bytes] = []
             while self._waiting and self._can_send():
-                self._send(self._waiting.popleft())
+                frames += self._record(self._waiting.popleft())
+            if frames:
+                assert self._connection is not None
+                self._connection.send(b"".join(frames))
 
     def _can_send(self) -> bool:
         is_open = self._channel is not None and self._channel.is_open
         return is_open and not self._blocked and not self._ledger.is_full
 
-    def _send(self, entry: Entry) -> None:
-        assert self._channel is not None
-        message = entry.message
-        problem = message.problem()
-        if problem is not None:
-            entry.refused(problem)
-            return
+    def _record(self, entry: Entry) -> Iterator[bytes]:
+        """The frames of a message, which counts as sent; none where it cannot be."""
         try:
-            self._channel.basic_publish(
-                message.exchange,
-                message.routing_key,
-                message.body,
-                message.properties,
-                mandatory=message.mandatory,
+            frames = self._frames(entry.message)
+        except Unsendable as error:
+            entry.refused(str(error))
+            return
+        if not len(self._ledger):
+            self._heard_at_s = time.monotonic()
+        self._ledger.record(entry)
+        yield from frames
+
+    def _frames(self, message: Outgoing) -> tuple[bytes, bytes]:
+        """Raises :class:`Unsendable`."""
+        assert self._channel is not None
+        assert self._connection is not None
+        number = self._channel.channel_number
+        properties = message.encoded_properties()
+        try:
+            method = publish_method(
+                number, message.exchange, message.routing_key, mandatory=message.mandatory
             )
-        except Exception as error:
-            # pika encodes the whole message before it writes any of it: nothing was sent.
-            entry.refused(f"it cannot be sent over AMQP: {type(error).__name__}: {error}")
-        else:
-            if not len(self._ledger):
-                self._heard_at_s = time.monotonic()
-            self._ledger.record(entry)
+        except ValueError as error:
+            raise Unsendable.because(error) from error
+        frame_bytes = self._connection.frame_bytes
+        return method, content(number, properties, message.body, frame_bytes=frame_bytes)
 
     def _set_blocked(self, blocked: bool) -> None:
         with self._lock:
@@ -329,3 +340,8 @@ class ConfirmingConnection:
             self._waiting.clear()
         for entry in entries:
             entry.unconfirmed(f"not sent: {failure}", failure)
+
+
+def _never_called(*_: object) -> None:
+    """pika wants a callback; confirms go another way."""
+    raise AssertionError("a confirm came by way of pika's callback")

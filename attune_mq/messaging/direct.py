@@ -12,22 +12,35 @@ It builds on what pika keeps to itself, ``_on_data_available``, ``_process_frame
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import pika
 from pika import exceptions as pika_errors
 from pika.frame import decode_frame
 
-from attune_mq.messaging.frames import FRAME, FRAME_END, OVERHEAD_BYTES, Arrived, DeliveryReader
+from attune_mq.messaging.frames import FRAME, FRAME_END, OVERHEAD_BYTES
 
-Sink = Callable[[list[Arrived]], None]
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+class Reader(Protocol[T_co]):
+    """Reads what one kind of frames, or of their sequences, says."""
+
+    channel: int
+
+    def take(self, data: bytes, at: int, kind: int, end: int) -> bool:
+        """Whether the frame of ``data`` that begins ``at``, and ends before ``end``, was its."""
+
+    def complete(self) -> T_co | None:
+        """What was complete with the last frame that it took, once."""
 
 
 class DirectConnection(pika.SelectConnection):
     """All of it is for the connection's thread, but for :meth:`call_soon`."""
 
-    _reader: DeliveryReader | None = None
-    _sink: Sink
+    _reader: Reader[Any] | None = None
+    _sink: Callable[[list[Any]], None]
 
     @classmethod
     def of(cls, connection: pika.BlockingConnection) -> DirectConnection:
@@ -36,10 +49,10 @@ class DirectConnection(pika.SelectConnection):
         assert isinstance(inner, cls)
         return inner
 
-    def deliver(self, channel: int, consumer_tag: str, sink: Sink) -> None:
-        """From now on the deliveries of one consumer go to ``sink``, as many at once as came at
-        once, in order, and no longer to its callback. One for a connection."""
-        self._reader, self._sink = DeliveryReader(channel, consumer_tag), sink
+    def read_with(self, reader: Reader[T], sink: Callable[[list[T]], None]) -> None:
+        """From now on what ``reader`` takes goes to ``sink``, as much at once as came at once, in
+        order, and no longer to pika's callbacks. One for a connection."""
+        self._reader, self._sink = reader, sink
 
     def send(self, frames: bytes) -> None:
         """Whole frames, to the operating system at once if it takes them, else when it does.
@@ -76,9 +89,9 @@ class DirectConnection(pika.SelectConnection):
         data = inner._frame_buffer + data_in
         inner._frame_buffer = data[self._read(self._reader, data) :]
 
-    def _read(self, reader: DeliveryReader, data: bytes) -> int:
+    def _read(self, reader: Reader[Any], data: bytes) -> int:
         """Reads all whole frames, and returns where the rest begins."""
-        arrived: list[Arrived] = []
+        found: list[Any] = []
         at, size = 0, len(data)
         while size - at >= OVERHEAD_BYTES:
             kind, channel, length = FRAME.unpack_from(data, at)
@@ -88,16 +101,16 @@ class DirectConnection(pika.SelectConnection):
             if data[end - 1] != FRAME_END:
                 raise pika_errors.InvalidFrameError("Invalid FRAME_END marker")
             if channel == reader.channel and reader.take(data, at, kind, end):
-                if delivery := reader.complete():
-                    arrived.append(delivery)
+                if (one := reader.complete()) is not None:
+                    found.append(one)
             else:
-                if arrived:
-                    self._sink(arrived)
-                    arrived = []
+                if found:
+                    self._sink(found)
+                    found = []
                 self._process(data[at:end])
             at = end
-        if arrived:
-            self._sink(arrived)
+        if found:
+            self._sink(found)
         return at
 
     def _process(self, encoded: bytes) -> None:

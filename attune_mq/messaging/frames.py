@@ -25,6 +25,9 @@ _PUBLISH: Final = struct.pack(">HHH", _BASIC, 40, 0)
 _ACK: Final = struct.Struct(">BHLHHQ?B")
 _NACK: Final = struct.Struct(">BHLHHQBB")
 _REQUEUE: Final = 0b10
+_CONFIRMED: Final = struct.pack(">HH", _BASIC, 80)
+_REFUSED: Final = struct.pack(">HH", _BASIC, 120)
+_CONFIRM: Final = struct.Struct(">QB")
 
 
 class Arrived(NamedTuple):
@@ -81,6 +84,35 @@ class DeliveryReader:
         return arrived
 
 
+class Confirm(NamedTuple):
+    """The broker's word on one message, or on all up to it."""
+
+    delivery_tag: int
+    multiple: bool
+    is_ack: bool
+
+
+class ConfirmReader:
+    """Reads the broker's confirms on one channel."""
+
+    def __init__(self, channel: int) -> None:
+        self.channel = channel
+        self._confirm: Confirm | None = None
+
+    def take(self, data: bytes, at: int, kind: int, end: int) -> bool:
+        """As :meth:`DeliveryReader.take`."""
+        method = data[at + FRAME.size : at + FRAME.size + 4]
+        if kind != METHOD or method not in (_CONFIRMED, _REFUSED):
+            return False
+        tag, multiple = _CONFIRM.unpack_from(data, at + FRAME.size + 4)
+        self._confirm = Confirm(tag, bool(multiple & 1), method == _CONFIRMED)
+        return True
+
+    def complete(self) -> Confirm | None:
+        confirm, self._confirm = self._confirm, None
+        return confirm
+
+
 def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:
     return _ACK.pack(METHOD, channel, 13, _BASIC, 80, delivery_tag, multiple, FRAME_END)
 
@@ -109,9 +141,11 @@ def content(channel: int, properties: bytes, body: bytes, *, frame_bytes: int) -
     return head + b"".join(_frame(BODY, channel, piece) for piece in pieces)
 
 
-def shortstr(text: str) -> bytes:
+def shortstr(text: str | bytes) -> bytes:
     """Raises ``ValueError`` for more than 255 bytes."""
-    encoded = text.encode()
+    encoded = text if isinstance(text, bytes) else text.encode()
+    if len(encoded) > 255:
+        raise ValueError(f"expected at most 255 bytes for a name, got {len(encoded)}")
     return bytes([len(encoded)]) + encoded
 
 

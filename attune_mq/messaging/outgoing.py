@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import pika
 
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused, Unroutable
+from attune_mq.messaging.frames import Confirm
 
 MAX_HEADER_BYTES = 131_072 - 64
 """RabbitMQ's frame size, less what the frame itself needs."""
 MAX_IN_FLIGHT = 1_000
 """Messages sent and not confirmed. More do not make it faster (measured); they cost memory."""
+
+
+class Unsendable(ValueError):
+    """AMQP cannot carry this message; nothing of it was sent."""
+
+    @classmethod
+    def because(cls, error: Exception) -> Self:
+        return cls(f"it cannot be sent over AMQP: {type(error).__name__}: {error}")
 
 
 class Outgoing(NamedTuple):
@@ -33,12 +42,20 @@ class Outgoing(NamedTuple):
         A header table beyond a frame is a 501 that ends the connection for everybody on it.
         """
         try:
-            size_bytes = sum(len(piece) for piece in self.properties.encode())
-        except Exception as error:  # pika's own, struct's, Unicode's: whatever it stumbles on
-            return f"it cannot be sent over AMQP: {type(error).__name__}: {error}"
-        if size_bytes > MAX_HEADER_BYTES:
-            return f"its headers exceed {MAX_HEADER_BYTES:,} bytes, a frame of AMQP"
+            self.encoded_properties()
+        except Unsendable as error:
+            return str(error)
         return None
+
+    def encoded_properties(self) -> bytes:
+        """Raises :class:`Unsendable`, see :meth:`problem`."""
+        try:
+            encoded = b"".join(self.properties.encode())
+        except Exception as error:  # pika's own, struct's, Unicode's: whatever it stumbles on
+            raise Unsendable.because(error) from error
+        if len(encoded) > MAX_HEADER_BYTES:
+            raise Unsendable(f"its headers exceed {MAX_HEADER_BYTES:,} bytes, a frame of AMQP")
+        return encoded
 
     def __str__(self) -> str:
         what = self.message_type or "message"
@@ -60,16 +77,15 @@ Outcome = Receipt | PublishError
 
 
 class Batch:
-    """Messages that one caller waits for, each resolved exactly once."""
+    """Messages that one caller waits for, each resolved exactly once. At least one."""
 
     def __init__(self, messages: Sequence[Outgoing]) -> None:
         self._outcomes: list[Outcome | None] = [None] * len(messages)
         self.entries = [Entry(message, self, index) for index, message in enumerate(messages)]
         self._left = len(messages)
         self._lock = threading.Lock()
-        self._done = threading.Event()
-        if not messages:
-            self._done.set()
+        self._pending = threading.Lock()  # until all are resolved; an Event costs five times that
+        self._pending.acquire()
 
     def resolve(self, index: int, outcome: Outcome) -> None:
         """The first outcome counts: the confirm that came, or the deadline that passed before."""
@@ -78,10 +94,11 @@ class Batch:
                 self._outcomes[index] = outcome
                 self._left -= 1
                 if not self._left:
-                    self._done.set()
+                    self._pending.release()
 
     def wait(self, timeout_s: float) -> bool:
-        return self._done.wait(timeout_s)
+        """For the one caller, once."""
+        return self._pending.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX))
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -148,14 +165,14 @@ class Ledger:
         self._entries[self._next_tag] = entry
         self._next_tag += 1
 
-    def settle(self, delivery_tag: int, *, multiple: bool) -> list[Entry]:
+    def settle(self, confirm: Confirm) -> list[Entry]:
         """The entries that a confirm speaks of; tags only ever grow, so they stand in order."""
-        if not multiple:
-            entry = self._entries.pop(delivery_tag, None)
+        if not confirm.multiple:
+            entry = self._entries.pop(confirm.delivery_tag, None)
             return [] if entry is None else [entry]
         tags = []
         for tag in self._entries:
-            if tag > delivery_tag:
+            if tag > confirm.delivery_tag:
                 break
             tags.append(tag)
         return [self._entries.pop(tag) for tag in tags]

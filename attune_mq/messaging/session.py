@@ -26,7 +26,7 @@ from attune_mq.errors import ConsumeError
 from attune_mq.messaging.deadlines import Deadlines
 from attune_mq.messaging.delivery import Delivery, UnreadDelivery
 from attune_mq.messaging.direct import DirectConnection
-from attune_mq.messaging.frames import Arrived, ack, nack, reject
+from attune_mq.messaging.frames import Arrived, DeliveryReader, ack, nack, reject
 from attune_mq.messaging.pausing import Pause, WaitingRoom
 from attune_mq.messaging.processing import Action, Replacement, Result, renewal
 from attune_mq.messaging.pulse import ASK_EVERY_S, Pulse, Vitals
@@ -188,7 +188,7 @@ class Session:
         channel.basic_qos(prefetch_count=self._prefetch)
         self._queue = self._own_queue(channel)
         self._number = int(channel.channel_number)
-        self._direct.deliver(self._number, self._tag, self._on_deliveries)
+        self._direct.read_with(DeliveryReader(self._number, self._tag), self._on_deliveries)
         channel.basic_consume(self._queue, _never_called, consumer_tag=self._tag)
         counts = self._topology.queues[self._spec.queue].type != "stream"
         pulse = self._pulse = Pulse(self._connection, self._queue, counts=counts)

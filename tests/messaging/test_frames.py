@@ -13,8 +13,8 @@ from pika.exceptions import InvalidFrameError
 from pika.frame import Body, Header, Heartbeat, Method
 
 from attune_mq.messaging import frames
-from attune_mq.messaging.direct import DirectConnection
-from attune_mq.messaging.frames import Arrived
+from attune_mq.messaging.direct import DirectConnection, Reader
+from attune_mq.messaging.frames import Arrived, Confirm, ConfirmReader, DeliveryReader
 
 CHANNEL, TAG, FRAME_BYTES = 7, "executor.enforcement@a", 4_096
 NAMES = st.text(max_size=60)
@@ -24,11 +24,11 @@ PROPERTIES = pika.BasicProperties(content_type="application/json", headers={"n":
 class Reading(DirectConnection):
     """Without a socket: what comes is fed to it, and what is pika's is noted."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: Reader[Any]) -> None:
         self._frame_buffer = b""
         self.bytes_received = 0
         self.seen: list[Any] = []
-        self.deliver(CHANNEL, TAG, self.seen.extend)
+        self.read_with(reader, self.seen.extend)
 
     def _process_frame(self, frame: Any) -> None:
         self.seen.append(type(getattr(frame, "method", frame)))
@@ -71,7 +71,7 @@ def arrived(body: bytes, **fields: Any) -> Arrived:
 def test_a_delivery_arrives_whole_however_its_bytes_are_cut(
     body: bytes, cuts: list[int], **fields: Any
 ) -> None:
-    reading = Reading()
+    reading = Reading(DeliveryReader(CHANNEL, TAG))
     data = delivered(body, **fields)
 
     edges = [0, *sorted(cut % len(data) for cut in cuts), len(data)]
@@ -83,7 +83,7 @@ def test_a_delivery_arrives_whole_however_its_bytes_are_cut(
 
 
 def test_what_is_no_delivery_of_this_consumer_is_left_to_pika_in_its_order() -> None:
-    reading = Reading()
+    reading = Reading(DeliveryReader(CHANNEL, TAG))
 
     reading.feed(
         delivered(b"1")
@@ -102,7 +102,7 @@ def test_what_is_no_delivery_of_this_consumer_is_left_to_pika_in_its_order() -> 
 
 
 def test_names_that_are_no_utf_8_stay_bytes_as_with_pika() -> None:
-    reading = Reading()
+    reading = Reading(DeliveryReader(CHANNEL, TAG))
 
     reading.feed(delivered(b"", routing_key="k\u00e9").replace("\u00e9".encode(), b"\xff\xfe"))
 
@@ -111,7 +111,23 @@ def test_names_that_are_no_utf_8_stay_bytes_as_with_pika() -> None:
 
 def test_a_frame_without_its_end_is_refused() -> None:
     with pytest.raises(InvalidFrameError):
-        Reading().feed(delivered(b"body")[:-1] + b"?")
+        Reading(DeliveryReader(CHANNEL, TAG)).feed(delivered(b"body")[:-1] + b"?")
+
+
+def test_confirms_of_the_channel_are_read_and_all_else_is_left_to_pika() -> None:
+    reading = Reading(ConfirmReader(CHANNEL))
+    said: list[Any] = [
+        Method(CHANNEL, spec.Basic.Ack(3, multiple=True)),
+        Method(CHANNEL + 1, spec.Basic.Ack(4)),
+        Method(CHANNEL, spec.Basic.Nack(5, multiple=False)),
+        Method(CHANNEL, spec.Channel.Close(404, "gone", 60, 40)),
+    ]
+
+    reading.feed(b"".join(one.marshal() for one in said))
+
+    assert reading.seen == [
+        Confirm(3, True, True), spec.Basic.Ack, Confirm(5, False, False), spec.Channel.Close,
+    ]  # fmt: skip
 
 
 @given(exchange=NAMES, routing_key=NAMES, mandatory=st.booleans())
@@ -136,7 +152,7 @@ def test_a_body_is_cut_as_pika_cuts_it(size: int) -> None:
 
 
 def test_a_name_of_more_than_255_bytes_is_refused() -> None:
-    with pytest.raises(ValueError, match="256"):
+    with pytest.raises(ValueError, match="got 256"):
         frames.shortstr("k" * 256)
 
 
