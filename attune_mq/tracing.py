@@ -43,6 +43,7 @@ from attune_mq.messaging.settlement import (
     Outcome,
     Rejected,
     TryAgain,
+    Unavailable,
 )
 from attune_mq.messaging.telemetry import Dropped, GivenBack, Scope, Settled, Telemetry
 from attune_mq.topology.model import Topology
@@ -96,8 +97,11 @@ class Tracing(Telemetry):
         self, delivery: Delivery, envelope: Envelope, outcome: Outcome, seconds: float
     ) -> None:
         span = trace.get_current_span()
-        if isinstance(outcome, Failed | Rejected):
+        if isinstance(outcome, Failed | Rejected | Unavailable):
             _failed(span, outcome.error)
+        if isinstance(outcome, Unavailable):  # it is not settled, but held and tried again
+            span.set_attribute("attune.outcome", "held")
+            span.set_attribute("attune.reason", outcome.dependency)
 
     def settled(self, delivery: Delivery, envelope: Envelope | None, how: Settled) -> None:
         """Of a copy that was confirmed only later, and of what is given back, the span has ended:

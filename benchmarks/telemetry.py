@@ -35,9 +35,9 @@ from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
 from attune_mq.tracing import Tracing
 
-MESSAGES = 5_000
-ROUNDS = 7
-CALLS = 200_000
+MESSAGES = 500
+ROUNDS = 60
+CALLS = 10_000
 TOPOLOGY = expand(
     parse_topology(
         """

@@ -18,6 +18,7 @@ from attune_mq.messaging.settlement import (
     DeadLetter,
     Outcome,
     TryAgain,
+    Unavailable,
 )
 from attune_mq.messaging.telemetry import Dropped, GivenBack, Settled, Telemetry
 from attune_mq.metrics import table
@@ -36,6 +37,7 @@ class EventCounts(Telemetry):
 
     def __init__(self, labels: LabelValues) -> None:
         self._labels = labels
+        self._consumers: dict[str, Labels] = {}
         self._consumed_labels: dict[tuple[str, str | None], Labels] = {}
         self._published_labels: dict[tuple[str, str], Labels] = {}
         self._delivered = Counts(table.DELIVERED)
@@ -45,6 +47,7 @@ class EventCounts(Telemetry):
         self._dead_lettered = Counts(table.DEAD_LETTERED)
         self._dropped = Counts(table.DROPPED)
         self._given_back = Counts(table.GIVEN_BACK)
+        self._pauses = Counts(table.PAUSES)
         self._published = Counts(table.PUBLISHED)
         self._unroutable = Counts(table.UNROUTABLE)
         self._refused = Counts(table.REFUSED)
@@ -85,7 +88,7 @@ class EventCounts(Telemetry):
     # The way of a message.
 
     def delivered(self, delivery: Delivery) -> None:
-        labels = self._of_consumer(delivery, None)[:2]
+        labels = self._of_tag(delivery.consumer_tag)
         self._delivered.add(labels)
         if delivery.redelivered:
             self._redelivered.add(labels)
@@ -95,7 +98,7 @@ class EventCounts(Telemetry):
     ) -> None:
         labels = self._of_consumer(delivery, envelope.message_type)
         self._handling.observe(labels, seconds)
-        if _is_first_attempt(delivery):
+        if _is_first_attempt(delivery) and not isinstance(outcome, Unavailable):
             age_s = time.time() - seconds - envelope.timestamp.timestamp()
             self._in_queue.observe(labels, max(0.0, age_s))
 
@@ -128,6 +131,9 @@ class EventCounts(Telemetry):
                 self._unconfirmed.add(labels)
         self._confirm.observe(labels[:1], seconds)
 
+    def paused(self, tag: str, dependency: str) -> None:
+        self._pauses.add((*self._of_tag(tag), dependency))
+
     # Connections.
 
     def connection_opened(self, name: str) -> None:
@@ -147,12 +153,17 @@ class EventCounts(Telemetry):
         """A consumer's is told by its tag, any other is a publisher's."""
         return (name if name.endswith(PUBLISHER) else self._labels.tag(name),)
 
+    def _of_tag(self, registered: str) -> Labels:
+        labels = self._consumers.get(registered)
+        if labels is None:
+            labels = self._consumers[registered] = self._labels.consumer(registered)
+        return labels
+
     def _of_consumer(self, delivery: Delivery, message_type: str | None) -> Labels:
         key = (delivery.consumer_tag, message_type)
         labels = self._consumed_labels.get(key)
         if labels is None:
-            consumer = self._labels.consumer(delivery.consumer_tag)
-            labels = (*consumer, self._labels.message_type(message_type))
+            labels = (*self._of_tag(delivery.consumer_tag), self._labels.message_type(message_type))
             if len(self._consumed_labels) < _REMEMBERED:
                 self._consumed_labels[key] = labels
         return labels
@@ -169,7 +180,8 @@ class EventCounts(Telemetry):
 
 
 def _is_first_attempt(delivery: Delivery) -> bool:
-    """Later ones have waited for their retry, or in a dead letter queue: on purpose."""
+    """Later ones have waited for their retry, or in a dead letter queue: on purpose. Those that are
+    held during a pause are not done with their first."""
     if delivery.redelivered:
         return False
     return not delivery.headers or not (delivery.failures or delivery.deaths)

@@ -63,6 +63,12 @@ GIVEN_BACK = Metric(
     (*_CONSUMER, "reason"),
     "Messages returned to their queue unhandled.",
 )
+PAUSES = Metric(
+    "attune_mq_consumer_pauses_total",
+    "counter",
+    (*_CONSUMER, "dependency"),
+    "Times that a consumer began to pause, since something that its handlers need was away.",
+)
 PUBLISHED = Metric(
     "attune_mq_messages_published_total",
     "counter",
@@ -192,6 +198,7 @@ METRICS = (
     DEAD_LETTERED,
     DROPPED,
     GIVEN_BACK,
+    PAUSES,
     HANDLING,
     IN_QUEUE,
     PUBLISHED,

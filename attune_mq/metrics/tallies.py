@@ -64,26 +64,24 @@ class Durations:
         self._metric = metric
         self._bounds = bounds
         self._lock = threading.Lock()
-        self._buckets: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = {}
+        self._tallies: dict[Labels, list[float]] = {}  # one for each bucket, and the sum
 
     def observe(self, labels: Labels, seconds: float) -> None:
         bucket = bisect_left(self._bounds, seconds)
         with self._lock:
-            buckets = self._buckets.get(labels)
-            if buckets is None:
-                buckets = self._buckets[labels] = [0] * (len(self._bounds) + 1)
-                self._sums[labels] = 0.0
-            buckets[bucket] += 1
-            self._sums[labels] += seconds
+            tally = self._tallies.get(labels)
+            if tally is None:
+                tally = self._tallies[labels] = [0] * (len(self._bounds) + 1) + [0.0]
+            tally[bucket] += 1
+            tally[-1] += seconds
 
     def family(self) -> Family:
         with self._lock:
-            told = {labels: (list(b), self._sums[labels]) for labels, b in self._buckets.items()}
+            told = {labels: list(tally) for labels, tally in self._tallies.items()}
         name, _, names, text = self._metric
         family = HistogramMetricFamily(name, text, labels=names)
         bounds = [*map(str, self._bounds), "+Inf"]
-        for labels, (buckets, total) in told.items():
+        for labels, (*buckets, total) in told.items():
             upto = zip(bounds, accumulate(buckets), strict=True)
             family.add_metric(labels, list(upto), total)
         return family

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.errors import Reject, RetryLater, Unroutable
+from attune_mq.errors import DependencyUnavailable, Reject, RetryLater, Unroutable
 from attune_mq.messaging.delivery import Message
 from attune_mq.messaging.payloads import ExecutionRequested
 from attune_mq.metrics import METRICS, PATIENCE_S, Metrics
@@ -143,6 +143,27 @@ def test_what_is_given_back_is_counted(
         wait_for_value(metrics, 1, "messages_given_back_total", **CONSUMER, reason="stopping")
         gate.let_through.set()
         stopping.join()
+
+
+def test_a_pause_is_counted_by_what_was_away_and_seen_as_a_state(
+    topology: Topology, metrics: Metrics, broker_url: str
+) -> None:
+    is_back = threading.Event()
+
+    def work(_message: Message[Any]) -> None:
+        if not is_back.is_set():
+            raise DependencyUnavailable("billing", "it does not answer")
+
+    with serving(topology, broker_url, metrics, work) as service:
+        service.publisher.publish(request(1))
+        scrape = wait_for_value(metrics, 1, "consumer_state", **CONSUMER, state="paused")
+        pauses = scrape.value("consumer_pauses_total", **CONSUMER, dependency="billing")
+        is_back.set()
+        scrape = wait_for_value(metrics, 1, "messages_consumed_total", **CONSUMED)
+
+    assert pauses == 1
+    assert scrape.value("messages_retried_total", **CONSUMED) == 0
+    assert scrape.value("time_in_queue_seconds_count", **CONSUMED) == 1
 
 
 def test_what_no_queue_takes_is_counted_as_unroutable(

@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
-from attune_mq.errors import Reject, RetryLater, Unroutable
+from attune_mq.errors import DependencyUnavailable, Reject, RetryLater, Unroutable
 from attune_mq.messaging.dead_letters import replay_dead_letters
 from attune_mq.messaging.delivery import Message
 from attune_mq.messaging.outgoing import MAX_HEADER_BYTES
@@ -183,6 +183,24 @@ def test_a_failure_says_which_error_it_was(
 def spans_with_error(spans: Spans) -> list[Any]:
     wait_until(lambda: len(spans.ended) >= 3, "it has failed once")
     return spans.ended
+
+
+def test_a_message_that_is_held_during_a_pause_has_a_span_for_each_trial(
+    bench: Bench, topology: Topology, publisher: Publisher, tracing: Tracing, spans: Spans
+) -> None:
+    def work(_message: Message[Any]) -> None:
+        if len(calls.messages) == 1:
+            raise DependencyUnavailable("billing", "it does not answer")
+
+    calls = Calls(work)
+    with running(consumer_of(bench, topology, calls, telemetry=tracing)):
+        publisher.publish(request(1))
+        sent, held, done = spans.wait_for(3)
+
+    told = [dict(span.attributes or {}) for span in (held, done)]
+    assert [one["attune.outcome"] for one in told] == ["held", "consumed"]
+    assert told[0]["attune.reason"] == "billing"
+    assert parent_id(held) == parent_id(done) == span_id(sent)
 
 
 def test_a_body_that_cannot_be_read_is_an_error_of_its_span(
