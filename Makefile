@@ -47,6 +47,11 @@ test-matrix: setup ## run the tests on each RabbitMQ of SUITES: the installed on
 	@sh scripts/setup-promtool.sh
 	@sh scripts/test-matrix.sh -n $(JOBS) --dist loadfile $(ARGS)
 
+.PHONY: test-deployment
+test-deployment: setup ## build the image and run the unit under systemd, in a Debian of their own (as root)
+	@sh scripts/setup-rabbitmq.sh
+	@DEBIAN_SYSTEM=$$(sh scripts/debian-system.sh) && export DEBIAN_SYSTEM && $(RUN) -m pytest tests/deployment $(ARGS)
+
 .PHONY: lint
 lint: setup ## check formatting, style, types and who imports whom
 	@$(RUN) -m ruff format --check
