@@ -91,6 +91,12 @@ def test_each_of_the_historical_symptoms_has_an_entry_and_comes_first() -> None:
     assert tuple(entry.symptom for entry in ENTRIES.values())[: len(HISTORICAL)] == HISTORICAL
 
 
+def test_the_quick_page_is_one_click_from_the_first_lines_of_the_readme() -> None:
+    first_lines = (DOCS.parent / "README.md").read_text(encoding="utf-8").splitlines()[:12]
+
+    assert "(docs/why-messages-do-not-arrive.md)" in "\n".join(first_lines)
+
+
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.anchor)
 def test_an_entry_says_what_is_seen_and_why_how_to_tell_and_what_to_do(entry: Entry) -> None:
     assert tuple(entry.parts) == PARTS

@@ -41,14 +41,14 @@ def image(buildah: Buildah) -> str:
     return "localhost/attune-mq"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def container(buildah: Buildah, image: str) -> Iterator[str]:
     name = buildah("from", image).strip()
     yield name
     buildah("rm", name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def system(buildah: Buildah, container: str) -> Iterator[System]:
     """systemd, booted in the image's files: they have the program where the unit expects it."""
     root = Path(buildah("mount", container).strip())

@@ -48,6 +48,7 @@ class System:
         self._first = 0
 
     def boot(self) -> None:
+        self.write("/etc/hostname", "debian\n")
         # What a container has no use for, and what would touch the kernel of this machine.
         for name in ("systemd-sysctl", "systemd-binfmt", "systemd-modules-load"):
             (self.root / "etc/systemd/system" / f"{name}.service").symlink_to("/dev/null")

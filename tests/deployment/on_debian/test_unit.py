@@ -21,7 +21,9 @@ Ports = dict[str, int]
 @pytest.fixture
 def ports(system: System, broker: EmbeddedBroker) -> Iterator[Ports]:
     """The service as the page on operations installs it, its two instances not yet started."""
-    shutil.copy(UNIT, system.root / "etc/systemd/system")
+    units = system.root / "etc/systemd/system"
+    shutil.copy(UNIT, units)
+    shutil.rmtree(units / f"{UNIT.name}.d", ignore_errors=True)
     ports = {unit: free_port() for unit in (FIRST, SECOND)}
     with broker.fresh_vhost() as url:
         system.write("/etc/attune/executor.env", f"ATTUNE_MQ_URL={url.replace(':guest@', '@')}\n")
@@ -35,8 +37,11 @@ def ports(system: System, broker: EmbeddedBroker) -> Iterator[Ports]:
         system.write("/etc/attune/executor.yaml", database, mode=0o600)
         system.write("/etc/attune/rabbitmq-password", "guest\n", mode=0o600)
         system.run("systemctl", "daemon-reload")
-        yield ports
-        system.run("systemctl", "stop", FIRST, SECOND)
+        try:
+            yield ports
+        finally:
+            system.run("systemctl", "stop", FIRST, SECOND)
+            system.run("systemctl", "reset-failed")
 
 
 def start(system: System, unit: str) -> None:
