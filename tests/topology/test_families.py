@@ -37,9 +37,13 @@ def test_an_instance_expands_like_any_topology() -> None:
     worker = expand(instantiate(SHIPPED, "worker", worker_id=7))
 
     assert queue_arguments(worker, worker.queues["executions"]) == {
+        "x-queue-type": "quorum",
         "x-message-ttl": 300_000,
+        "x-overflow": "reject-publish",
+        "x-delivery-limit": 20,
         "x-dead-letter-exchange": "attune.executions",
         "x-dead-letter-routing-key": "execution",
+        "x-dead-letter-strategy": "at-least-once",
     }
     assert worker.queues["cancel.dlq"].name == "worker.7.cancel.dlq"
 
