@@ -77,6 +77,13 @@ migrations: setup ## kill migrations at each of their steps while messages flow;
 	@sh scripts/setup-rabbitmq.sh
 	@ATTUNE_MIGRATION_KILLS=all $(RUN) -m pytest tests/migration $(ARGS)
 
+.PHONY: soak
+soak: setup ## break things at random for ten minutes and count what was lost: ARGS="--seed 7 --seconds 3600"
+	@sh scripts/setup-rabbitmq.sh
+	@sh scripts/setup-postgresql.sh
+	@sh scripts/setup-faketime.sh
+	@$(RUN) -m tests.faults $(ARGS)
+
 .PHONY: pictures
 pictures: setup ## draw docs/topology.svg and its like anew, after topology.yaml has changed
 	@$(RUN) scripts/pictures.py

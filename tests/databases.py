@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -119,6 +120,13 @@ class PostgreSQLServer:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgreSQLServer]:
     """The session's own PostgreSQL server. Where it is not installed: skipped, in CI failed."""
+    with own_postgresql_server() as server:
+        yield server
+
+
+@contextmanager
+def own_postgresql_server() -> Iterator[PostgreSQLServer]:
+    """A server that is there while the context lasts."""
     programs = _find_programs()
     # Not below pytest's temporary folder: that one is closed to the user postgres.
     folder = Path(tempfile.mkdtemp(prefix="attune-pg-"))

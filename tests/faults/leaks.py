@@ -1,0 +1,48 @@
+"""What a process holds: threads, connections, files. Read off ``/proc``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """``files``: open files, pipes and the like; not those of the database, and not its sockets,
+    which a pool opens and keeps as they are needed."""
+
+    threads: int
+    connections: int
+    files: int
+
+    def fits(self, needed: Belongings) -> bool:
+        return (
+            self.threads <= needed.threads
+            and self.connections <= needed.connections
+            and self.files <= needed.files
+        )
+
+
+def belongings_of(pid: int) -> Belongings:
+    process = Path("/proc") / str(pid)
+    targets = [target for entry in (process / "fd").iterdir() if (target := _target(entry))]
+    tcp = _inodes(process / "net" / "tcp")
+    return Belongings(
+        threads=len(list((process / "task").iterdir())),
+        connections=sum(target in tcp for target in targets),
+        files=sum(not target.startswith("socket:") and ".db" not in target for target in targets),
+    )
+
+
+def _target(entry: Path) -> str | None:
+    with suppress(OSError):  # it was closed meanwhile
+        return os.readlink(entry)
+    return None
+
+
+def _inodes(table: Path) -> frozenset[str]:
+    """As the descriptors' links name them. The tenth column of the table is the inode."""
+    rows = table.read_text().splitlines()[1:]
+    return frozenset(f"socket:[{row.split()[9]}]" for row in rows)

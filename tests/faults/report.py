@@ -1,0 +1,75 @@
+"""The report of a soak, in Markdown, between the marks in docs/reliability.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.faults.members import ROOT
+from tests.faults.run import Verdict
+
+REPORT = ROOT / "docs" / "reliability.md"
+BEGIN = "<!-- what follows is written by make soak -->"
+END = "<!-- end of what make soak writes -->"
+
+
+@dataclass(frozen=True)
+class Run:
+    name: str
+    seed: int
+    verdict: Verdict
+
+
+def write_report(
+    file: Path, runs: Sequence[Run], broker_version: str, arguments: Sequence[str]
+) -> None:
+    """Replaces what stands between the marks; the rest of the page stays."""
+    before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    generated = "\n".join(_lines(runs, broker_version, arguments))
+    file.write_text(f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}", encoding="utf-8")
+
+
+def _lines(runs: Sequence[Run], version: str, arguments: Sequence[str]) -> Iterable[str]:
+    day = datetime.now(UTC).date().isoformat()
+    yield f'`make soak ARGS="{" ".join(arguments)}"`, {day}, RabbitMQ {version}:'
+    yield ""
+    yield "| system, database | seed | minutes | messages | faults | lost | doubled | problems |"
+    yield "|---|---|---|---|---|---|---|---|"
+    yield from (_row_of_run(one) for one in runs)
+    yield ""
+    yield "| fault | how often | longest recovery, seconds |"
+    yield "|---|---|---|"
+    yield from _rows_of_faults(runs)
+
+
+def _row_of_run(run: Run) -> str:
+    verdict = run.verdict
+    lost = sum(len(account.lost) for account in verdict.accounts)
+    doubled = sum(len(account.doubled) for account in verdict.accounts)
+    cells = (
+        run.name,
+        run.seed,
+        f"{verdict.lasted_s / 60:.1f}",
+        verdict.messages,
+        verdict.faults.total(),
+        lost,
+        doubled,
+        len(verdict.problems()),
+    )
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def _rows_of_faults(runs: Sequence[Run]) -> Iterable[str]:
+    counts: Counter[str] = Counter()
+    longest_s: dict[str, float] = {}
+    for run in runs:
+        counts += run.verdict.faults
+        for kind, seconds in run.verdict.recovery_s.items():
+            longest_s[kind] = max(longest_s.get(kind, 0.0), *seconds)
+    for kind, count in sorted(counts.items()):
+        recovery = f"{longest_s[kind]:.1f}" if kind in longest_s else "not waited for"
+        yield f"| {kind} | {count} | {recovery} |"
