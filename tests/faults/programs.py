@@ -34,8 +34,8 @@ from attune_mq.transactional import (
     Inbox,
     Outbox,
     OutboxRelay,
-    Patience,
     create_database_engine,
+    persist,
 )
 from tests.faults.effects import have_effect, messages
 from tests.faults.numbers import fails_at_first, is_given_up
@@ -57,13 +57,12 @@ class Books:
         self._inbox = Inbox(messages.inbox, scope=kind)
         self.outbox = Outbox(messages.outbox, source_service=service.name)
         self._relay = OutboxRelay(self._engine, self.outbox, service.publisher, lease_s=LEASE_S)
-        self._patience = Patience()
         self._watch = DatabaseWatch(self._engine, [messages.inbox, messages.outbox])
         service.run_beside(self._relay)
         service.run_beside(self._watch)
 
     def trouble(self) -> str | None:
-        return self._patience.trouble or self._watch.trouble or self._relay.trouble
+        return self._watch.trouble or self._relay.trouble
 
     def once(
         self,
@@ -79,7 +78,7 @@ class Books:
                     have_effect(tx, self.kind, number, str(os.getpid()))
                     further(tx)
 
-        self._patience.persist(transaction)
+        persist(transaction)
         self._watch.worked()
         self._relay.wake()
 

@@ -41,8 +41,17 @@ class Verdict:
         return unbalanced + self.left_over + self.green
 
 
-def run(scene: Scene, planned: Iterable[Planned], *, until_s: float | None = None) -> Verdict:
-    """Inflicts what is planned, until it ends or ``until_s`` seconds are over."""
+def run(
+    scene: Scene,
+    planned: Iterable[Planned],
+    *,
+    until_s: float | None = None,
+    restart_all: bool = True,
+) -> Verdict:
+    """Inflicts what is planned, until it ends or ``until_s`` seconds are over.
+
+    ``restart_all``: at the end each process is told to stop and is started anew, which shows what
+    it has left over."""
     verdict, began_at = Verdict(), time.monotonic()
     scene.recover()
     for one in planned:
@@ -55,7 +64,10 @@ def run(scene: Scene, planned: Iterable[Planned], *, until_s: float | None = Non
         if one.waits:
             verdict.recovery_s[one.kind].append(scene.recover())
     scene.recover()
-    verdict.left_over = what_is_left_over(scene)
+    scene.wait_until(scene.all_consume, "all consumers are there again, and no others")
+    scene.wait_until(scene.all_ready, "all say that they are ready")
+    if restart_all:
+        verdict.left_over = what_is_left_over(scene)
     scene.settle()
     verdict.accounts = scene.balance()
     verdict.sent_again = scene.publisher.sent_again
@@ -67,9 +79,7 @@ def run(scene: Scene, planned: Iterable[Planned], *, until_s: float | None = Non
 
 def what_is_left_over(scene: Scene) -> list[str]:
     """Threads and descriptors that a process has after the faults, and that the same process,
-    started anew, does not need for the same work. Its consumers have to be there, too."""
-    scene.wait_until(scene.all_consume, "all consumers are there again, and no others")
-    scene.wait_until(scene.all_ready, "all say that they are ready")
+    started anew, does not need for the same work."""
     before = {member.name: belongings_of(member.pid) for member in scene.members}
     for member in scene.members:
         member.wait_until_consuming()

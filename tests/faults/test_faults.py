@@ -36,6 +36,7 @@ def test_executors_side_by_side_lose_nothing_and_double_nothing(
     suffering_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
     with executing(suffering_broker, SQLiteFiles(tmp_path), tmp_path) as scene:
-        verdict = run(scene, islice(schedule(1, OF_EXECUTORS), len(OF_EXECUTORS)))
+        planned = islice(schedule(1, OF_EXECUTORS), len(OF_EXECUTORS))
+        verdict = run(scene, planned, restart_all=False)
 
     assert verdict.problems() == []
