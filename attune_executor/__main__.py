@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
 
 from attune_mq import AttuneError, exit_code
+
+if TYPE_CHECKING:
+    from attune_executor.settings import ExecutorSettings
+
+logger = logging.getLogger(__name__)
 
 UNHEALTHY = 1
 INTERRUPTED = 130
@@ -41,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", metavar="FILE", type=Path, help="settings as YAML")
     run.add_argument("--embedded", action="store_true", help="on a private RabbitMQ node")
     run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    run.add_argument("--log-format", choices=("text", "json"), help="for people or for machines")
     run.set_defaults(run=_run)
     health = commands.add_parser("health", help="asks an executor whether it is healthy")
     health.add_argument("--url", help="of its health, else ATTUNE_HEALTH_HOST, ATTUNE_HEALTH_PORT")
@@ -55,28 +65,40 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from attune_executor import logs
-    from attune_executor.service import Executor
     from attune_executor.settings import load_settings
+    from attune_mq import logs
 
-    logs.configure(arguments.log_level)
+    settings = load_settings(
+        arguments.config,
+        url=arguments.url,
+        topology=arguments.topology,
+        rules=arguments.rules,
+        database_url=arguments.database_url,
+        instance=arguments.instance,
+        health_port=arguments.health_port,
+        log_format=arguments.log_format,
+    )
+    logs.configure(arguments.log_level, format=settings.log_format)
+    try:
+        _run_with(settings, embedded=arguments.embedded)
+    except AttuneError as error:
+        if settings.log_format == "text":
+            raise
+        logger.critical("%s", error)  # who reads JSON reads nothing else
+        return exit_code(error)
+    return 0
+
+
+def _run_with(settings: ExecutorSettings, *, embedded: bool) -> None:
+    from attune_executor.service import Executor
+
     with ExitStack() as stack:
-        url = arguments.url
-        if arguments.embedded:
+        if embedded:
             from attune_mq.broker.embedded import EmbeddedBroker
 
             url = stack.enter_context(EmbeddedBroker()).url
-        settings = load_settings(
-            arguments.config,
-            url=url,
-            topology=arguments.topology,
-            rules=arguments.rules,
-            database_url=arguments.database_url,
-            instance=arguments.instance,
-            health_port=arguments.health_port,
-        )
+            settings = settings.model_copy(update={"url": SecretStr(url)})
         Executor(settings).run()
-    return 0
 
 
 def _health(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from attune_mq import InvalidInput
+from attune_mq import InvalidInput, logs
 
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -50,6 +50,8 @@ class ExecutorSettings(BaseSettings):
     """The port; several executors on one machine need one each. 0: it does not tell."""
     tracing: Literal["off", "otel"] = "off"
     """``otel``: traces by OpenTelemetry's SDK, which its own variables (``OTEL_*``) set."""
+    log_format: logs.Format = "text"
+    """For people (``text``) or for machines (``json``)."""
     topology: Path | None = None
     url: SecretStr | None = None
     management_url: SecretStr | None = None

@@ -22,7 +22,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attune_mq import payloads as payloads
+    from attune_mq import logs as logs, payloads as payloads
     from attune_mq.broker.checking import Health as Health, check as check
     from attune_mq.broker.infrastructure import setup_infrastructure as setup_infrastructure
     from attune_mq.broker.inspection import QueueInspector as QueueInspector
@@ -186,12 +186,12 @@ _HOMES = {
     "purge_dead_letters": "attune_mq.messaging.dead_letters",
 }
 
-__all__ = ["payloads", *_HOMES]
+__all__ = ["logs", "payloads", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "payloads":
-        return importlib.import_module("attune_mq.payloads")
+    if name in ("logs", "payloads"):
+        return importlib.import_module(f"attune_mq.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'attune_mq' has no attribute {name!r}")

@@ -24,6 +24,10 @@ from pytest_rabbitmq.factories.executor import RabbitMqExecutor
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.embedded_node import Installation
 from attune_mq.errors import RabbitMQNotInstalled
+from tests import planted
+
+_watch = planted._watch
+_no_secret_is_logged = planted._no_secret_is_logged
 
 
 @pytest.fixture(autouse=True)

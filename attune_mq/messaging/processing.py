@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from attune_mq.errors import PublishError
+from attune_mq.messaging import handling
 from attune_mq.messaging.delivery import Delivery, Message
 from attune_mq.messaging.envelope import Envelope
 from attune_mq.messaging.handlers import Handlers
@@ -126,11 +127,15 @@ class Processor:
         broker has given it to somebody else, who publishes the copy. ``is_trial``: whether a pause
         is over depends on what comes of handling it.
         """
-        scope = None if self._telemetry is None else self._telemetry.processing(delivery)
-        if scope is None:
-            return self._process(delivery, still_ours, is_trial)
-        with scope:
-            return self._process(delivery, still_ours, is_trial)
+        token = handling.begin(delivery)
+        try:
+            scope = None if self._telemetry is None else self._telemetry.processing(delivery)
+            if scope is None:
+                return self._process(delivery, still_ours, is_trial)
+            with scope:
+                return self._process(delivery, still_ours, is_trial)
+        finally:
+            handling.end(token)
 
     def replace(self, delivery: Delivery, replacement: Replacement) -> Action | Replacement:
         """Publishes the copy: the original may go once it is confirmed in a queue. Otherwise it
@@ -149,6 +154,7 @@ class Processor:
         settlement = _settlement_before_handling(delivery, self._policy)
         if settlement is None:
             envelope, read = self._handlers.read(delivery)
+            handling.has_read(envelope)
             outcome = self._outcome_of(read, is_trial) if isinstance(read, Message) else read
             settlement = decide(outcome, delivery.failures, self._policy)
         match self._effect(delivery, envelope, settlement):

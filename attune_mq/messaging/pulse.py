@@ -21,6 +21,8 @@ ASK_EVERY_S = 0.5
 """From one question to the next, once the last is answered."""
 GIVE_UP_AFTER_S = 15.0
 """A connection on which the broker has not answered for so long is given up."""
+FORGOTTEN_AFTER = 6
+"""So many answers in a row that know of no consumer: the broker has forgotten ours."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Pulse:
         self._is_waiting = False
         self._ask_at_s = 0.0
         self._consumers: int | None = None
+        self._unknown = 0
         self._turned_at_s = self._answered_at_s = time.monotonic()
 
     @property
@@ -57,11 +60,13 @@ class Pulse:
 
     def turn(self) -> None:
         """At each turn of the loop. Raises :class:`~attune_mq.errors.ConsumeError` where the broker
-        refused to answer, which it does for a queue that is gone. One
-        that does not answer at all loses the connection."""
+        refused to answer, which it does for a queue that is gone, and where it goes on counting no
+        consumer. One that does not answer at all loses the connection."""
         now = self._turned_at_s = time.monotonic()
         if self._is_waiting:
             self._require_answer(now)
+        elif self._unknown >= FORGOTTEN_AFTER:
+            raise ConsumeError(f"the broker counts no consumer on queue '{self._queue}'")
         elif now >= self._ask_at_s:
             self._ask_at_s = now + ASK_EVERY_S
             self._ask()
@@ -81,3 +86,4 @@ class Pulse:
         self._answered_at_s = time.monotonic()
         if self._counts:
             self._consumers = consumers
+            self._unknown = 0 if consumers else self._unknown + 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from attune_mq.errors import Reject, RetryLater
 from attune_mq.topology.objects import DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, Queue, Retry
@@ -33,16 +35,37 @@ class ErrorReport:
         kind = type(error)
         is_built_in = kind.__module__ == "builtins"
         name = kind.__qualname__ if is_built_in else f"{kind.__module__}.{kind.__qualname__}"
-        trace = "".join(traceback.format_exception(error))
         return cls(
             _writable(name)[:MAX_ERROR_TYPE],
             _writable(_text(error))[:MAX_ERROR_TEXT],
-            _writable(trace)[-MAX_ERROR_TRACE:],
+            _writable(_trace(error))[-MAX_ERROR_TRACE:],
         )
+
+
+def _trace(error: BaseException) -> str:
+    """As Python prints it, but for the values in an error of pydantic."""
+    trace = "".join(traceback.format_exception(error))
+    for one in _chain(error):
+        if isinstance(one, ValidationError):
+            trace = trace.replace(str(one), _text(one))
+    return trace
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _text(error: BaseException) -> str:
     try:
+        if isinstance(error, ValidationError):  # its text holds values, which may be secrets
+            return "; ".join(
+                f"{'.'.join(str(step) for step in one['loc'])}: {one['msg']}"
+                for one in error.errors(include_url=False, include_input=False)
+            )
         return str(error)
     except Exception:
         return "its text cannot be read: str() of it fails"

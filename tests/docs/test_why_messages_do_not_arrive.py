@@ -84,7 +84,7 @@ def test_what_a_log_is_said_to_hold_is_what_somebody_logs(says: str) -> None:
 
 
 def test_each_of_the_historical_faults_has_an_entry() -> None:
-    assert len(ROWS) == 14  # the thirteen, and a broker that is not there
+    assert len(ROWS) == 15  # the thirteen, a broker that is not there, and a consumer that pauses
 
 
 def flowing(text: str) -> str:

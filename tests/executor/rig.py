@@ -27,6 +27,7 @@ from attune_mq.payloads import (
     WorkerRegistered,
 )
 from attune_mq.transactional import reading
+from tests import planted
 from tests.databases import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +65,10 @@ def eventually(holds: Callable[[], bool], within_s: float = 30.0) -> None:
 
 def enforcement(number: int, rule: str = "demo.greet") -> EnforcementCreated:
     return EnforcementCreated(
-        enforcement_id=number, rule_ref=rule, trigger_ref="demo.tick", payload={"n": number}
+        enforcement_id=number,
+        rule_ref=rule,
+        trigger_ref="demo.tick",
+        payload={"n": number, "token": planted.PAYLOAD},
     )
 
 

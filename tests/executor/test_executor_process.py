@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from attune_mq import Publisher, load_topology
 from tests.children import handed_on
 from tests.executor.rig import ROOT, enforcement, eventually, running, settings_for
 
@@ -70,6 +72,38 @@ def test_executors_that_are_killed_lose_nothing_and_double_nothing(
         for executor in (first, second):
             executor.wait_until("with tag 'executor.manager")  # so that it takes signals
             assert executor.end(signal.SIGTERM) == 0
+
+
+def test_logs_for_machines_are_an_object_a_line_and_say_which_message_it_is(
+    tmp_path: Path, broker_url: str, sqlite_url: str
+) -> None:
+    executor = ExecutorProcess(tmp_path, broker_url, sqlite_url, "--log-format", "json")
+    executor.wait_until("with tag 'executor.manager'")
+    unknown = enforcement(1, "no.such.rule")
+    with Publisher(load_topology(SHIPPED), broker_url) as publisher:
+        receipt = publisher.publish(unknown)
+    executor.wait_until("is dead-lettered")
+    assert executor.end(signal.SIGTERM) == 0
+
+    told = [json.loads(line) for line in executor.log.read_text().splitlines()]
+    [dead] = [one for one in told if "is dead-lettered" in one["message"]]
+    assert dead["message_id"] == receipt.message_id
+    assert dead["message_type"] == "EnforcementCreated"
+    assert dead["consumer_tag"].startswith("executor.")
+    assert dead["attempt"] == 1
+    assert all("message_id" not in one for one in told if one is not dead)
+
+
+def test_an_executor_that_cannot_begin_says_so_to_machines_too(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    away = ("--log-format", "json", "--health-port", "0")
+    executor = ExecutorProcess(tmp_path, "amqp://guest:hunter2@localhost:1", sqlite_url, *away)
+
+    executor.wait_until("Waiting for the broker")
+    executor.process.send_signal(signal.SIGTERM)
+    executor.process.wait(30)
+    assert all(json.loads(line) for line in executor.log.read_text().splitlines())
 
 
 def test_sigterm_drains_and_ends_with_success(

@@ -196,6 +196,8 @@ def test_a_consumer_that_is_cancelled_behind_our_back(patient: Patient) -> None:
 
     with patient.seeing("consumer worker", "the broker counts no consumer on its queue"):
         in_loop(patient.consumer, lambda: channel._impl._send_method(cancel))
+    with patient.healing():
+        pass
 
 
 def test_a_channel_that_is_closed(

@@ -19,6 +19,7 @@ from attune_mq.messaging.handlers import Handlers
 from attune_mq.messaging.payloads import ExecutionRequested
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
+from tests import planted
 from tests.leftovers import wait_until
 
 WAIT_S = 30.0
@@ -54,7 +55,8 @@ def topology_of(text: str = WORK, **queue: str) -> Topology:
 
 
 def request(number: int) -> ExecutionRequested:
-    return ExecutionRequested(execution_id=number, action_ref="core.echo")
+    config = {"message": planted.PAYLOAD}
+    return ExecutionRequested(execution_id=number, action_ref="core.echo", config=config)
 
 
 class Waiting(NamedTuple):

@@ -1,0 +1,145 @@
+"""Logs of a service: text for people, or one JSON object a line for machines.
+
+::
+
+    from attune_mq import logs
+
+    logs.configure("info", format="json")
+
+While a message is handled, every line that its thread logs says which: ``message_id``,
+``correlation_id``, ``message_type``, ``consumer_tag``, ``queue``, ``attempt``. Also lines of the
+service's own loggers, and of libraries that it calls. A service with a logging configuration of its
+own adds :class:`MessageFields` to its handlers and uses the formatters, or not, as it likes.
+
+Whatever is in a line, it is one: an id with a line break in it forges none, and no character in it
+moves the cursor of a terminal. The password of a URL is masked wherever it comes from. The library
+logs no payload; what a service logs is its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+from attune_mq.messaging.handling import FIELDS, current_fields
+
+Format = Literal["text", "json"]
+FORMATS: tuple[Format, ...] = ("text", "json")
+
+MASK = "…"
+_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/?#:@'\"]*:)[^\s/?#'\"]*@", re.IGNORECASE)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTINUED = "\n  | "
+"""Before what follows on another line: nothing that is logged can look like a line of its own."""
+_SHORT = {
+    "message_id": "message",
+    "correlation_id": "correlation",
+    "message_type": "type",
+    "consumer_tag": "tag",
+}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def configure(level: str, *, format: Format = "text", stream: TextIO | None = None) -> None:
+    """Makes the root logger write to ``stream`` (standard error) in this format, and to it alone.
+
+    pika is heard only where something of its own breaks: what it says of connections, the library
+    says better. For programs; a library does not configure logging.
+    """
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(MessageFields())
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+class MessageFields(logging.Filter):
+    """Gives each record the fields of the message that is being handled. Lets all of them pass.
+
+    For a handler, since a filter of a logger does not see what loggers below it log. What a line
+    has of these by ``extra`` stays.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name, value in current_fields().items():
+            if not hasattr(record, name):
+                setattr(record, name, value)
+        return True
+
+
+class TextFormatter(logging.Formatter):
+    """``12:34:56 WARNING billing: no mail server [message=… attempt=2]``. A traceback follows on
+    lines of its own, each marked."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{self.formatTime(record, self.datefmt)} {record.levelname:<7} {record.name}: "
+        line += _one_entry(record.getMessage())
+        told = " ".join(
+            f"{_SHORT.get(name, name)}={_one_entry(str(value))}"
+            for name in FIELDS
+            if (value := getattr(record, name, None)) is not None
+        )
+        line += f" [{told}]" if told else ""
+        for more in (_traceback(self, record), record.stack_info):
+            line += _CONTINUED + _one_entry(more) if more else ""
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """``{"time": …, "level": …, "logger": …, "message": …}``, the fields of the message that is
+    handled, what came by ``extra``, and ``exception``. ASCII only, in one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told: dict[str, Any] = {
+            "time": _moment(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": without_password(record.getMessage()),
+        }
+        told |= {name: value for name in FIELDS if (value := getattr(record, name, None))}
+        extra = vars(record).keys() - _STANDARD - told.keys() - set(FIELDS)
+        told |= {name: _jsonable(getattr(record, name)) for name in sorted(extra)}
+        traceback = _traceback(self, record)
+        if traceback:
+            told["exception"] = without_password(traceback)
+        if record.stack_info:
+            told["stack"] = without_password(record.stack_info)
+        return json.dumps(told, default=str)
+
+
+def without_password(text: str) -> str:
+    """With the password of each URL in it masked."""
+    return _PASSWORD.sub(rf"\g<1>{MASK}@", text) if "://" in text else text
+
+
+def _one_entry(text: str) -> str:
+    """As a person may see it: printable, and with further lines marked as such."""
+    masked = without_password(text).replace("\r\n", "\n")
+    return _CONTROLS.sub(_escaped, masked).replace("\n", _CONTINUED)
+
+
+def _escaped(control: re.Match[str]) -> str:
+    return control[0].encode("unicode_escape").decode("ascii")
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, str):
+        return without_password(value)
+    return value if isinstance(value, int | float | bool | None) else without_password(str(value))
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    if record.exc_info and not record.exc_text:
+        record.exc_text = formatter.formatException(record.exc_info)
+    return record.exc_text or ""
+
+
+def _moment(created_s: float) -> str:
+    moment = datetime.fromtimestamp(created_s, UTC).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")

@@ -1,0 +1,45 @@
+"""What the page says of times and answers is what the code has."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from attune_mq.health import checks, topology_watch
+from attune_mq.health.monitor import as_json
+from attune_mq.health.picture import Memory
+from attune_mq.messaging import pulse
+from attune_mq.transactional import database_watch
+from tests.docs.markdown import page
+
+PAGE = page("health.md")
+BOUNDS = {row["fault"]: row["bound"] for row in PAGE.rows_under("What is seen, and how soon")}
+
+
+@pytest.mark.parametrize(
+    ("said", "value_s"),
+    [
+        ("asks its broker every {} s", pulse.ASK_EVERY_S),
+        ("An answer is good for {} s", checks.GOOD_FOR_S),
+        ("After {} s it is replaced", pulse.GIVE_UP_AFTER_S),
+        ("its loop has not turned for {} s", checks.STUCK_AFTER_S),
+    ],
+)
+def test_the_times_are_those_of_the_code(said: str, value_s: float) -> None:
+    assert said.format(f"{value_s:g}") in " ".join(PAGE.text.split())
+
+
+def test_the_bounds_are_those_of_the_code() -> None:
+    assert BOUNDS["broker stands still"] == f"{checks.GOOD_FOR_S:g} s"
+    assert BOUNDS["exchange deleted"] == f"{topology_watch.VERIFY_EVERY_S:g} s"
+    databases = "SQLite locked, PostgreSQL stopped, its table locked"
+    assert BOUNDS[databases] == f"{database_watch.GOOD_FOR_S:g} s"
+
+
+def test_the_answer_that_is_shown_has_the_form_of_one() -> None:
+    [shown] = [json.loads(block.text) for block in PAGE.blocks_of("json")]
+    answer = as_json(Memory(lambda: [checks.Check("a check", lambda: "it is red")]).look())
+
+    assert shown.keys() == answer.keys()
+    assert shown["troubles"][0].keys() == answer["troubles"][0].keys()
