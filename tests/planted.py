@@ -84,7 +84,7 @@ def leaking_files(folder: Path) -> list[str]:
     """Where the logs of programs hold a planted secret."""
     leaking = []
     for path in sorted(folder.rglob("*.log")):
-        found = planted_in(path.read_text(errors="replace"))
+        found = planted_in(path.read_text(errors="replace")) if path.is_file() else []
         if found:
             leaking.append(f"{path}: {found}")
     return leaking
