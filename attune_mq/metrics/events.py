@@ -139,11 +139,13 @@ class EventCounts(Telemetry):
     def connection_opened(self, name: str) -> None:
         self._opened.add(self._of_connection(name))
         self._lost.expect(self._of_connection(name))
+        if name.endswith(PUBLISHER):
+            self._blocked[self._of_connection(name)] = 0
 
     def connection_lost(self, name: str, reason: str) -> None:
         labels = self._of_connection(name)
         self._lost.add(labels)
-        if labels in self._blocked:
+        if labels in self._blocked:  # the next one is told anew
             self._blocked[labels] = 0
 
     def connection_blocked(self, name: str, blocked: bool) -> None:

@@ -27,10 +27,18 @@ DASHBOARD: dict[str, Any] = json.loads(DASHBOARD_FILE.read_text(encoding="utf-8"
 OTHERS = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 """Metrics of Prometheus itself, and of prometheus_client."""
 
-_FETCHED = REPOSITORY / ".cache/prometheus/usr/bin/promtool"
-PROMTOOL = shutil.which("promtool") or (str(_FETCHED) if _FETCHED.exists() else None)
+
+def _program(name: str) -> str | None:
+    fetched = REPOSITORY / ".cache/prometheus/usr/bin" / name
+    return shutil.which(name) or (str(fetched) if fetched.exists() else None)
+
+
+PROMTOOL, PROMETHEUS = _program("promtool"), _program("prometheus")
 needs_promtool = pytest.mark.skipif(
     PROMTOOL is None, reason="promtool is missing; `sh scripts/setup-promtool.sh` fetches it"
+)
+needs_prometheus = pytest.mark.skipif(
+    PROMETHEUS is None, reason="prometheus is missing; `sh scripts/setup-promtool.sh` fetches it"
 )
 
 

@@ -92,6 +92,7 @@ def test_what_is_consumed_is_counted_by_queue_tag_and_type(
     assert scrape.value("handling_seconds_count", **CONSUMED) == 2
     assert scrape.value("time_in_queue_seconds_count", **CONSUMED) == 2
     assert scrape.value("confirm_seconds_count", exchange="work") == 2
+    assert scrape.value("connection_blocked", connection="tests publisher") == 0
 
 
 def test_retries_and_dead_letters_are_counted_and_so_are_their_copies(
