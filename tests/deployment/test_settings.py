@@ -21,7 +21,6 @@ KNOWN = {
     "ATTUNE_MQ_URL",
     "ATTUNE_MQ_TOPOLOGY",
     "ATTUNE_PREFIX",  # of the image's build alone
-    "ATTUNE_LOG_FORMAT",
 }
 
 

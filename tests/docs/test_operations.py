@@ -19,6 +19,8 @@ from sqlalchemy import text
 
 from attune_executor.__main__ import main as attune_executor
 from attune_executor.migrations import migrate
+from attune_executor.settings import load_settings
+from attune_mq import expand, load_topology
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.embedded_node import find_server
 from attune_mq.cli.main import COMMANDS, main as attune_mq
@@ -194,6 +196,24 @@ def test_settings_of_the_broker_are_such(block: Any, tmp_path: Path) -> None:
 
     with EmbeddedBroker(config=config) as node:
         assert node.running
+
+
+def test_the_line_that_replicates_everything_does(tmp_path: Path) -> None:
+    file = tmp_path / "topology.yaml"
+    shown = next(block.text for block in PAGE.blocks_of("yaml") if "defaults" in block.text)
+    file.write_text(shown + Path(SHIPPED).read_text(encoding="utf-8"), encoding="utf-8")
+
+    queues = expand(load_topology(file)).queues.values()
+
+    assert queues
+    assert {queue.type for queue in queues} == {"quorum"}
+
+
+def test_the_settings_that_are_shown_are_such(tmp_path: Path) -> None:
+    file = tmp_path / "executor.yaml"
+    file.write_text(next(b.text for b in PAGE.blocks_of("yaml") if "database_url" in b.text))
+
+    assert load_settings(file).database_url.get_secret_value().startswith("postgresql://")
 
 
 # --- what the commands show, on a broker to which it was done ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -68,6 +69,8 @@ def test_a_start_is_over_when_it_consumes_and_a_stop_when_it_has_drained(
     assert system.show(FIRST, "ExecMainStatus") == "0"
     assert "executor.manager@debian-1" in system.journal(FIRST)
     assert "Traceback" not in system.journal(FIRST)
+    lines = [line for line in system.journal(FIRST).splitlines() if line.startswith("{")]
+    assert {"INFO"} <= {json.loads(line)["level"].upper() for line in lines}
 
 
 def test_two_instances_run_side_by_side(system: System, ports: Ports) -> None:
