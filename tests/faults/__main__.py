@@ -49,8 +49,12 @@ def main() -> int:
     ]
     folder = Path(tempfile.mkdtemp(prefix="attune-soak-"))
     with EmbeddedBroker(management=True) as broker:
-        runs = [_run(*one, broker, folder, options, of=len(chosen)) for one in chosen]
         version = broker.version
+        try:
+            runs = [_run(*one, broker, folder, options, of=len(chosen)) for one in chosen]
+        except BaseException:
+            sys.stderr.write(f"What the processes said is in {folder}\n")
+            raise
     problems = [f"{one.name}: {problem}" for one in runs for problem in one.verdict.problems()]
     for problem in problems:
         sys.stderr.write(f"{problem}\n")

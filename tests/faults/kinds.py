@@ -18,6 +18,8 @@ KINDS: dict[str, Fault] = {}
 """By the words in which the report names them, in the order of the table there."""
 
 WAYS: tuple[Direction, ...] = ("to broker", "to client")
+NOTICED_WITHIN_S = 1.0
+"""The library reads the offset of a clock once a second."""
 CLOCK_JUMPS_S = (-7_200, -90, 90, 7_200)
 
 
@@ -77,7 +79,7 @@ def _frozen(scene: Scene, planned: Planned, rng: random.Random) -> None:
 def _clock(scene: Scene, planned: Planned, rng: random.Random) -> None:
     member = rng.choice(scene.members)
     member.set_clock(rng.choice(CLOCK_JUMPS_S))
-    _last(planned)
+    threading.Event().wait(planned.lasts_s + 2 * NOTICED_WITHIN_S)
     member.set_clock(0)
 
 
@@ -107,14 +109,14 @@ def _broker_frozen(scene: Scene, planned: Planned, rng: random.Random) -> None:
 
 @fault("a memory alarm blocks publishers")
 def _alarm(scene: Scene, planned: Planned, _rng: random.Random) -> None:
-    scene.broker.rabbitmqctl("set_vm_memory_high_watermark", "0")
+    scene.ask_broker("set_vm_memory_high_watermark", "0")
     _last(planned)
-    scene.broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+    scene.ask_broker("set_vm_memory_high_watermark", "0.4")
 
 
 @fault("the administrator closes all connections")
 def _closed(scene: Scene, _planned: Planned, _rng: random.Random) -> None:
-    scene.broker.rabbitmqctl("close_all_connections", "--vhost", scene.vhost, "maintenance")
+    scene.ask_broker("close_all_connections", "--vhost", scene.vhost, "maintenance")
 
 
 @fault("a queue is deleted")
@@ -133,7 +135,7 @@ def _cancelled(scene: Scene, _planned: Planned, _rng: random.Random) -> None:
     """The process of the queue dies in the broker, which starts it again."""
     queue = scene.ingresses[0]
     name = f'rabbit_misc:r(<<"{scene.vhost}">>, queue, <<"{queue}">>)'
-    scene.broker.rabbitmqctl(
+    scene.ask_broker(
         "eval", f"{{ok, Q}} = rabbit_amqqueue:lookup({name}), exit(amqqueue:get_pid(Q), kill)."
     )
 

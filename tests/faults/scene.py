@@ -78,6 +78,10 @@ class Scene:
         given_up = begun // GIVEN_UP_OF
         return not self._held and begun - given_up - self.progress()[0] < MOST_WAITING
 
+    def ask_broker(self, *arguments: str) -> None:
+        """By rabbitmqctl, which takes its time on a busy machine."""
+        self.broker.rabbitmqctl(*arguments, timeout_s=RECOVERS_WITHIN_S)
+
     def supervise(self) -> None:
         """Who could not start because of a fault is started again, as systemd does it. Nobody
         may end who had begun to consume."""

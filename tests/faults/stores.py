@@ -14,6 +14,7 @@ from typing import IO, Protocol
 import psycopg
 
 from tests.databases import PostgreSQLServer
+from tests.faults.effects import messages
 
 NAMES = ("executor", "effects")
 LOCKED_WITHIN_S = 30.0
@@ -118,11 +119,12 @@ class PostgreSQLDatabases:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
+        """The inboxes are: every transaction of a handler begins with one of them."""
         with ExitStack() as stack:
             for name in NAMES:
                 where = f"host={self._server.folder} user=postgres dbname={self._names[name]}"
                 connection = stack.enter_context(psycopg.connect(where))
-                _lock_all_tables(connection)
+                connection.execute(f"LOCK TABLE {messages.inbox.name} IN EXCLUSIVE MODE".encode())
             yield
 
     @contextmanager
@@ -132,13 +134,6 @@ class PostgreSQLDatabases:
             yield
         finally:
             self._server.start()
-
-
-def _lock_all_tables(connection: psycopg.Connection) -> None:
-    listed = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
-    tables = [name for (name,) in connection.execute(listed).fetchall()]
-    if tables:
-        connection.execute(f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE".encode())
 
 
 @contextmanager
