@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ COUNTED_IN = "x-attune-counted-in"
 """The queue for which those two were counted: who handles a dead letter begins to count anew."""
 NOT_BEFORE = "x-attune-not-before"
 """In milliseconds since 1970, by the clock of the consumer that wrote it."""
+HELD_FOR = "x-attune-held-for"
+"""How long it was to be held when that was written, in milliseconds: clocks jump, and differ."""
 REASON = "x-attune-reason"
 QUEUE = "x-attune-queue"
 BROKERS_COUNT = "x-delivery-count"
@@ -105,7 +108,16 @@ class Delivery:
     @property
     def _due_in_s(self) -> float:
         not_before_ms = _count(self.headers, NOT_BEFORE)
-        return max(0.0, not_before_ms / 1000 - time.time()) if not_before_ms else 0.0
+        if not not_before_ms:
+            return 0.0
+        by_the_clock_s = not_before_ms / 1000 - time.time()
+        return max(0.0, min(by_the_clock_s, self._held_until_s - time.monotonic()))
+
+    @cached_property
+    def _held_until_s(self) -> float:
+        """On the monotonic clock; from when it is first asked for, which is when it came."""
+        held_for_ms = _count(self.headers, HELD_FOR)
+        return time.monotonic() + held_for_ms / 1000 if held_for_ms else math.inf
 
     def _counted(self, name: str) -> int:
         if not self.headers:

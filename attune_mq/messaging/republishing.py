@@ -22,6 +22,7 @@ from attune_mq.messaging.delivery import (
     BROKERS_COUNT,
     COUNTED_IN,
     FAILURES,
+    HELD_FOR,
     NOT_BEFORE,
     QUEUE,
     REASON,
@@ -60,6 +61,7 @@ def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
         queue = retry_queue_name(delivery.queue, settlement.queue_delay_ms)
     elif settlement.hold_ms:
         counts[NOT_BEFORE] = int(time.time() * 1000) + settlement.hold_ms
+        counts[HELD_FOR] = settlement.hold_ms
     history = _without_deaths(_headers(delivery))
     history.pop(REDELIVERIES, None)
     error = _described(settlement.error)
@@ -75,8 +77,9 @@ def counted_copy(delivery: Delivery, settlement: CountRedelivery) -> Outgoing:
         REDELIVERIES: settlement.redeliveries,
         COUNTED_IN: delivery.queue,
     }
-    if NOT_BEFORE in delivery.headers:
-        counts[NOT_BEFORE] = delivery.headers[NOT_BEFORE]
+    for name in (NOT_BEFORE, HELD_FOR):
+        if name in delivery.headers:
+            counts[name] = delivery.headers[name]
     history = _headers(delivery)
     return _copy(delivery, DEFAULT_EXCHANGE, delivery.queue, history | counts, counts)
 
@@ -119,7 +122,7 @@ def _without_deaths(headers: Headers) -> Headers:
 def _headers(delivery: Delivery) -> Headers:
     """Those that it came with, less what holds for this delivery alone, plus where it came from."""
     headers: Headers = dict(delivery.headers)
-    for name in (*_BROKERS_COUNTS, NOT_BEFORE, "BCC"):
+    for name in (*_BROKERS_COUNTS, NOT_BEFORE, HELD_FOR, "BCC"):
         headers.pop(name, None)
     carbon_copies = headers.pop("CC", None)
     if carbon_copies is not None:

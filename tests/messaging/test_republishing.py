@@ -15,6 +15,7 @@ from attune_mq.messaging.outgoing import MAX_HEADER_BYTES
 from attune_mq.messaging.republishing import counted_copy, dead_letter_copy, retry_copy
 from attune_mq.messaging.settlement import CountRedelivery, DeadLetter, ErrorReport, TryAgain
 from attune_mq.topology.objects import DeadLetterTo
+from tests.leftovers import wait_until
 from tests.messaging.deliveries import REQUEST, as_it_arrives, delivery
 
 ERROR = ErrorReport("ValueError", "no such action", "Traceback: …")
@@ -70,6 +71,21 @@ def test_a_message_is_never_held_so_long_that_the_broker_loses_patience() -> Non
     again = delivery(headers=as_it_arrives(copy.properties))
     assert again.hold_s == MAX_HOLD_S
     assert not again.is_due
+
+
+def test_a_clock_that_was_wrong_when_a_retry_was_written_does_not_hold_it_for_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead_s = time.time() + 7_200
+    with monkeypatch.context() as patch:
+        patch.setattr("attune_mq.messaging.republishing.time.time", lambda: ahead_s)
+        copy = retry_copy(delivery(), TryAgain(1, ERROR, hold_ms=30))
+
+    again = delivery(headers=as_it_arrives(copy.properties))
+    assert 0 < again.hold_s <= 0.03
+    wait_until(lambda: again.is_due, "it was held for as long as was asked for")
+    counted = delivery(headers=as_it_arrives(counted_copy(again, CountRedelivery(1)).properties))
+    assert counted.hold_s <= 0.03
 
 
 def test_a_retry_is_the_same_message_with_its_failures_counted() -> None:
