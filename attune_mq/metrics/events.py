@@ -1,9 +1,12 @@
-"""Counting what happens: one event, one or two additions."""
+"""Counting what happens. The way of every message has notes; the rest is counted at once."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import NamedTuple
 
 from prometheus_client.core import Metric as Family
 
@@ -22,6 +25,7 @@ from attune_mq.messaging.settlement import (
 )
 from attune_mq.messaging.telemetry import Dropped, GivenBack, Settled, Telemetry
 from attune_mq.metrics import table
+from attune_mq.metrics.notes import Notes
 from attune_mq.metrics.tallies import Counts, Durations, Labels, gauge
 
 REASONS = ("attempts exhausted", "rejected", "unreadable", "unhandled", "redelivered")
@@ -30,6 +34,17 @@ PUBLISHER = " publisher"
 """How the names of publishers' connections end."""
 _REMEMBERED = 10_000
 """Labels are looked up once for each combination; strangers' types beyond that each time."""
+
+
+class _Handling(NamedTuple):
+    """``published_at``: by its envelope; ``None``: not the first call, so that it does not count
+    as time in the queue. ``began_at_s``: since 1970."""
+
+    tag: str
+    message_type: str
+    seconds: float
+    published_at: datetime | None
+    began_at_s: float
 
 
 class EventCounts(Telemetry):
@@ -52,14 +67,30 @@ class EventCounts(Telemetry):
         self._unroutable = Counts(table.UNROUTABLE)
         self._refused = Counts(table.REFUSED)
         self._unconfirmed = Counts(table.UNCONFIRMED)
+        self._outcomes = {
+            Receipt: self._published,
+            Unroutable: self._unroutable,
+            PublishRefused: self._refused,
+        }
         self._opened = Counts(table.CONNECTIONS_OPENED)
         self._lost = Counts(table.CONNECTIONS_LOST)
         self._handling = Durations(table.HANDLING)
         self._in_queue = Durations(table.IN_QUEUE)
         self._confirm = Durations(table.CONFIRM)
         self._blocked: dict[Labels, float] = {}
+        self._deliveries = Notes(self._count_deliveries)
+        self._handlings = Notes(self._count_handlings)
+        self._acknowledged = Notes(self._count_acknowledged)
+        self._publications = Notes(self._count_publications)
 
     def families(self) -> Iterator[Family]:
+        for notes in (
+            self._deliveries,
+            self._handlings,
+            self._acknowledged,
+            self._publications,
+        ):
+            notes.settle()
         for tally in vars(self).values():
             if isinstance(tally, Counts | Durations):
                 yield tally.family()
@@ -88,25 +119,29 @@ class EventCounts(Telemetry):
     # The way of a message.
 
     def delivered(self, delivery: Delivery) -> None:
-        labels = self._of_tag(delivery.consumer_tag)
-        self._delivered.add(labels)
-        if delivery.redelivered:
-            self._redelivered.add(labels)
+        self._deliveries.add((delivery.consumer_tag, delivery.redelivered))
 
     def handled(
         self, delivery: Delivery, envelope: Envelope, outcome: Outcome, seconds: float
     ) -> None:
-        labels = self._of_consumer(delivery, envelope.message_type)
-        self._handling.observe(labels, seconds)
-        if _is_first_attempt(delivery) and not isinstance(outcome, Unavailable):
-            age_s = time.time() - seconds - envelope.timestamp.timestamp()
-            self._in_queue.observe(labels, max(0.0, age_s))
+        waited = _is_first_attempt(delivery) and not isinstance(outcome, Unavailable)
+        self._handlings.add(
+            _Handling(
+                delivery.consumer_tag,
+                envelope.message_type,
+                seconds,
+                envelope.timestamp if waited else None,
+                time.time() - seconds,
+            )
+        )
 
     def settled(self, delivery: Delivery, envelope: Envelope | None, how: Settled) -> None:
-        labels = self._of_consumer(delivery, envelope.message_type if envelope else None)
+        message_type = envelope.message_type if envelope else None
+        if isinstance(how, Acknowledge):
+            self._acknowledged.add((delivery.consumer_tag, message_type))
+            return
+        labels = self._of_consumer(delivery.consumer_tag, message_type)
         match how:
-            case Acknowledge():
-                self._consumed.add(labels)
             case TryAgain():
                 self._retried.add(labels)
             case DeadLetter(reason):
@@ -119,17 +154,30 @@ class EventCounts(Telemetry):
                 pass
 
     def published(self, message: Outgoing, outcome: PublishOutcome, seconds: float) -> None:
-        labels = self._of_message(message)
-        match outcome:
-            case Receipt():
-                self._published.add(labels)
-            case Unroutable():
-                self._unroutable.add(labels)
-            case PublishRefused():
-                self._refused.add(labels)
-            case _:
-                self._unconfirmed.add(labels)
-        self._confirm.observe(labels[:1], seconds)
+        self._publications.add((message.exchange, message.message_type, type(outcome), seconds))
+
+    def _count_deliveries(self, notes: list[tuple[str, bool]]) -> None:
+        for (tag, redelivered), times in Counter(notes).items():
+            self._delivered.add(self._of_tag(tag), times)
+            if redelivered:
+                self._redelivered.add(self._of_tag(tag), times)
+
+    def _count_acknowledged(self, notes: list[tuple[str, str | None]]) -> None:
+        for (tag, message_type), times in Counter(notes).items():
+            self._consumed.add(self._of_consumer(tag, message_type), times)
+
+    def _count_handlings(self, notes: list[_Handling]) -> None:
+        for tag, message_type, seconds, published_at, began_at_s in notes:
+            labels = self._of_consumer(tag, message_type)
+            self._handling.observe(labels, seconds)
+            if published_at is not None:
+                self._in_queue.observe(labels, max(0.0, began_at_s - published_at.timestamp()))
+
+    def _count_publications(self, notes: list[tuple[str, str, type, float]]) -> None:
+        for exchange, message_type, outcome, seconds in notes:
+            labels = self._of_message(exchange, message_type)
+            self._outcomes.get(outcome, self._unconfirmed).add(labels)
+            self._confirm.observe(labels[:1], seconds)
 
     def paused(self, tag: str, dependency: str) -> None:
         self._pauses.add((*self._of_tag(tag), dependency))
@@ -161,21 +209,21 @@ class EventCounts(Telemetry):
             labels = self._consumers[registered] = self._labels.consumer(registered)
         return labels
 
-    def _of_consumer(self, delivery: Delivery, message_type: str | None) -> Labels:
-        key = (delivery.consumer_tag, message_type)
+    def _of_consumer(self, registered: str, message_type: str | None) -> Labels:
+        key = (registered, message_type)
         labels = self._consumed_labels.get(key)
         if labels is None:
-            labels = (*self._of_tag(delivery.consumer_tag), self._labels.message_type(message_type))
+            labels = (*self._of_tag(registered), self._labels.message_type(message_type))
             if len(self._consumed_labels) < _REMEMBERED:
                 self._consumed_labels[key] = labels
         return labels
 
-    def _of_message(self, message: Outgoing) -> Labels:
-        key = (message.exchange, message.message_type)
+    def _of_message(self, exchange: str, message_type: str) -> Labels:
+        key = (exchange, message_type)
         labels = self._published_labels.get(key)
         if labels is None:
-            exchange = self._labels.exchange(message.exchange)
-            labels = (exchange, self._labels.message_type(message.message_type or None))
+            known = self._labels.message_type(message_type or None)
+            labels = (self._labels.exchange(exchange), known)
             if len(self._published_labels) < _REMEMBERED:
                 self._published_labels[key] = labels
         return labels
