@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from attune_mq import AttuneError, exit_code
+from attune_mq import AttuneError, InvalidInput, exit_code
 
 if TYPE_CHECKING:
     from attune_executor.settings import ExecutorSettings
@@ -108,6 +108,10 @@ def _health(arguments: argparse.Namespace) -> int:
     url = arguments.url
     if url is None:
         settings = load_settings()
+        if settings.health_port == 0:
+            raise InvalidInput(
+                "health_port is 0, so the executor does not tell: name another --url"
+            )
         url = f"http://{reachable(settings.health_host)}:{settings.health_port}"
     answer = ask_health(url.rstrip("/") + ("/livez" if arguments.live else "/readyz"))
     for line in answer.lines:

@@ -120,6 +120,15 @@ def test_the_command_finds_the_executor_by_its_settings(
     assert "http://127.0.0.1:1/readyz does not answer" in capsys.readouterr().out
 
 
+def test_the_command_says_that_there_is_nobody_to_ask(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ATTUNE_HEALTH_PORT", "0")
+
+    assert main(["health"]) == 2
+    assert "health_port is 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("host", "shown"), [("10.0.0.7", "10.0.0.7"), ("::", "[::1]"), ("::1", "[::1]")]
 )
