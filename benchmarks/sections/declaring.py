@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import pika
 
 from attune_mq import Topology, expand, export_definitions, parse_topology, setup_infrastructure
-from attune_mq.broker.infrastructure import declare_queue
+from attune_mq.broker.declaring import declare_queue
+from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.topology.declarations import (
     ExchangeDeclaration,
     QueueDeclaration,
@@ -39,6 +41,7 @@ def topology(queues: int) -> Topology:
 
 
 def measure(run: Run) -> list[Section]:
+    """On a node of its own: what it leaves behind is in nobody's way."""
     queues = run.amount(QUEUES)
     small = expand(topology(queues))
     section = Section(
@@ -47,30 +50,39 @@ def measure(run: Run) -> list[Section]:
         "seconds",
         ratios=[Ratio(NEW, IMPORT, at_most=1.0), Ratio(AGAIN, NEW, at_most=0.25)],
     )
-    measured: dict[str, Callable[[], float]] = {
-        NEW: partial(_ours, run, small, section),
-        IMPORT: partial(_imported, run, small),
-        "pika": partial(_fresh, run, partial(_by_pika, small)),
-        "kombu": partial(_fresh, run, partial(_by_kombu, small)),
-    }
-    interleave(section, max(1, run.repeats - 1), measured)
-    return [section, _growth(run, queues)]
+    with EmbeddedBroker() as node:
+        measured: dict[str, Callable[[], float]] = {
+            NEW: partial(_ours, node, small, section),
+            IMPORT: partial(_imported, node, run.folder, small),
+            "pika": lambda: _by_pika(small, _new_vhost(node)),
+            "kombu": lambda: _by_kombu(small, _new_vhost(node)),
+        }
+        interleave(section, max(1, run.repeats - 1), measured)
+    return [section, _growth(queues)]
 
 
-def _growth(run: Run, queues: int) -> Section:
+def _growth(queues: int) -> Section:
     name = f"attune, {queues * MORE:,}"
     section = Section("setup-growth", "Setting up ten times as many", "seconds")
     section.ratios.append(Ratio(name, f"attune, {queues:,}", at_most=1.3 * MORE))
     for size in (queues, queues * MORE):
-        seconds = _fresh(run, partial(_set_up, expand(topology(size))))
-        section.add(f"attune, {size:,}", seconds)
+        with EmbeddedBroker() as node:
+            section.add(f"attune, {size:,}", _set_up(expand(topology(size)), node.url))
     return section
 
 
-def _ours(run: Run, wanted: Topology, section: Section) -> float:
-    with run.node.fresh_vhost() as url:
-        seconds = _set_up(wanted, url)
-        section.add(AGAIN, _set_up(wanted, url))
+def _new_vhost(node: EmbeddedBroker) -> str:
+    """Its URL. It is never deleted, which takes as long as filling it."""
+    name = f"bench-{uuid4().hex}"
+    node.rabbitmqctl("add_vhost", name)
+    node.rabbitmqctl("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
+    return node.url_of(name)
+
+
+def _ours(node: EmbeddedBroker, wanted: Topology, section: Section) -> float:
+    url = _new_vhost(node)
+    seconds = _set_up(wanted, url)
+    section.add(AGAIN, _set_up(wanted, url))
     return seconds
 
 
@@ -80,19 +92,13 @@ def _set_up(wanted: Topology, url: str) -> float:
     return time.monotonic() - began
 
 
-def _fresh(run: Run, work: Callable[[str], float]) -> float:
-    with run.node.fresh_vhost() as url:
-        return work(url)
-
-
-def _imported(run: Run, wanted: Topology) -> float:
-    with run.node.fresh_vhost() as url:
-        vhost = pika.URLParameters(url).virtual_host
-        file = Path(run.folder) / "definitions.json"
-        file.write_text(json.dumps(export_definitions(wanted, vhost=vhost)))
-        began = time.monotonic()
-        run.node.rabbitmqctl("import_definitions", str(file), timeout_s=300)
-        return time.monotonic() - began
+def _imported(node: EmbeddedBroker, folder: Path, wanted: Topology) -> float:
+    vhost = pika.URLParameters(_new_vhost(node)).virtual_host
+    file = folder / "definitions.json"
+    file.write_text(json.dumps(export_definitions(wanted, vhost=vhost)))
+    began = time.monotonic()
+    node.rabbitmqctl("import_definitions", str(file), timeout_s=300)
+    return time.monotonic() - began
 
 
 def _by_pika(wanted: Topology, url: str) -> float:

@@ -81,7 +81,7 @@ def _finish(run: Run, database: Callable[[], str], processes: int, checkout: Pat
 def _environment(url: str, database_url: str, number: int, checkout: Path | None) -> dict[str, str]:
     return {
         **os.environ,
-        "PYTHONPATH": str(checkout or Path(__file__).parents[2]),
+        "PYTHONPATH": str((checkout or Path(__file__).parents[2]).resolve()),
         "ATTUNE_MQ_URL": url,
         "ATTUNE_DATABASE_URL": database_url,
         "ATTUNE_RULES": str(RULES),

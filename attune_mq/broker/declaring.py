@@ -1,0 +1,233 @@
+"""Declaring what a topology wants, one object after the other such that a refusal takes none along.
+
+The broker is asked about many at once where that costs nothing if one is refused: objects that are
+there, and bindings. It answers such a batch with silence, or with one refusal that does not say
+whose it is; then each is asked about alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from pika.adapters.blocking_connection import BlockingChannel
+
+from attune_mq.broker.asking import Asker, Refusal
+from attune_mq.broker.migration_marks import MARK, ingress_name
+from attune_mq.broker.replies import (
+    CUT_OFF,
+    Different,
+    Invalid,
+    NotPermitted,
+    NotThere,
+    parse_reply,
+)
+from attune_mq.broker.report import Conflict, Created, Missing, Outcome, Refused, Unchanged
+from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
+from attune_mq.topology.declarations import (
+    BindingDeclaration,
+    Declaration,
+    ExchangeDeclaration,
+    QueueDeclaration,
+)
+from attune_mq.topology.model import Topology
+
+logger = logging.getLogger(__name__)
+
+BATCH = 50
+
+
+class Declarer:
+    """On one connection. ``made``: kind and name of what was created, shared by all that set one
+    topology up."""
+
+    def __init__(
+        self, asker: Asker, topology: Topology, made: set[tuple[str, str]], *, verify_only: bool
+    ) -> None:
+        self._asker = asker
+        self._topology = topology
+        self._made = made
+        self._verify_only = verify_only
+        self._are_migrated: bool | None = None
+        self._migrated: dict[str, bool] = {}
+
+    def ensure_all(self, wanted: Sequence[Declaration]) -> list[Outcome]:
+        """One outcome for each, in order."""
+        outcomes: list[Outcome] = []
+        for start in range(0, len(wanted), BATCH):
+            batch = wanted[start : start + BATCH]
+            if self._are_there(batch):
+                outcomes += [self._agreed(declaration) for declaration in batch]
+            else:
+                outcomes += [self._ensure(declaration) for declaration in batch]
+        return outcomes
+
+    def _are_there(self, batch: Sequence[Declaration]) -> bool:
+        """Whether the broker agreed to all of them, and had all but the bindings before."""
+        if self._verify_only or len(batch) == 1 or self._is_any_migrated():
+            return False
+        return self._asker.ask(lambda channel: _declare_existing(channel, batch)) is None
+
+    def _agreed(self, declaration: Declaration) -> Outcome:
+        where = self._topology.where(*declaration.path)
+        if isinstance(declaration, BindingDeclaration):
+            return self._bound(declaration)
+        _log_declared(declaration, logging.DEBUG)
+        return Unchanged(declaration, where)
+
+    def _ensure(self, declaration: Declaration) -> Outcome:
+        where = self._topology.where(*declaration.path)
+        if isinstance(declaration, BindingDeclaration):
+            return self._ensure_binding(declaration)
+        absent = self._asker.ask(lambda channel: _declare(channel, declaration, passive=True))
+        if self._verify_only:
+            if absent is None:
+                return Unchanged(declaration, where)
+            return Missing(declaration, where, "nothing was created, as asked")
+        if isinstance(declaration, QueueDeclaration) and self._is_migrated(declaration.name):
+            if absent is None:
+                return Unchanged(declaration, where)
+            return Missing(declaration, where, "it is being migrated: `attune-mq migrate` makes it")
+        refusal = self._asker.ask(lambda channel: _declare(channel, declaration, passive=False))
+        if refusal is not None:
+            return self._refusal(declaration, refusal, exists=absent is None)
+        # What every service says again at every start is not worth a line each.
+        _log_declared(declaration, logging.INFO if absent else logging.DEBUG)
+        if absent is None:
+            return Unchanged(declaration, where)
+        self._made.add((declaration.kind, declaration.name))
+        return Created(declaration, where)
+
+    def _ensure_binding(self, binding: BindingDeclaration) -> Outcome:
+        where = self._topology.where(*binding.path)
+        to_queue = binding.destination_type == "queue"
+        if self._verify_only or (to_queue and self._is_migrated(binding.destination)):
+            return Unchanged(binding, where)
+        refusal = self._asker.ask(lambda channel: _bind(channel, binding))
+        if refusal is not None:
+            return self._refusal(binding, refusal, exists=None)
+        return self._bound(binding)
+
+    def _bound(self, binding: BindingDeclaration) -> Outcome:
+        where = self._topology.where(*binding.path)
+        ends = {("exchange", binding.source), (binding.destination_type, binding.destination)}
+        return Created(binding, where) if ends & self._made else Unchanged(binding, where)
+
+    def _is_migrated(self, queue: str) -> bool:
+        """Whether somebody else sees to the queue and its bindings just now."""
+        if not self._is_any_migrated():
+            return False
+        if queue not in self._migrated:
+            self._migrated[queue] = self._has_exchange(ingress_name(queue))
+        return self._migrated[queue]
+
+    def _is_any_migrated(self) -> bool:
+        if self._are_migrated is None:
+            self._are_migrated = self._has_exchange(MARK)
+        return self._are_migrated
+
+    def _has_exchange(self, name: str) -> bool:
+        return self._asker.ask(lambda channel: channel.exchange_declare(name, passive=True)) is None
+
+    def _refusal(
+        self, declaration: Declaration, refusal: Refusal, *, exists: bool | None
+    ) -> Outcome:
+        where = self._topology.where(*declaration.path)
+        match parse_reply(*refusal):
+            case Different(field, expected, found):
+                place = self._topology.where(*declaration.path, FIELD_OF_ARGUMENT.get(field, field))
+                if expected == CUT_OFF:
+                    expected = str(declaration.arguments.get(field, "none"))
+                return Conflict(declaration, place, field, expected, found)
+            case NotPermitted(permission, detail):
+                needed = permission or _likely_permission(declaration, detail)
+                return Refused(declaration, where, needed, detail, exists)
+            case NotThere(kind, name):
+                return Missing(declaration, where, f"there is no {kind} '{name}'")
+            case Invalid(detail):
+                return Missing(declaration, where, f"the broker does not take it: {detail}")
+
+
+def _declare(
+    channel: BlockingChannel, declaration: ExchangeDeclaration | QueueDeclaration, *, passive: bool
+) -> None:
+    if isinstance(declaration, ExchangeDeclaration):
+        channel.exchange_declare(
+            declaration.name,
+            exchange_type=declaration.type,
+            passive=passive,
+            durable=declaration.durable,
+            auto_delete=declaration.auto_delete,
+            internal=declaration.internal,
+            arguments=dict(declaration.arguments),
+        )
+    else:
+        _declare_queue(channel, declaration, passive=passive)
+
+
+def _declare_existing(channel: BlockingChannel, batch: Sequence[Declaration]) -> None:
+    """Without waiting but in the end. What is missing closes the channel, before it is declared.
+
+    ``BlockingChannel`` waits for each answer; the channel beneath it does not.
+    """
+    beneath: Any = channel
+    for one in batch:
+        if isinstance(one, BindingDeclaration):
+            _bind(beneath._impl, one)
+        else:
+            _declare(beneath._impl, one, passive=True)
+            _declare(beneath._impl, one, passive=False)
+    channel.basic_qos(prefetch_count=0)  # a question that is never refused, so answered last
+
+
+def declare_queue(channel: BlockingChannel, declaration: QueueDeclaration) -> str:
+    """Declares one queue; returns its name, which the server chose where it was left empty."""
+    return str(_declare_queue(channel, declaration, passive=False).method.queue)
+
+
+def _declare_queue(
+    channel: BlockingChannel, declaration: QueueDeclaration, *, passive: bool
+) -> Any:
+    return channel.queue_declare(
+        declaration.name,
+        passive=passive,
+        durable=declaration.durable,
+        exclusive=declaration.exclusive,
+        auto_delete=declaration.auto_delete,
+        arguments=dict(declaration.arguments),
+    )
+
+
+def bind_queue(channel: BlockingChannel, binding: BindingDeclaration, queue: str) -> None:
+    channel.queue_bind(queue, binding.source, binding.routing_key, dict(binding.arguments))
+
+
+def _bind(channel: BlockingChannel, binding: BindingDeclaration) -> None:
+    if binding.destination_type == "queue":
+        bind_queue(channel, binding, binding.destination)
+    else:
+        channel.exchange_bind(
+            binding.destination, binding.source, binding.routing_key, dict(binding.arguments)
+        )
+
+
+def _log_declared(declaration: Declaration, level: int) -> None:
+    dead_letters = declaration.arguments.get("x-dead-letter-exchange")
+    if isinstance(declaration, ExchangeDeclaration):
+        logger.log(level, "Exchange '%s' declared (%s)", declaration.name, declaration.type)
+    elif dead_letters is None:
+        logger.log(level, "Queue '%s' declared", declaration.name)
+    else:
+        shown = "Queue '%s' declared with dead letter exchange '%s'"
+        logger.log(level, shown, declaration.name, dead_letters)
+
+
+def _likely_permission(declaration: Declaration, detail: str) -> str:
+    """RabbitMQ before 4.0 names the resource but not the permission; what is asked for tells."""
+    if f"'{declaration.name}'" in detail and not isinstance(declaration, BindingDeclaration):
+        dead_lettered = "x-dead-letter-exchange" in declaration.arguments
+        return "configure or read" if dead_lettered else "configure"
+    if isinstance(declaration, BindingDeclaration):
+        return "read" if f"'{declaration.source}'" in detail else "write"
+    return "write"
