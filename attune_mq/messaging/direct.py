@@ -49,6 +49,17 @@ class DirectConnection(pika.SelectConnection):
         assert isinstance(inner, cls)
         return inner
 
+    @staticmethod
+    def turn(connection: pika.BlockingConnection) -> None:
+        """Waits for something to happen, a few seconds at most, and sees to it: what
+        ``process_data_events`` does, without its preparations. Raises as that does."""
+        inner = cast(Any, connection)
+        ioloop = inner._impl.ioloop
+        ioloop.poll()
+        ioloop.process_timeouts()
+        if inner._ready_events or inner._channels_pending_dispatch or not connection.is_open:
+            connection.process_data_events(time_limit=0)
+
     def read_with(self, reader: Reader[T], sink: Callable[[list[T]], None]) -> None:
         """From now on what ``reader`` takes goes to ``sink``, as much at once as came at once, in
         order, and no longer to pika's callbacks. One for a connection."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -26,13 +25,15 @@ from attune_mq.errors import ConsumeError
 from attune_mq.messaging.deadlines import Deadlines
 from attune_mq.messaging.delivery import Delivery, UnreadDelivery
 from attune_mq.messaging.direct import DirectConnection
-from attune_mq.messaging.frames import Arrived, DeliveryReader, ack, nack, reject
+from attune_mq.messaging.frames import Arrived, DeliveryReader
 from attune_mq.messaging.pausing import Pause, WaitingRoom
 from attune_mq.messaging.processing import Action, Replacement, Result, renewal
-from attune_mq.messaging.pulse import ASK_EVERY_S, Pulse, Vitals
+from attune_mq.messaging.pulse import Pulse, Vitals
 from attune_mq.messaging.settlement import Hold
 from attune_mq.messaging.status import Progress
 from attune_mq.messaging.telemetry import GivenBack, Telemetry
+from attune_mq.messaging.turning import Turning
+from attune_mq.messaging.unsettled import Unsettled
 from attune_mq.messaging.workers import WorkerPool
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.declarations import private_declarations
@@ -40,10 +41,9 @@ from attune_mq.topology.model import Topology
 
 logger = logging.getLogger(__name__)
 
-TURN_S = ASK_EVERY_S
-"""The loop turns at least this often, and when it is to stop; what has come and what has finished
-is seen to at once."""
-LOOK_AGAIN_S = 0.1
+SETTLE_WITHIN_S = 0.005
+MOST_FINISHED = 32
+"""More in one acknowledgement make it no cheaper."""
 PAUSE_S = 5.0
 """How long an original is kept whose copy could not be published, before that is tried again."""
 
@@ -89,17 +89,23 @@ class Session:
         self._direct = DirectConnection.of(connection)
         self._channel: BlockingChannel | None = None
         self._pulse: Pulse | None = None
-        self._number = 0
         self._queue = ""
         self._early: list[Arrived] | None = []  # what came with the broker's word that we consume
-        self._unsettled: dict[int, Delivery] = {}  # in the order of their delivery tags
+        self._unsettled = Unsettled(self._direct, can_settle=self.can_settle)
         self._not_begun: dict[int, Delivery] = {}
         self._deadlines = Deadlines(tag, spec.deadline_ms)
         self._finished: deque[tuple[Delivery, Result]] = deque()
+        self._finished_since = 0.0
+        self._enough_finished = max(1, min(MOST_FINISHED, prefetch // 3))
         self._wake_scheduled = False
         self._stop_at: float | None = None
-        self._settled = threading.Condition()
-        self._over = False
+        self._turning = Turning(
+            connection,
+            pool,
+            turn=self._turn,
+            settle=self._settle_finished,
+            is_stopping=lambda: self.is_stopping,
+        )
 
     @property
     def in_flight(self) -> int:
@@ -138,27 +144,31 @@ class Session:
             if self._stop_at is None:
                 self._consume()
         finally:
-            with self._settled:
-                self._over = True
-                self._settled.notify_all()
+            self._unsettled.end()
 
     def _consume(self) -> None:
-        channel, pulse = self._subscribe()
+        self._subscribe()
         self._waiting_room.look()  # the pause may be that of an earlier connection
-        while self._stop_at is None:
-            if not channel.is_open:
-                raise ConsumeError("the broker closed the channel")
-            if not self.is_registered:
-                raise ConsumeError("the broker cancelled the consumer: was its queue deleted?")
-            pulse.turn()
-            self._connection.process_data_events(time_limit=TURN_S)
-            self._deadlines.look()
+        self._turning.run()
         self._progress.stopping()
-        self._drain(channel)
+        with self._turning.alone():
+            self._drain()
+
+    def _turn(self, wait: Callable[[], None]) -> None:
+        """One turn of the loop, by whoever turns it."""
+        assert self._pulse is not None
+        if not self.can_settle():
+            raise ConsumeError("the broker closed the channel")
+        if not self.is_registered:
+            raise ConsumeError("the broker cancelled the consumer: was its queue deleted?")
+        self._pulse.turn()
+        wait()
+        self._deadlines.look()
 
     def stop(self, deadline_s: float) -> None:
         """From any thread: begin nothing new, finish until the deadline, then leave."""
         self._stop_at = time.monotonic() + deadline_s
+        self._turning.look_up()
         self._end_turn()
 
     def begun(self, delivery: Delivery) -> None:
@@ -168,34 +178,50 @@ class Session:
     def finished(self, delivery: Delivery, result: Result) -> None:
         """From a worker thread: this is to happen to the original."""
         self._deadlines.finished(delivery)
+        if not self._finished:
+            self._finished_since = time.monotonic()
         self._finished.append((delivery, result))
         if self._stop_at is not None:
             self._end_turn()
-        elif not self._wake_scheduled:  # cleared before the finished are looked at
+        elif self._is_much_finished:
+            self._settle_at_once()
+
+    @property
+    def _is_much_finished(self) -> bool:
+        """What is finished together is acknowledged together, but not kept for long; nor at all
+        where another thread sees to it, which takes as much as there is by then."""
+        if not self._turning.is_workers:
+            return True
+        waited_s = time.monotonic() - self._finished_since
+        return len(self._finished) >= self._enough_finished or waited_s > SETTLE_WITHIN_S
+
+    def _settle_at_once(self) -> None:
+        """On a worker's thread: here, or by whoever turns the loop."""
+        if self._turning.is_workers and self._turning.settle_here():
+            return
+        if not self._wake_scheduled:  # cleared before the finished are looked at
             self._wake_scheduled = True
             self._direct.call_soon(self._settle_finished)
 
     def wait_until_settled(self, delivery: Delivery) -> None:
         """From a worker thread: until the operating system has what settles it, or nothing will
         on this channel."""
-        tag = delivery.delivery_tag
-        with self._settled:
-            while not self._over and (tag in self._unsettled or not self._direct.has_sent_all):
-                self._settled.wait(LOOK_AGAIN_S)
+        if not self.is_stopping:
+            self._settle_at_once()
+        self._unsettled.wait_until_settled(delivery)
 
-    def _subscribe(self) -> tuple[BlockingChannel, Pulse]:
+    def _subscribe(self) -> None:
         channel = self._channel = self._connection.channel()
         channel.basic_qos(prefetch_count=self._prefetch)
         self._queue = self._own_queue(channel)
-        self._number = int(channel.channel_number)
-        self._direct.read_with(DeliveryReader(self._number, self._tag), self._on_deliveries)
+        number = self._unsettled.channel = int(channel.channel_number)
+        self._direct.read_with(DeliveryReader(number, self._tag), self._on_deliveries)
         channel.basic_consume(self._queue, _never_called, consumer_tag=self._tag)
         counts = self._topology.queues[self._spec.queue].type != "stream"
-        pulse = self._pulse = Pulse(self._connection, self._queue, counts=counts)
+        self._pulse = Pulse(self._connection, self._queue, counts=counts)
         self._progress.consuming(self._queue)
         early, self._early = self._early, None
         self._on_deliveries(early or [])
-        return channel, pulse
 
     def _own_queue(self, channel: BlockingChannel) -> str:
         """The broker's name of the queue; one that belongs to a connection is made on ours."""
@@ -215,7 +241,7 @@ class Session:
         jobs = []
         for one in arrived:
             delivery = UnreadDelivery(one, queue=self._queue, consumer_tag=self._tag)
-            self._unsettled[delivery.delivery_tag] = delivery
+            self._unsettled.add(delivery)
             if self._telemetry is not None:
                 self._telemetry.delivered(delivery)
             if delivery.headers or self._stop_at is not None or self._pause.is_on:
@@ -280,44 +306,19 @@ class Session:
                     job = Job(self, delivery, result)
                     self._after(PAUSE_S, delivery, partial(self._pool.submit, [job]))
         if done:
-            self._acknowledge(done)
+            self._unsettled.acknowledge(done)
         self._waiting_room.look()
-
-    def _acknowledge(self, done: set[int]) -> None:
-        """One acknowledgement for the run of done messages that begins with the oldest unsettled:
-        nothing else lies below its end. One each for the others."""
-        run: list[int] = []
-        for tag in self._unsettled:
-            if tag not in done:
-                break
-            run.append(tag)
-        frames = [ack(self._number, run[-1], multiple=len(run) > 1)] if run else []
-        frames += [ack(self._number, tag) for tag in sorted(done.difference(run))]
-        self._send(b"".join(frames))
-        self._forget(done)
 
     def _settle(self, delivery: Delivery, action: Action) -> None:
         if action is Action.DROP:
-            self._send(reject(self._number, delivery.delivery_tag))
-        else:
-            self._send(nack(self._number, delivery.delivery_tag))
-            if self._telemetry is not None:
-                why = "not handled" if self._stop_at is None else "stopping"
-                self._telemetry.settled(delivery, None, GivenBack(why))
-        self._forget((delivery.delivery_tag,))
+            self._unsettled.drop(delivery)
+            return
+        self._unsettled.give_back(delivery)
+        if self._telemetry is not None:
+            why = "not handled" if self._stop_at is None else "stopping"
+            self._telemetry.settled(delivery, None, GivenBack(why))
 
-    def _send(self, frames: bytes) -> None:
-        if not self.can_settle():
-            raise ConsumeError("the broker closed the channel")
-        self._direct.send(frames)
-
-    def _forget(self, tags: Iterable[int]) -> None:
-        with self._settled:
-            for tag in tags:
-                del self._unsettled[tag]
-            self._settled.notify_all()
-
-    def _drain(self, channel: BlockingChannel) -> None:
+    def _drain(self) -> None:
         """What was not begun goes back at once, by nack, which RabbitMQ 4.3 does not count; the
         heartbeat goes on while handlers finish. Cancelled first, so that it is not given to us
         again; what pika still has of it comes here before, since pika would reject it."""
@@ -325,7 +326,8 @@ class Session:
         if not self.can_settle():
             return
         if self.is_registered:
-            channel.basic_cancel(self._tag)
+            assert self._channel is not None
+            self._channel.basic_cancel(self._tag)
         not_begun = [*self._waiting_room.leave(), *(job.delivery for job in self._pool.take_back())]
         self._not_begun.update((delivery.delivery_tag, delivery) for delivery in not_begun)
         for delivery in self._not_begun.values():

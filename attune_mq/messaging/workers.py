@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar, cast
 
 logger = logging.getLogger(__name__)
@@ -23,11 +24,13 @@ class WorkerPool(Generic[T]):
     """
 
     def __init__(self, work: Callable[[T], None], *, concurrency: int, name: str) -> None:
+        self.concurrency = concurrency
         self._work = work
         self._items: deque[T] = deque()
         lock = threading.Lock()
         self._to_do = threading.Condition(lock)
         self._idle = threading.Condition(lock)
+        self._while_idle: Callable[[], bool] | None = None
         self._running = 0
         self._closed = False
         self._threads = [
@@ -41,6 +44,18 @@ class WorkerPool(Generic[T]):
         with self._to_do:
             self._items.extend(items)
             self._to_do.notify(len(items))
+
+    @contextmanager
+    def lending(self, while_idle: Callable[[], bool]) -> Iterator[None]:
+        """Within the block a thread that has nothing to do calls ``while_idle``, again and again
+        until that says ``False``."""
+        with self._to_do:
+            self._while_idle = while_idle
+            self._to_do.notify()
+        try:
+            yield
+        finally:
+            self._take_idleness_back(while_idle)
 
     def take_back(self) -> list[T]:
         """All that has not begun; it never will."""
@@ -87,10 +102,20 @@ class WorkerPool(Generic[T]):
                         self._idle.notify_all()
 
     def _next(self) -> T | object:
+        while True:
+            with self._to_do:
+                while not (self._items or self._closed or self._while_idle):
+                    self._to_do.wait()
+                if self._closed:
+                    return _ENDED
+                if self._items:
+                    self._running += 1
+                    return self._items.popleft()
+                while_idle = self._while_idle
+            if while_idle is not None and not while_idle():
+                self._take_idleness_back(while_idle)
+
+    def _take_idleness_back(self, while_idle: Callable[[], bool]) -> None:
         with self._to_do:
-            while not self._items and not self._closed:
-                self._to_do.wait()
-            if self._closed:
-                return _ENDED
-            self._running += 1
-            return self._items.popleft()
+            if self._while_idle is while_idle:
+                self._while_idle = None

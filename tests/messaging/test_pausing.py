@@ -334,7 +334,7 @@ def test_where_there_is_nothing_to_try_with_the_next_message_is_the_trial(
 
         def lose() -> None:
             for delivery in held.leave():
-                session._acknowledge({delivery.delivery_tag})
+                session._unsettled.acknowledge({delivery.delivery_tag})
 
         wait_until(lambda: bool(held._held), "it is not being tried")
         session._connection.add_callback_threadsafe(lose)
