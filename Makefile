@@ -83,6 +83,7 @@ soak: setup ## break things at random for ten minutes and count what was lost: A
 	@sh scripts/setup-postgresql.sh
 	@sh scripts/setup-faketime.sh
 	@$(RUN) -m tests.faults $(ARGS)
+
 .PHONY: bench
 bench: setup ## set the library beside other clients on a real broker; docs/performance.md says what was found
 	@sh scripts/setup-rabbitmq.sh
