@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import attune_mq.messaging.telemetry as telemetry_module
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.errors import PublishError, Reject, RetryLater, Unroutable
 from attune_mq.messaging.delivery import Delivery
@@ -363,3 +365,10 @@ def test_what_nobody_listens_to_is_not_called() -> None:
     nobody = Telemetries([Telemetry(), Counting()])
     delivery: Any = object()
     assert nobody.processing(delivery) is None
+
+
+def test_the_table_of_events_has_every_one() -> None:
+    table = (telemetry_module.__doc__ or "").split("===\n")[2]
+    listed = set(re.findall(r"``(\w+)``", table))
+
+    assert listed == {name for name in vars(Telemetry) if not name.startswith("_")}
