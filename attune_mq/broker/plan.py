@@ -165,14 +165,14 @@ def make_plan(topology: Topology, observation: Observation) -> Plan:
 
 
 def remedy(conflict: Conflict) -> str:
-    """How a conflict is resolved."""
-    if isinstance(conflict.declaration, ExchangeDeclaration):
-        return (
-            "delete the exchange and run `attune-mq setup`, which makes it and its bindings anew; "
-            "what is published to it in between is refused"
-        )
+    """How a conflict is resolved: by a command to type, where one does it."""
     if conflict.field == "exclusive":
         return "the queue goes when the connection that it belongs to is closed"
+    if conflict.field == "x-queue-type" and "stream" in (conflict.expected, conflict.found):
+        return (
+            "give the queue another name: a stream keeps what was read, so nothing can be moved "
+            "out of it or into it"
+        )
     return f"`attune-mq migrate {shlex.quote(conflict.declaration.name)}`"
 
 

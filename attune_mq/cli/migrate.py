@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from attune_mq.cli.context import CONFLICT, FOUND, OK, Context
+from attune_mq.cli.migrate_words import as_json, migrated, planned, skipped
 from attune_mq.cli.objects import printable
 from attune_mq.cli.progress import Progress as Bar
 from attune_mq.errors import InvalidInput
-from attune_mq.migration.migrating import (
-    DEFAULT_PATIENCE_S,
-    Migration,
-    Patience,
-    Planned,
-    migrate,
-)
-from attune_mq.migration.queue_migration import Migrated, Progress, Step
-from attune_mq.topology.durations import parse_duration_ms
-from attune_mq.topology.equivalence import written
+from attune_mq.migration.migrating import DEFAULT_PATIENCE, Patience, migrate
+from attune_mq.migration.progress import Progress, Step
+from attune_mq.migration.report import Migration, Planned
+from attune_mq.topology.durations import format_duration, parse_duration_ms
 
 SUMMARY = (
     "Change in place what RabbitMQ cannot change in place: type, TTL, dead letter exchange, "
-    "durability and other arguments of queues, while messages flow. Loses none. What was "
-    "interrupted goes on when it is called again."
+    "durability and other arguments of queues, and exchanges, while messages flow. Loses none. "
+    "What was interrupted goes on when it is called again."
 )
+_PATIENCE = format_duration(int(DEFAULT_PATIENCE.limit_s * 1000))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "queues",
+        "names",
         metavar="QUEUE",
         nargs="*",
-        help="by its name on the broker or its key in the file; all that differ unless given",
+        help="or an exchange, by its name on the broker or its key in the file; all that differ "
+        "unless given",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; do nothing")
     parser.add_argument(
@@ -43,25 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patience",
         metavar="DURATION",
-        default=f"{DEFAULT_PATIENCE_S:g}s",
-        help="how long a queue may fail to get empty before it is left as it was (default: 10m)",
+        default=_PATIENCE,
+        help=f"how long a queue may fail to get empty before it is left as it was "
+        f"(default: {_PATIENCE})",
     )
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
+    settle_s = _seconds("--settle", arguments.settle) if arguments.settle else None
     telling = _Telling(context)
-    patience = Patience(
-        settle_s=_seconds("--settle", arguments.settle),
-        limit_s=_seconds("--patience", arguments.patience) or 0.0,
-    )
     try:
         result = migrate(
             context.topology(),
             context.broker(),
-            queues=arguments.queues,
+            names=arguments.names,
             management_url=context.management_url,
             dry_run=arguments.dry_run,
-            patience=patience,
+            patience=Patience(settle_s, _seconds("--patience", arguments.patience)),
             on_plan=telling.plan,
             on_progress=telling.progress,
         )
@@ -69,55 +63,16 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         telling.ended_early()
         raise
     telling.result(result, dry_run=arguments.dry_run)
-    if result.skipped:
-        return CONFLICT if result.unresolved else OK
+    if result.has_differences:
+        return CONFLICT
     return FOUND if arguments.dry_run and result.planned else OK
 
 
-def _seconds(option: str, text: str | None) -> float | None:
-    if text is None:
-        return None
+def _seconds(option: str, text: str) -> float:
     try:
         return parse_duration_ms(text) / 1000
     except ValueError as error:
         raise InvalidInput(f"{option}: expected {error}, got {text!r}") from None
-
-
-def as_json(result: Migration, *, dry_run: bool) -> dict[str, Any]:
-    """A dry run has the key ``planned`` beside the two."""
-    shown: dict[str, Any] = {
-        "migrated": [
-            {
-                "queue": one.queue,
-                "moved": one.moved,
-                "seconds": round(one.seconds, 3),
-                "parked": one.parked,
-                "recognised": one.recognised,
-            }
-            for one in result.migrated
-        ],
-        "skipped": [{"queue": one.queue, "reason": one.why} for one in result.skipped],
-    }
-    if dry_run:
-        shown["planned"] = [_planned(one) for one in result.planned]
-    return shown
-
-
-def _planned(one: Planned) -> dict[str, Any]:
-    return {
-        "queue": one.queue,
-        "messages": one.messages,
-        "consumers": one.consumers,
-        "unfinished": one.unfinished,
-        "changes": [
-            {
-                "field": difference.field,
-                "expected": written(difference.expected),
-                "found": written(difference.found),
-            }
-            for difference in one.differences
-        ],
-    }
 
 
 class _Telling:
@@ -129,29 +84,28 @@ class _Telling:
         self._bar: Bar | None = None
         self._at: tuple[str, Step] | None = None
 
-    def plan(self, planned: tuple[Planned, ...]) -> None:
-        for one in planned:
-            self._messages[one.queue] = one.messages
-            for line in _in_words(one):
+    def plan(self, everything: tuple[Planned, ...]) -> None:
+        for one in everything:
+            self._messages[one.name] = one.messages
+            for line in planned(one):
                 self._context.note(line)
 
     def progress(self, progress: Progress) -> None:
-        at = (progress.queue, progress.step)
+        at = (progress.name, progress.step)
         if at != self._at:
             self._at = at
             self._close()
-            what = f"{printable(progress.queue)}: {progress.step.value}"
-            self._bar = Bar(what, max(self._messages.get(progress.queue, 0), progress.moved))
+            total = max(self._messages.get(progress.name, 0), progress.moved)
+            self._bar = Bar(f"{printable(progress.name)}: {progress.step.value}", total)
         if self._bar is not None:
             self._bar.update(progress.moved)
 
     def ended_early(self) -> None:
         self._close()
         if self._at is not None:
-            queue, step = self._at
+            name, step = self._at
             self._context.note(
-                f"attune-mq: ended while {step.value} of {printable(queue)}; no message is lost; "
-                f"call it again to go on"
+                f"attune-mq: ended while {step.value} ({printable(name)}); call it again to go on"
             )
 
     def result(self, result: Migration, *, dry_run: bool) -> None:
@@ -159,34 +113,15 @@ class _Telling:
         if self._context.is_json:
             self._context.emit(as_json(result, dry_run=dry_run))
             return
-        for one in result.migrated:
-            self._context.line(_migrated(one))
-        for skipped in result.skipped:
-            self._context.line(f"skipped   {printable(skipped.queue)}: {skipped.why}")
-        would = (
+        for done in result.migrated:
+            self._context.line(migrated(done))
+        for left in result.skipped:
+            self._context.line(skipped(left))
+        count = (
             f"{len(result.planned)} to migrate" if dry_run else f"{len(result.migrated)} migrated"
         )
-        self._context.line(f"{would}, {len(result.skipped)} skipped")
+        self._context.line(f"{count}, {len(result.skipped)} skipped")
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def _in_words(one: Planned) -> list[str]:
-    again = "; begun before, goes on" if one.unfinished else ""
-    changes = [
-        f"    {printable(difference.field)}: {printable(written(difference.found))} -> "
-        f"{printable(written(difference.expected))}"
-        for difference in one.differences
-    ]
-    counted = f"{one.messages} messages, {one.consumers} consumers"
-    return [f"queue {printable(one.queue)} ({counted}{again})", *changes]
-
-
-def _migrated(one: Migrated) -> str:
-    known = f", {one.recognised} known from before" if one.recognised else ""
-    return (
-        f"migrated  {printable(one.queue)}: {one.moved} messages moved, {one.parked} parked "
-        f"meanwhile{known}, {one.seconds:.1f} s"
-    )

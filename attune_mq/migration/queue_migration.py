@@ -11,8 +11,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
-from typing import NamedTuple
 
 import pika
 from pika import exceptions as pika_errors
@@ -25,6 +23,7 @@ from attune_mq.migration.control import Control, StepRefused
 from attune_mq.migration.held import Held
 from attune_mq.migration.intake import Intake
 from attune_mq.migration.moving import BATCH, BackLane, Mover, OutLane, read_past
+from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.scaffold import MARKER, Scaffold
 from attune_mq.topology.declarations import BindingDeclaration, QueueDeclaration
 from attune_mq.topology.equivalence import Difference
@@ -40,28 +39,8 @@ ROUNDS = 5
 """How often somebody may bring the old queue back, or put a message into it at the last moment."""
 
 
-class Step(Enum):
-    """What a migration is doing, in this order."""
-
-    PREPARE = "putting up the scaffold"
-    DIVERT = "leading what is published through the ingress"
-    PARK = "parking what is published"
-    EMPTY = "emptying the old queue"
-    REPLACE = "replacing the queue"
-    FILL = "filling the new queue"
-    DISMANTLE = "taking the scaffold down"
-
-
-class Progress(NamedTuple):
-    """``moved``: messages moved so far in this step."""
-
-    queue: str
-    step: Step
-    moved: int = 0
-
-
 @dataclass(frozen=True)
-class Migrated:
+class MigratedQueue:
     """``moved``: messages taken out of the old queue, in this run. ``parked``: what was published
     meanwhile. Both are in the new queue behind what was published since it is there.
     ``recognised``: messages that an earlier run had moved before it was killed."""
@@ -78,7 +57,7 @@ class NotMigrated(InfrastructureError):
 
 
 @dataclass(frozen=True)
-class Job:
+class QueueJob:
     """``current`` is ``None`` where the queue is not there: somebody was killed just then.
     ``bindings``: all that lead to the queue, or did."""
 
@@ -104,7 +83,7 @@ class QueueMigration:
 
     def __init__(
         self,
-        job: Job,
+        job: QueueJob,
         connection: pika.BlockingConnection,
         publisher: Publisher,
         *,
@@ -123,7 +102,7 @@ class QueueMigration:
         self._moved = self._parked = 0
         self._mover: Mover
 
-    def run(self) -> Migrated:
+    def run(self) -> MigratedQueue:
         """Raises :class:`NotMigrated`, and what the broker raises; then all messages are in one of
         the queues, and a further call goes on."""
         started_at = time.monotonic()
@@ -141,7 +120,9 @@ class QueueMigration:
         self._fill()
         self._dismantle()
         seconds = time.monotonic() - started_at
-        return Migrated(self._job.name, self._moved, self._parked, self._mover.recognised, seconds)
+        return MigratedQueue(
+            self._job.name, self._moved, self._parked, self._mover.recognised, seconds
+        )
 
     # The steps.
 

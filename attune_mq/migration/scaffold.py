@@ -24,7 +24,6 @@ from attune_mq.topology.declarations import (
     ExchangeDeclaration,
     QueueDeclaration,
 )
-from attune_mq.topology.fields import MAX_NAME_BYTES
 
 RETURNS = 1_000_000
 """How often a message of a quorum queue of ours may come back. RabbitMQ 4 would say 20, and -1
@@ -32,6 +31,8 @@ means something else on 3.10."""
 WITNESSED = 1_000
 """How many copies the witness keeps: those of the last batches."""
 _DEATH_ARGUMENTS = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
+
+MAX_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Scaffold:
         return f"{self.ingress}.witness"
 
     @property
+    def is_too_long(self) -> bool:
+        """Whether the broker would not take one of the names."""
+        return len(self.into_queue.encode()) > MAX_NAME_BYTES
+
+    @property
     def journal(self) -> str:
         return f"{self.ingress}.journal"
 
@@ -80,11 +86,6 @@ class Scaffold:
     @property
     def lock(self) -> str:
         return f"{self.ingress}.lock"
-
-    @property
-    def is_too_long(self) -> bool:
-        """Whether the broker would not take one of the names."""
-        return len(self.into_queue.encode()) > MAX_NAME_BYTES
 
     def exchanges(self) -> tuple[ExchangeDeclaration, ...]:
         """The ingress is the first. Its mark goes by itself."""
@@ -117,6 +118,11 @@ class Scaffold:
         if witnessed:
             ways.append((self.into_queue, self.witness))
         return tuple(BindingDeclaration(source, queue, "queue", "") for source, queue in ways)
+
+
+def stage_name(exchange: str) -> str:
+    """What stands in for an exchange until the new one is complete."""
+    return f"{ingress_name(exchange)}.stage"
 
 
 MARKER = ExchangeDeclaration(MARK, "fanout", auto_delete=True)

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from attune_mq.broker.amqp import our_errors
 from attune_mq.broker.asking import Asker
 from attune_mq.broker.management import ManagementClient
-from attune_mq.broker.migration_marks import MARK, ingress_name
+from attune_mq.broker.migration_marks import MARK
 from attune_mq.broker.observation import observe_by_management
 from attune_mq.broker.plan import Absent, ManagementObservation, Unseen
 from attune_mq.broker.probing import Prober
 from attune_mq.broker.replies import CUT_OFF
 from attune_mq.broker.settings import BrokerSettings
+from attune_mq.migration.scaffold import Scaffold, stage_name
 from attune_mq.topology.declarations import (
     BindingDeclaration,
+    ExchangeDeclaration,
     QueueDeclaration,
 )
 from attune_mq.topology.equivalence import (
+    Answer,
     Difference,
     Equal,
     Inequivalent,
     SilentlyIgnored,
+    answer_to_exchange,
     answer_to_queue,
     written,
 )
 
 MOST_FIELDS = 20
-"""A queue differs in fewer."""
+"""A queue or exchange differs in fewer."""
 _NUMBERS = (
     "x-message-ttl",
     "x-expires",
@@ -40,30 +44,49 @@ _NUMBERS = (
     "x-max-in-memory-bytes",
     "x-quorum-initial-group-size",
 )
-_BOOLEANS = ("durable", "auto_delete", "x-single-active-consumer")
+_PROPERTIES = ("durable", "auto_delete", "internal", "type")
+_BOOLEANS = ("durable", "auto_delete", "internal", "x-single-active-consumer")
+
+
+D = TypeVar("D", ExchangeDeclaration, QueueDeclaration)
 
 
 @dataclass(frozen=True)
-class Found:
+class Found(Generic[D]):
     """``current``: ``None`` where it is not there. ``unfinished``: a migration of it was begun."""
 
-    wanted: QueueDeclaration
-    current: QueueDeclaration | None
+    wanted: D
+    current: D | None
     differences: tuple[Difference, ...]
     unfinished: bool
 
+    @property
+    def needs_migration(self) -> bool:
+        return bool(self.differences) or self.unfinished
 
-class Obstacle(NamedTuple):
+
+@dataclass(frozen=True)
+class Obstacle(Generic[D]):
     """It differs, and nothing can be done about it here."""
 
-    wanted: QueueDeclaration
+    wanted: D
     why: str
 
 
 class Survey(Protocol):
-    def find(self, wanted: QueueDeclaration) -> Found | Obstacle: ...
-    def bindings(self, queue: str) -> tuple[BindingDeclaration, ...]:
+    def queue(
+        self, wanted: QueueDeclaration
+    ) -> Found[QueueDeclaration] | Obstacle[QueueDeclaration]: ...
+    def exchange(
+        self, wanted: ExchangeDeclaration
+    ) -> Found[ExchangeDeclaration] | Obstacle[ExchangeDeclaration]: ...
+
+    def bindings_of_queue(self, name: str) -> tuple[BindingDeclaration, ...]:
         """Those that lead to it on the broker, or did, as far as can be seen."""
+        ...
+
+    def bindings_of_exchange(self, name: str) -> tuple[BindingDeclaration, ...]:
+        """Those that lead to it on the broker or from it, or did, as far as can be seen."""
         ...
 
     def close(self) -> None: ...
@@ -76,27 +99,53 @@ class SurveyByManagement:
     def close(self) -> None:
         """It has no connection."""
 
-    def find(self, wanted: QueueDeclaration) -> Found | Obstacle:
+    def queue(
+        self, wanted: QueueDeclaration
+    ) -> Found[QueueDeclaration] | Obstacle[QueueDeclaration]:
         current = self._seen.queues.get(wanted.name)
         answer = answer_to_queue(wanted, current, self._seen.rules) if current else Equal()
-        unfinished = ingress_name(wanted.name) in self._seen.exchanges
-        if not isinstance(answer, Inequivalent):
-            return Found(wanted, wanted if current else None, (), unfinished)
-        for difference in answer.differences:
-            if why := _obstacle(wanted, difference):
-                return Obstacle(wanted, why)
-        return Found(wanted, current, answer.differences, unfinished)
+        return self._found(wanted, current, answer, Scaffold(wanted.name).ingress)
 
-    def bindings(self, queue: str) -> tuple[BindingDeclaration, ...]:
-        ingress = ingress_name(queue)
-        ends = (("queue", queue), ("exchange", ingress))
+    def exchange(
+        self, wanted: ExchangeDeclaration
+    ) -> Found[ExchangeDeclaration] | Obstacle[ExchangeDeclaration]:
+        current = self._seen.exchanges.get(wanted.name)
+        answer = answer_to_exchange(wanted, current) if current else Equal()
+        return self._found(wanted, current, answer, stage_name(wanted.name))
+
+    def bindings_of_queue(self, name: str) -> tuple[BindingDeclaration, ...]:
+        ingress = Scaffold(name).ingress
+        ends = (("queue", name), ("exchange", ingress))
         return tuple(
-            replace(one, destination=queue, destination_type="queue")
+            replace(one, destination=name, destination_type="queue")
             for one in self._seen.bindings
             if (one.destination_type, one.destination) in ends
             and one.source not in ("", MARK)
             and not one.source.startswith(ingress)
         )
+
+    def bindings_of_exchange(self, name: str) -> tuple[BindingDeclaration, ...]:
+        stage = stage_name(name)
+        inner = (name, stage)
+        found = []
+        for one in self._seen.bindings:
+            leads_here = one.destination_type == "exchange" and one.destination in inner
+            if one.source in inner and not leads_here:
+                found.append(replace(one, source=name))
+            elif leads_here and one.source not in inner:
+                found.append(replace(one, destination=name))
+        return tuple(found)
+
+    def _found(
+        self, wanted: D, current: D | None, answer: Answer, scaffold: str
+    ) -> Found[D] | Obstacle[D]:
+        unfinished = scaffold in self._seen.exchanges
+        if not isinstance(answer, Inequivalent):
+            return Found(wanted, wanted if current else None, (), unfinished)
+        for difference in answer.differences:
+            if why := _obstacle(difference):
+                return Obstacle(wanted, why)
+        return Found(wanted, current, answer.differences, unfinished)
 
 
 class SurveyByAmqp:
@@ -112,33 +161,45 @@ class SurveyByAmqp:
         self._asker.close()
         self._prober.__exit__(None, None, None)
 
-    def find(self, wanted: QueueDeclaration) -> Found | Obstacle:
-        unfinished = self._is_unfinished(wanted.name)
+    def queue(
+        self, wanted: QueueDeclaration
+    ) -> Found[QueueDeclaration] | Obstacle[QueueDeclaration]:
+        found = self._find(wanted, unfinished=self._is_unfinished(wanted.name))
+        if isinstance(found, Obstacle) or found.current is None or not found.differences:
+            return found
+        return replace(found, current=self._typed(found.current))
+
+    def exchange(
+        self, wanted: ExchangeDeclaration
+    ) -> Found[ExchangeDeclaration] | Obstacle[ExchangeDeclaration]:
+        return self._find(wanted, unfinished=self._has_exchange(stage_name(wanted.name)))
+
+    def bindings_of_queue(self, name: str) -> tuple[BindingDeclaration, ...]:
+        return ()
+
+    def bindings_of_exchange(self, name: str) -> tuple[BindingDeclaration, ...]:
+        return ()
+
+    def _find(self, wanted: D, *, unfinished: bool) -> Found[D] | Obstacle[D]:
         there = wanted
         differences: list[Difference] = []
         for _ in range(MOST_FIELDS):
             match self._prober.verdict(there):
                 case Equal() | SilentlyIgnored():
-                    current = self._typed(there) if differences else wanted
-                    return Found(wanted, current, tuple(differences), unfinished)
+                    return Found(wanted, there, tuple(differences), unfinished)
                 case Absent():
                     return Found(wanted, None, (), unfinished)
                 case Unseen(why):
                     return Obstacle(wanted, why)
                 case Inequivalent((difference, *_)):
-                    if obstacle := _obstacle(wanted, difference):
+                    if obstacle := _obstacle(difference):
                         return Obstacle(wanted, obstacle)
-                    if difference.found == CUT_OFF:
-                        return Obstacle(wanted, f"which {difference.field} it has is cut off")
                     mended = _mended(there, difference.field, difference.found)
                     if mended == there:
                         break
                     differences.append(difference)
                     there = mended
         return Obstacle(wanted, "the broker's answers do not tell how it is")
-
-    def bindings(self, queue: str) -> tuple[BindingDeclaration, ...]:
-        return ()
 
     def _typed(self, there: QueueDeclaration) -> QueueDeclaration:
         """With the type of a queue, which a virtual host's default may have chosen."""
@@ -153,7 +214,7 @@ class SurveyByAmqp:
     def _is_unfinished(self, name: str) -> bool:
         if self._some_unfinished is None:
             self._some_unfinished = self._has_exchange(MARK)
-        return self._some_unfinished and self._has_exchange(ingress_name(name))
+        return self._some_unfinished and self._has_exchange(Scaffold(name).ingress)
 
     def _has_exchange(self, name: str) -> bool:
         with our_errors(self._settings):
@@ -161,15 +222,17 @@ class SurveyByAmqp:
         return refusal is None
 
 
-def _obstacle(wanted: QueueDeclaration, difference: Difference) -> str | None:
+def _obstacle(difference: Difference) -> str | None:
     if difference.field == "exclusive":
         return "it belongs to a connection, and goes when that is closed"
     if difference.field == "x-queue-type" and "stream" in (difference.expected, difference.found):
         return "a stream keeps what was read, so that nothing can be moved out of it or into it"
+    if difference.found == CUT_OFF:
+        return f"which {difference.field} it has is cut off the broker's answer"
     return None
 
 
-def _mended(declared: QueueDeclaration, field: str, found: Any) -> QueueDeclaration:
+def _mended(declared: D, field: str, found: Any) -> D:
     """As the broker says that it is."""
     text = None if found is None or found == "none" else written(found)
     value: Any = text
@@ -177,7 +240,7 @@ def _mended(declared: QueueDeclaration, field: str, found: Any) -> QueueDeclarat
         value = text == "true"
     elif field in _NUMBERS and text is not None:
         value = int(text) if text.lstrip("-").isdecimal() else text
-    if field in ("durable", "auto_delete"):
+    if field in _PROPERTIES:
         return replace(declared, **{field: value})
     arguments = {key: one for key, one in declared.arguments.items() if key != field}
     return replace(declared, arguments=arguments if value is None else arguments | {field: value})

@@ -172,12 +172,20 @@ def test_a_number_that_is_a_text_there_is_told_apart_from_it() -> None:
     assert (conflict.expected, conflict.found) == ("300000 (int)", "300000 (of another type)")
 
 
-def test_an_exchange_in_conflict_has_a_remedy_of_its_own() -> None:
+def test_an_exchange_in_conflict_can_be_migrated_too() -> None:
     events = ALL[0]
     [conflict] = make_plan(TOPOLOGY, listed(changed(events, type="direct"))).conflicts
 
     assert (conflict.field, conflict.where.line) == ("type", 3)
-    assert "delete the exchange" in remedy(conflict)
+    assert remedy(conflict) == f"`attune-mq migrate {events.name}`"
+
+
+def test_a_queue_that_is_to_be_a_stream_needs_another_name() -> None:
+    stream = changed(WORK, arguments={**WORK.arguments, "x-queue-type": "stream"})
+    conflicts = make_plan(TOPOLOGY, listed(stream)).conflicts
+    conflict = next(one for one in conflicts if one.field == "x-queue-type")
+
+    assert "another name" in remedy(conflict)
 
 
 def test_a_queue_of_another_connection_is_a_conflict_that_ends_with_it() -> None:
