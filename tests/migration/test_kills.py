@@ -6,21 +6,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.topology.loading import parse_topology
+from tests.migration.dying_processes import ALL, is_killed
 from tests.migration.traffic import Traffic, file_of
 
-SETTLE_S = "3"
-"""However busy the machine is, the consumer does not hold a message for so long."""
-KILLED = -9
-ALL = os.environ.get("ATTUNE_MIGRATION_KILLS") == "all"
 CHANGES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "classic to quorum": ({}, {"type": "quorum"}),
     "quorum to classic": ({"type": "quorum"}, {}),
@@ -28,18 +22,6 @@ CHANGES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "ttl of a quorum queue": ({"type": "quorum"}, {"type": "quorum", "ttl": "1h"}),
     "dead letter exchange": ({}, {"dead_letter": "{exchange: other-dlx, ttl: 1h}"}),
 }
-
-
-def is_killed(url: str, topology: str, dies_before: int) -> bool:
-    """Migrates in a process that dies before the so many-th thing that it does, if it does so
-    many; then it is done."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.migration.dying_migration", url, topology,
-         str(dies_before), SETTLE_S],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert ended.returncode in (0, KILLED), ended.stderr
-    return ended.returncode == KILLED
 
 
 def set_up(url: str, topology: str) -> None:

@@ -99,7 +99,7 @@ def test_a_queue_becomes_what_the_file_says_and_keeps_its_messages_in_order(
 
 
 def test_what_is_published_afterwards_arrives_once(bench: Bench) -> None:
-    migrate(QUORUM, bench.url)
+    migrate(QUORUM, bench.url, names=[QUEUE])
 
     bench.channel.confirm_delivery()
     bench.channel.basic_publish("work", "requested", b"", mandatory=True)
@@ -123,7 +123,7 @@ def test_arguments_of_all_kinds_are_changed(bench: Bench, change: dict[str, str]
     put(bench, "1", "2")
     assert not is_as(wanted, bench.url)
 
-    migrate(wanted, bench.url)
+    migrate(wanted, bench.url, names=[QUEUE])
 
     assert is_as(wanted, bench.url)
     assert ids(bench) == ["1", "2"]
@@ -140,7 +140,7 @@ def test_a_message_keeps_what_rabbitmq_lets_it_keep(bench: Bench) -> None:
     bench.channel.basic_publish("work", "requested", b"\x00body", properties)
     bench.wait_for_depth(QUEUE, 1)
 
-    migrate(QUORUM, bench.url)
+    migrate(QUORUM, bench.url, names=[QUEUE])
 
     fresh = Bench(bench.url)
     method, kept, body = fresh.channel.basic_get(QUEUE)
@@ -311,7 +311,7 @@ def test_two_at_once_exclude_each_other(bench: Bench) -> None:
     assert is_as(OLD, bench.url)
 
 
-@pytest.mark.parametrize("step", list(Step))
+@pytest.mark.parametrize("step", [Step.PARK, Step.REPLACE, Step.DISMANTLE])
 def test_what_was_broken_off_goes_on(bench: Bench, broker: EmbeddedBroker, step: Step) -> None:
     put(bench, "1", "2", "3")
     ends_at(step, bench.url)
@@ -323,7 +323,7 @@ def test_what_was_broken_off_goes_on(bench: Bench, broker: EmbeddedBroker, step:
     [planned] = migrate(QUORUM, bench.url, names=[QUEUE], dry_run=True).planned
     migrate(QUORUM, bench.url, names=[QUEUE])
 
-    assert planned.unfinished or step is Step.PREPARE
+    assert planned.unfinished
     assert is_as(QUORUM, bench.url)
     assert leftovers(bench, broker) == []
     assert sorted(map(str, ids(bench))) == ["1", "2", "3", "4"]

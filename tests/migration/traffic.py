@@ -51,9 +51,11 @@ def file_of(**queue: str) -> str:
 
 
 class Result(NamedTuple):
-    """``overtaken``: messages that were handled after one that was published later."""
+    """``refused``: what the publisher was told that it may not be in a queue. ``overtaken``:
+    messages that were handled after one that was published later."""
 
     published: int
+    refused: set[int]
     lost: set[int]
     doubled: dict[int, int]
     overtaken: int
@@ -66,7 +68,7 @@ class Traffic:
         self._topology = parse_topology(topology, file="topology.yaml", environment={})
         self._url = url
         self._confirmed: set[int] = set()
-        self._unknown: set[int] = set()
+        self._refused: set[int] = set()
         self.handled: list[int] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._publish)
@@ -116,7 +118,7 @@ class Traffic:
         highest = itertools.accumulate(self.handled, max)
         overtaken = sum(number < top for number, top in zip(self.handled, highest, strict=True))
         lost = self._confirmed - set(self.handled)
-        return Result(len(self._confirmed), lost, self.doubled, overtaken)
+        return Result(len(self._confirmed), self._refused, lost, self.doubled, overtaken)
 
     def _handle(self, message: Message[Any]) -> None:
         self.handled.append(message.payload.execution_id)
@@ -128,5 +130,5 @@ class Traffic:
                 some = list(itertools.islice(numbers, IN_FLIGHT))
                 outgoing = [publisher.outgoing(Envelope.of(request(one))) for one in some]
                 for number, outcome in zip(some, publisher.send(outgoing), strict=True):
-                    kept = self._confirmed if isinstance(outcome, Receipt) else self._unknown
+                    kept = self._confirmed if isinstance(outcome, Receipt) else self._refused
                     kept.add(number)
