@@ -1,14 +1,13 @@
 """What consumers hold of a queue: messages that they were given and have not acknowledged.
 
 They are gone with the queue when it is deleted, so a migration waits until there are none. It is
-the first of the queue's consumers, so the others get nothing new, and what they hold only becomes
-less. AMQP has no word for how much that is. The HTTP API has, a few seconds late.
+the first of the queue's consumers, so while it has room the others get nothing new, and what they
+hold only becomes less. AMQP has no word for how much that is. The HTTP API has, some seconds late.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from attune_mq.broker.management import ManagementClient
@@ -20,42 +19,41 @@ ASK_EVERY_S = 0.5
 
 @dataclass
 class ByManagement:
-    """What the HTTP API says, once it speaks of a time in which we were the first."""
+    """What the HTTP API says, once it speaks of a time in which we had room."""
 
     client: ManagementClient
     vhost: str
     queue: str
     statistics_age_s: float
-    _first_since: float = field(default_factory=time.monotonic)
     _asked_at: float = field(default=float("-inf"))
     _held: int | None = None
 
-    def are_none(self, idle_s: float) -> bool:
-        """``idle_s``: for how long we have had none ourselves."""
+    def are_none(self, alone_s: float) -> bool:
+        """``alone_s``: for how long no other consumer was given anything."""
         now = time.monotonic()
-        if now - self._first_since < self.statistics_age_s or now - self._asked_at < ASK_EVERY_S:
+        if alone_s < self.statistics_age_s or now - self._asked_at < ASK_EVERY_S:
             return False
         self._asked_at = now
         self._held = self.client.unacknowledged(self.vhost, self.queue)
         return self._held == 0
 
     def __str__(self) -> str:
-        held = "an unknown number of" if self._held is None else self._held
-        return f"its consumers hold {held} messages that they do not acknowledge"
+        if self._held is None:
+            return "messages come to it by another way, faster than they can be moved"
+        return f"its consumers hold {self._held} messages that they do not acknowledge"
 
 
-@dataclass
+@dataclass(frozen=True)
 class BySettling:
     """Somebody promised that no consumer holds a message for longer than this."""
 
     settle_s: float
 
-    def are_none(self, idle_s: float) -> bool:
-        return idle_s >= self.settle_s
+    def are_none(self, alone_s: float) -> bool:
+        return alone_s >= self.settle_s
 
     def __str__(self) -> str:
-        return f"messages still come to it, and it was not quiet for {self.settle_s:g} s"
+        return "messages come to it by another way, faster than they can be moved"
 
 
 Held = ByManagement | BySettling
-HeldBy = Callable[[str], Held]

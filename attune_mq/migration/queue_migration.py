@@ -203,22 +203,24 @@ class QueueMigration:
         is parked; but retries come, and what is published straight to the queue."""
         self._tell(Step.EMPTY)
         backlog = self._waiting(intake.queue) + self._moved
-        idle_since = time.monotonic()
-        deadline = idle_since + self._patience_s
+        alone_since = time.monotonic()
+        deadline = alone_since + self._patience_s
         while time.monotonic() < deadline:
             taken = intake.take(BATCH, wait_s=0.1)
             if taken:
                 self._moved += self._mover.move(intake, taken, self._out)
                 self._tell(Step.EMPTY, self._moved)
-                idle_since = time.monotonic()
-                if self._moved <= backlog:
-                    deadline = idle_since + self._patience_s
-            elif self._is_quiet(intake.queue, time.monotonic() - idle_since, held):
+            if len(taken) == BATCH:  # there may have been more than we had room for
+                alone_since = time.monotonic()
+            if taken and self._moved <= backlog:
+                deadline = time.monotonic() + self._patience_s
+            if self._is_done(intake.queue, time.monotonic() - alone_since, held):
                 return
         raise NotMigrated(str(held) if held else "messages come to it by another way all the time")
 
-    def _is_quiet(self, queue: str, idle_s: float, held: Held | None) -> bool:
-        if idle_s < GRACE_S or (held is not None and not held.are_none(idle_s)):
+    def _is_done(self, queue: str, alone_s: float, held: Held | None) -> bool:
+        """``alone_s``: for how long no other consumer was given anything."""
+        if alone_s < GRACE_S or (held is not None and not held.are_none(alone_s)):
             return False
         return not self._waiting(queue)
 

@@ -122,4 +122,4 @@ def test_killed_anywhere_it_goes_on(bench: Bench, broker: EmbeddedBroker) -> Non
         assert bindings(bench, broker) == before
         kills += 1
 
-    assert kills > 3
+    assert kills >= 3

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pika
+import pika.exceptions
 import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
@@ -274,31 +276,33 @@ def test_a_consumer_that_does_not_give_back_what_it_holds_leaves_the_queue_as_it
     assert sorted(map(str, ids(bench))) == ["held", "other"]
 
 
-def test_a_queue_into_which_messages_come_by_another_way_all_the_time_is_given_up_in_time(
-    bench: Bench, broker: EmbeddedBroker
-) -> None:
+def test_what_is_published_straight_to_a_queue_is_in_it_or_was_returned(bench: Bench) -> None:
     stop = threading.Event()
+    taken: list[str] = []
 
-    def flood() -> None:
-        flooding = Bench(bench.url)
-        while not stop.is_set():
-            flooding.channel.basic_publish("", QUEUE, b"")
-            flooding.connection.process_data_events(0)
-        flooding.close()
+    def publish() -> None:
+        publishing = Bench(bench.url)
+        publishing.channel.confirm_delivery()
+        number = 0
+        while not stop.wait(0.005):
+            number += 1
+            with suppress(pika.exceptions.UnroutableError, pika.exceptions.NackError):
+                properties = pika.BasicProperties(message_id=str(number), delivery_mode=2)
+                publishing.channel.basic_publish("", QUEUE, b"", properties, mandatory=True)
+                taken.append(str(number))
+        publishing.close()
 
-    thread = threading.Thread(target=flood)
+    thread = threading.Thread(target=publish)
     thread.start()
     try:
-        [skipped] = migrate(
-            QUORUM, bench.url, names=[QUEUE], patience=Patience(limit_s=1.0)
-        ).skipped
+        for wanted in (QUORUM, OLD, topology_of(ttl="1h")):
+            migrate(wanted, bench.url, names=[QUEUE])
     finally:
         stop.set()
         thread.join()
 
-    assert "by another way" in skipped.why
-    assert is_as(OLD, bench.url)
-    assert leftovers(bench, broker) == []
+    assert is_as(topology_of(ttl="1h"), bench.url)
+    assert sorted(map(str, ids(bench)), key=int) == taken
 
 
 def test_two_at_once_exclude_each_other(bench: Bench) -> None:

@@ -114,11 +114,15 @@ class Traffic:
         self._stopping.set()
         self._thread.join(30)
         with suppress(AssertionError):  # what is lost never comes
-            wait_until(lambda: not self._confirmed - set(self.handled), "all are handled")
+            while self._confirmed - set(self.handled):
+                self._wait_for_one_more(len(self.handled))
         highest = itertools.accumulate(self.handled, max)
         overtaken = sum(number < top for number, top in zip(self.handled, highest, strict=True))
         lost = self._confirmed - set(self.handled)
         return Result(len(self._confirmed), self._refused, lost, self.doubled, overtaken)
+
+    def _wait_for_one_more(self, count: int) -> None:
+        wait_until(lambda: len(self.handled) > count, "one more is handled")
 
     def _handle(self, message: Message[Any]) -> None:
         self.handled.append(message.payload.execution_id)
