@@ -26,7 +26,8 @@ from attune_mq.migration.held import (
     Held,
 )
 from attune_mq.migration.progress import Progress
-from attune_mq.migration.queue_migration import NotMigrated, QueueJob, QueueMigration
+from attune_mq.migration.queue_job import NotMigrated, QueueJob
+from attune_mq.migration.queue_migration import QueueMigration
 from attune_mq.migration.report import Migrated, Migration, Planned, Skipped
 from attune_mq.migration.scaffold import Scaffold
 from attune_mq.migration.survey import (
@@ -92,9 +93,9 @@ def migrate(
     ended early, killed included, is taken up by the next, from any process; two at once exclude
     each other. Each message is confirmed where it goes before it is acknowledged where it was.
     A message could be lost in these cases: a consumer holds one for longer than ``settle_s`` and
-    then dies; a program publishes straight to a queue, not mandatory, in the moment in which there
-    is none, or ignores the 404 of an exchange that is not there for a moment; the broker is killed
-    just then. ``docs/migrating.md`` has all of them, and what of a message survives.
+    then dies; a program that seldom publishes straight to a queue, by the default exchange, does
+    so in the milliseconds of its deletion; one ignores the 404 of an exchange that is not there for
+    a moment; the broker is killed just then. ``docs/migrating.md`` has all of them, and what of a message survives.
 
     Raises ``InvalidInput`` (:class:`~attune_mq.topology.model.UnknownName` for a name that the
     file does not have), ``BrokerUnavailable``, ``PermissionRefused``, ``PublishError``, and

@@ -10,23 +10,22 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pika
 from pika import exceptions as pika_errors
 
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.broker.replies import Different
-from attune_mq.errors import InfrastructureError
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.migration.control import Control, StepRefused
 from attune_mq.migration.held import Held
 from attune_mq.migration.intake import Intake
 from attune_mq.migration.moving import BATCH, BackLane, Mover, OutLane, read_past
 from attune_mq.migration.progress import Progress, Step
+from attune_mq.migration.queue_job import MigratedQueue, NotMigrated, QueueJob
 from attune_mq.migration.scaffold import MARKER, Scaffold
 from attune_mq.topology.declarations import BindingDeclaration, QueueDeclaration
-from attune_mq.topology.equivalence import Difference
 
 GRACE_S = 0.5
 """For what is on its way inside the broker when its way is changed."""
@@ -35,51 +34,15 @@ CANCEL_S = 2.0
 FORGET_S = 0.2
 """RabbitMQ 3.10 does not cancel the consumers of a quorum queue of whose name there is another
 quorum queue at once, and does not feed them either (measured)."""
+LULL_S = 30.0
+"""For how long to wait for a moment in which nothing is published straight to the queue."""
 ROUNDS = 5
 """How often somebody may bring the old queue back, or put a message into it at the last moment."""
 
 
-@dataclass(frozen=True)
-class MigratedQueue:
-    """``moved``: messages taken out of the old queue, in this run. ``parked``: what was published
-    meanwhile. Both are in the new queue behind what was published since it is there.
-    ``recognised``: messages that an earlier run had moved before it was killed."""
-
-    queue: str
-    moved: int
-    parked: int
-    recognised: int
-    seconds: float
-
-
-class NotMigrated(InfrastructureError):
-    """The queue is as it was, or a further call goes on. The text says why."""
-
-
-@dataclass(frozen=True)
-class QueueJob:
-    """``current`` is ``None`` where the queue is not there: somebody was killed just then.
-    ``bindings``: all that lead to the queue, or did."""
-
-    wanted: QueueDeclaration
-    current: QueueDeclaration | None
-    bindings: tuple[BindingDeclaration, ...]
-    differences: tuple[Difference, ...] = ()
-    unfinished: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.wanted.name
-
-    @property
-    def is_replicated(self) -> bool:
-        both = (self.wanted, self.current or self.wanted)
-        return any(one.arguments.get("x-queue-type") == "quorum" for one in both)
-
-
 class QueueMigration:
-    """``held_by``: given how many consumers the queue has, what tells what they hold; ``None``
-    where there is nothing to wait for. ``patience_s``: how long to wait for what does not end."""
+    """``held_by``: given how many other consumers the queue has, what tells what they hold, and
+    ``None`` where that is nothing. ``patience_s``: how long to wait for what does not end."""
 
     def __init__(
         self,
@@ -106,6 +69,7 @@ class QueueMigration:
         """Raises :class:`NotMigrated`, and what the broker raises; then all messages are in one of
         the queues, and a further call goes on."""
         started_at = time.monotonic()
+        self._refuse_early()
         self._prepare()
         journal, witness = self._scaffold.journal, self._scaffold.witness
         past = read_past(self._connection, journal, witness)
@@ -138,6 +102,13 @@ class QueueMigration:
                 self._control.declare_queue(queue)
         for binding in scaffold.bindings(witnessed=self._is_witnessed):
             self._control.bind(binding)
+
+    def _refuse_early(self) -> None:
+        """Where it is known before anything is changed that what consumers hold is not."""
+        counts = self._counts(self._job.name)
+        is_old = self._job.current not in (None, self._job.wanted)
+        if counts is not None and is_old and not self._job.unfinished:
+            self._held_by(counts.consumers)
 
     def _try_new_queue(self) -> None:
         """What the broker would not take is to be known before the old queue is gone."""
@@ -187,42 +158,47 @@ class QueueMigration:
         self._control.unbind(self._on_ingress)
 
     def _empty_and_delete(self, old: QueueDeclaration) -> None:
-        counts = self._counts(old.name)
-        held = self._held_by(0 if counts is None else counts.consumers)
         with self._intake(old.name) as intake:
             for _ in range(ROUNDS):
-                self._empty(intake, held)
+                self._empty(intake)
                 if self._delete(old):
                     break
             else:
-                raise NotMigrated("messages come to it by another way all the time")
+                raise NotMigrated(_STRAIGHT)
             self._after_delete(old, intake)
 
-    def _empty(self, intake: Intake, held: Held | None) -> None:
-        """Until nothing is left, in the queue or with a consumer. What is published to an exchange
-        is parked; but retries come, and what is published straight to the queue."""
+    def _empty(self, intake: Intake) -> None:
+        """Until nothing is left, in the queue or with a consumer, and nothing comes any more. What
+        is published to an exchange is parked; but retries come, and what is published straight to
+        the queue. RabbitMQ confirms, and loses, what comes to a queue while it is being deleted.
+        """
         self._tell(Step.EMPTY)
         backlog = self._waiting(intake.queue) + self._moved
-        alone_since = time.monotonic()
+        alone_since = quiet_since = time.monotonic()
         deadline = alone_since + self._patience_s
+        held = self._held_by_others(intake.queue)
         while time.monotonic() < deadline:
             taken = intake.take(BATCH, wait_s=0.1)
+            self._moved += self._mover.move(intake, taken, self._out)
+            now = time.monotonic()
             if taken:
-                self._moved += self._mover.move(intake, taken, self._out)
                 self._tell(Step.EMPTY, self._moved)
-            if len(taken) == BATCH:  # there may have been more than we had room for
-                alone_since = time.monotonic()
-            if taken and self._moved <= backlog:
-                deadline = time.monotonic() + self._patience_s
-            if self._is_done(intake.queue, time.monotonic() - alone_since, held):
-                return
-        raise NotMigrated(str(held) if held else "messages come to it by another way all the time")
+                quiet_since = now
+                if self._moved <= backlog:
+                    deadline = now + self._patience_s
+            if len(taken) == BATCH:  # others may have been given what we had no room for
+                alone_since = now
+                held = self._held_by_others(intake.queue)
+            elif now - alone_since >= GRACE_S and (not held or held.are_none(now - alone_since)):
+                held = None
+                deadline = min(deadline, now + LULL_S)
+                if now - quiet_since >= GRACE_S and not self._waiting(intake.queue):
+                    return
+        raise NotMigrated(str(held) if held else _STRAIGHT)
 
-    def _is_done(self, queue: str, alone_s: float, held: Held | None) -> bool:
-        """``alone_s``: for how long no other consumer was given anything."""
-        if alone_s < GRACE_S or (held is not None and not held.are_none(alone_s)):
-            return False
-        return not self._waiting(queue)
+    def _held_by_others(self, queue: str) -> Held | None:
+        counts = self._counts(queue)
+        return self._held_by(0 if counts is None else counts.consumers - 1)
 
     def _delete(self, old: QueueDeclaration) -> bool:
         """Whether it is gone: a queue with a message in it is not deleted. What comes to it in the
@@ -337,6 +313,12 @@ class QueueMigration:
 
     def _tell(self, step: Step, moved: int = 0) -> None:
         self._on_progress(Progress(self._job.name, step, moved))
+
+
+_STRAIGHT = (
+    "messages are published straight to it, through the default exchange, and what comes while it "
+    "is replaced would be lost: stop what publishes them, and call again"
+)
 
 
 def _is_quorum(queue: QueueDeclaration) -> bool:

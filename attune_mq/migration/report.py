@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attune_mq.migration.exchange_migration import MigratedExchange
-from attune_mq.migration.queue_migration import MigratedQueue
+from attune_mq.migration.queue_job import MigratedQueue
 from attune_mq.topology.equivalence import Difference
 
 Migrated = MigratedExchange | MigratedQueue
