@@ -2,8 +2,9 @@
 
     python -m benchmarks.migration [ROOT]
 
-On a private node, of the Debian suite unpacked in ROOT if that is given. The gap is the time in which
-a passive declaration, sent again and again, does not find the queue, or the exchange.
+On a private node, of the Debian suite unpacked in ROOT if that is given. The gap is the time in
+which a passive declaration, sent again and again, does not find the queue, or the exchange; 0 where
+none came in between.
 """
 
 from __future__ import annotations

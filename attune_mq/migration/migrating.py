@@ -95,7 +95,8 @@ def migrate(
     A message could be lost in these cases: a consumer holds one for longer than ``settle_s`` and
     then dies; a program that seldom publishes straight to a queue, by the default exchange, does
     so in the milliseconds of its deletion; one ignores the 404 of an exchange that is not there for
-    a moment; the broker is killed just then. ``docs/migrating.md`` has all of them, and what of a message survives.
+    a moment; the broker is killed just then. ``docs/migrating.md`` has all of them, and what of a
+    message survives.
 
     Raises ``InvalidInput`` (:class:`~attune_mq.topology.model.UnknownName` for a name that the
     file does not have), ``BrokerUnavailable``, ``PermissionRefused``, ``PublishError``, and
