@@ -31,6 +31,7 @@ from attune_mq.broker.embedded_node import (
     PASSWORD,
     USER,
     Installation,
+    Membership,
     Node,
     Ports,
     amqp_version,
@@ -51,6 +52,11 @@ USAGE_EXIT_CODES = range(64, 66)
 """Those with which rabbitmqctl says that its arguments are wrong (``sysexits.h``)."""
 
 
+def new_node_name() -> str:
+    """A name that no other node has."""
+    return f"attune-{secrets.token_hex(4)}@localhost"
+
+
 class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
     """A private node. ``with`` or ``start()`` starts it; the end of ``with`` or ``stop()`` ends it.
 
@@ -64,6 +70,8 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
     of their own; ``/tmp`` is shared with it, and nothing stays mounted. Where neither ``root`` nor
     ``server`` is given, the environment variable ``RABBITMQ_TEST_ROOT`` may name one.
     ``start_timeout_s``: from spawn to ready. Usual are 4 to 8 s, on a busy machine 15.
+
+    ``membership``: of a cluster, see :mod:`attune_mq.broker.embedded_cluster`.
 
     ``url`` and its like are known once it is started, and stay until it is stopped.
     One object is for one thread; a process forked off the owner cannot use it. Raises
@@ -80,10 +88,12 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         server: Path | None = None,
         root: Path | None = None,
         start_timeout_s: float = 60.0,
+        membership: Membership | None = None,
     ) -> None:
         if port is not None and not 0 < port < 65536:
             raise InvalidInput(f"port: expected 1 to 65535, got {port}")
-        self.node_name = f"attune-{secrets.token_hex(4)}@localhost"
+        self.node_name = membership.name if membership else new_node_name()
+        self._membership = membership
         self._fixed_port = port
         self._management = management
         self._plugins = (*plugins, *(["rabbitmq_management"] if management else []))
@@ -91,7 +101,7 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         self._server = server
         self._root = root
         self._start_timeout_s = start_timeout_s
-        self._ports = Ports.choose(port)
+        self._ports = self._choose_ports()
         self._version = ""
         self._processes: GuardedProcesses | None = None
         self._system: Installation
@@ -162,7 +172,7 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
             except BrokerNotStarted:
                 if not set(self._ports.taken()) - {self._fixed_port}:
                     raise
-                self._ports = Ports.choose(self._fixed_port)
+                self._ports = self._choose_ports()
         return self._start_first()
 
     def stop(self) -> None:
@@ -281,15 +291,21 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         try:
             processes = self._processes = GuardedProcesses(system.temporary_directory)
             home = processes.directory
-            node = Node(self.node_name, self._ports, home, self._plugins, self._config)
+            cookie = self._membership.cookie if self._membership else secrets.token_hex(16)
+            node = Node(self.node_name, self._ports, home, self._plugins, self._config, cookie)
             node.write_files()
             self._environment = node.environment()
-            self._start_epmd(system, processes)
+            if self._membership is None:
+                self._start_epmd(system, processes)
             self._start_node(system, processes)
         except BaseException:
             self.stop()
             raise
         return self
+
+    def _choose_ports(self) -> Ports:
+        epmd_port = self._membership.epmd_port if self._membership else None
+        return Ports.choose(self._fixed_port, epmd_port)
 
     def _start_epmd(self, system: Installation, processes: GuardedProcesses) -> None:
         port = str(self._ports.epmd)
@@ -312,7 +328,8 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         )
 
     def _is_ready(self) -> bool:
-        self._version = amqp_version(self.port, self.node_name) or ""
+        names = self._membership.names if self._membership else (self.node_name,)
+        self._version = amqp_version(self.port, *names) or ""
         if self._version and self._management:
             try:
                 self._call_management("GET", "overview")  # it answers 500 for a moment

@@ -23,12 +23,11 @@ import http.client
 import os
 import random
 import re
-import secrets
 import shutil
 import socket
 import tempfile
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +97,12 @@ def is_free(port: int) -> bool:
     return True
 
 
+def free_ports(but: int | None = None) -> Iterator[int]:
+    """Ports that are free at the moment they are asked for, in random order."""
+    shuffled = random.SystemRandom().sample(PRIVATE_PORTS, len(PRIVATE_PORTS))
+    return (port for port in shuffled if port != but and is_free(port))
+
+
 @dataclass(frozen=True)
 class Installation:
     """The programs of a node: of this system, or of another one that is unpacked below ``root``."""
@@ -143,24 +148,39 @@ class Installation:
 
 
 @dataclass(frozen=True)
+class Membership:
+    """What a node of a cluster shares with the others: all their names, a cookie and an epmd,
+    which is not the node's to start."""
+
+    name: str
+    names: tuple[str, ...]
+    cookie: str
+    epmd_port: int
+
+
+@dataclass(frozen=True)
 class Ports:
-    """The ports of one node, all different."""
+    """The ports of one node, all different. ``epmd``: its own, or that of its cluster."""
 
     amqp: int
     management: int
     distribution: int
     epmd: int
+    shares_epmd: bool = False
 
     @classmethod
-    def choose(cls, amqp: int | None = None) -> Ports:
+    def choose(cls, amqp: int | None = None, epmd: int | None = None) -> Ports:
         """Ports that are free now. Another process can still take one before the node does."""
-        shuffled = random.SystemRandom().sample(PRIVATE_PORTS, len(PRIVATE_PORTS))
-        free = (port for port in shuffled if port != amqp and is_free(port))
-        return cls(next(free) if amqp is None else amqp, next(free), next(free), next(free))
+        free = free_ports(but=amqp)
+        own = next(free) if amqp is None else amqp
+        ports = own, next(free), next(free), next(free) if epmd is None else epmd
+        return cls(*ports, shares_epmd=epmd is not None)
 
     def taken(self) -> list[int]:
-        """Those on which somebody listens."""
-        ports = (self.amqp, self.management, self.distribution, self.epmd)
+        """Those of its own on which somebody listens."""
+        ports = [self.amqp, self.management, self.distribution]
+        if not self.shares_epmd:
+            ports.append(self.epmd)
         return [port for port in ports if not is_free(port)]
 
 
@@ -173,11 +193,12 @@ class Node:
     home: Path
     plugins: tuple[str, ...]
     config: Mapping[str, str | int]
+    cookie: str
 
     def write_files(self) -> None:
         """Write its files into its directory."""
         cookie = self.home / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(16))
+        cookie.write_text(self.cookie)
         cookie.chmod(0o400)  # Erlang refuses a cookie that others can read
         (self.home / "conf.d").mkdir()
         (self.home / "plugins").write_text(f"[{','.join(self.plugins)}].\n")
@@ -217,11 +238,11 @@ class Node:
         }
 
 
-def amqp_version(port: int, node_name: str, timeout_s: float = 2.0) -> str | None:
+def amqp_version(port: int, *node_names: str, timeout_s: float = 2.0) -> str | None:
     """The version of the node that answers an AMQP 0-9-1 handshake here, None if none does yet.
 
-    An answer counts only if it bears the name of our node (in its ``cluster_name``): another
-    process may have taken the port, and it may well be another RabbitMQ.
+    An answer counts only if it bears the name of our node, or of one in its cluster (in its
+    ``cluster_name``): another process may have taken the port, and it may well be another RabbitMQ.
     """
     try:
         with socket.create_connection((LOOPBACK, port), timeout_s) as connection:
@@ -230,7 +251,7 @@ def amqp_version(port: int, node_name: str, timeout_s: float = 2.0) -> str | Non
             start = _read_frame(connection)
     except OSError:
         return None
-    if node_name.split("@")[0].encode() + b"@" not in start:
+    if not any(name.split("@")[0].encode() + b"@" in start for name in node_names):
         return None
     return _string_field(start, b"version")
 

@@ -42,7 +42,7 @@ from attune_mq.errors import (
     PermissionRefused,
     PublishError,
 )
-from attune_mq.messaging.delivery import BROKERS_COUNT, Delivery
+from attune_mq.messaging.delivery import BROKERS_COUNTS, Delivery
 from attune_mq.messaging.outgoing import Outgoing
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
@@ -52,7 +52,7 @@ DEFAULT_DELIVERY_LIMIT = 20
 NOT_FOUND, ACCESS_REFUSED = 404, 403
 NOT_IMPLEMENTED = 540
 """What a broker says, closing the connection, to ``basic.get`` on a stream."""
-_LEFT_OUT = (BROKERS_COUNT, "x-acquired-count", "CC", "BCC")
+_LEFT_OUT = (*BROKERS_COUNTS, "CC", "BCC")
 """Of the headers of a copy: the broker's counts, and what would send it to other queues too."""
 
 

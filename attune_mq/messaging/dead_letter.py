@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from attune_mq.messaging.deaths import Death
-from attune_mq.messaging.delivery import BROKERS_COUNT, FAILURES, QUEUE, REASON, Delivery
+from attune_mq.messaging.delivery import BROKERS_COUNTS, FAILURES, QUEUE, REASON, Delivery
 from attune_mq.messaging.republishing import ORIGIN_EXCHANGE, ORIGIN_ROUTING_KEY
 
 _OF_ITS_DEATHS = ("x-attune-", "x-death", "x-first-death-", "x-last-death-")
-_OF_THE_BROKER = (BROKERS_COUNT, "x-acquired-count", "CC", "BCC")
+_OF_THE_BROKER = (*BROKERS_COUNTS, "CC", "BCC")
 
 
 class Origin(NamedTuple):

@@ -28,6 +28,9 @@ HELD_FOR = "x-attune-held-for"
 REASON = "x-attune-reason"
 QUEUE = "x-attune-queue"
 BROKERS_COUNT = "x-delivery-count"
+BROKERS_COUNTS = (BROKERS_COUNT, "x-acquired-count")
+"""Of a quorum queue. RabbitMQ 4.3 counts under the second name how often a message was handed out,
+and under the first only what may have been its fault: not that it was given back by ``nack``."""
 
 MAX_HOLD_S = 900.0
 """How long a consumer holds a message at a time. RabbitMQ takes a consumer that has not settled
@@ -82,7 +85,7 @@ class Delivery:
 
     @property
     def counted_by_broker(self) -> bool:
-        return BROKERS_COUNT in self.headers
+        return any(name in self.headers for name in BROKERS_COUNTS)
 
     @property
     def is_counted(self) -> bool:

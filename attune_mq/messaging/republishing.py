@@ -19,7 +19,7 @@ from typing import Any
 import pika
 
 from attune_mq.messaging.delivery import (
-    BROKERS_COUNT,
+    BROKERS_COUNTS,
     COUNTED_IN,
     FAILURES,
     HELD_FOR,
@@ -37,7 +37,6 @@ from attune_mq.topology.objects import DeadLetterTo
 DEFAULT_EXCHANGE = ""
 ORIGIN_EXCHANGE = "x-attune-exchange"
 ORIGIN_ROUTING_KEY = "x-attune-routing-key"
-_BROKERS_COUNTS = (BROKERS_COUNT, "x-acquired-count")
 _BROKERS_DEATHS = ("x-first-death-", "x-last-death-", "x-death")
 
 Headers = dict[Any, Any]
@@ -122,7 +121,7 @@ def _without_deaths(headers: Headers) -> Headers:
 def _headers(delivery: Delivery) -> Headers:
     """Those that it came with, less what holds for this delivery alone, plus where it came from."""
     headers: Headers = dict(delivery.headers)
-    for name in (*_BROKERS_COUNTS, NOT_BEFORE, HELD_FOR, "BCC"):
+    for name in (*BROKERS_COUNTS, NOT_BEFORE, HELD_FOR, "BCC"):
         headers.pop(name, None)
     carbon_copies = headers.pop("CC", None)
     if carbon_copies is not None:
