@@ -1,0 +1,145 @@
+"""Publishers, consumers and executors over the hosts of a cluster whose nodes fail."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+
+from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker.embedded_cluster import EmbeddedCluster
+from attune_mq.broker.infrastructure import setup_infrastructure
+from attune_mq.broker.planning import plan
+from attune_mq.broker.settings import BrokerSettings
+from attune_mq.errors import BrokerUnavailable, NotConfirmed, PublishRefused
+from attune_mq.messaging.consumer import Consumer
+from attune_mq.messaging.publisher import Publisher
+from attune_mq.topology.model import Topology
+from tests.administration import virtual_host_of
+from tests.executor.rig import eventually
+from tests.messaging.bench import WORK, Calls, handlers_of, request, topology_of
+
+ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "1"))
+"""How often each kind of fault comes; ``make test-matrix`` asks for more."""
+REPLICATED = "defaults: {queue: {type: quorum}}\n"
+"""The one line."""
+RECOVERS_S = 120.0
+"""A deadline against hanging, not a claim about speed."""
+
+
+@pytest.fixture
+def topology() -> Topology:
+    return topology_of(WORK + REPLICATED)
+
+
+@pytest.fixture
+def settings(urls: tuple[str, ...]) -> BrokerSettings:
+    return BrokerSettings(urls=urls, heartbeat_s=2, connect_timeout_s=3)
+
+
+@contextmanager
+def killed(cluster: EmbeddedCluster, node: EmbeddedBroker) -> Iterator[None]:
+    node.kill()
+    yield
+    cluster.start()
+
+
+@contextmanager
+def stopped_in_order(_cluster: EmbeddedCluster, node: EmbeddedBroker) -> Iterator[None]:
+    node.rabbitmqctl("stop_app")
+    yield
+    node.rabbitmqctl("start_app")
+
+
+@contextmanager
+def paused(_cluster: EmbeddedCluster, node: EmbeddedBroker) -> Iterator[None]:
+    """Its connections stand, and nothing comes of them."""
+    node.pause()
+    yield
+    node.resume()
+
+
+FAULTS = (killed, stopped_in_order, paused)
+
+
+class Numbers:
+    """Publishes one number after the other until each is confirmed; stops when told."""
+
+    def __init__(self, topology: Topology, settings: BrokerSettings) -> None:
+        self.confirmed: list[int] = []
+        self._topology, self._settings = topology, settings
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Numbers:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(RECOVERS_S)
+        assert not self._thread.is_alive()
+
+    def wait_for_more(self, count: int = 50) -> None:
+        wanted = len(self.confirmed) + count
+        eventually(lambda: len(self.confirmed) >= wanted, RECOVERS_S)
+
+    def _run(self) -> None:
+        with Publisher(self._topology, self._settings) as publisher:
+            number = 0
+            while not self._stopping.is_set():
+                with suppress(NotConfirmed, PublishRefused):  # its owner sends it again
+                    publisher.publish(request(number), timeout_s=2)
+                    self.confirmed.append(number)
+                    number += 1
+
+
+def test_setup_by_one_node_is_what_another_plans(urls: tuple[str, ...], topology: Topology) -> None:
+    setup_infrastructure(topology, urls[0])
+
+    planned = plan(topology, urls[1])
+
+    assert not planned.create
+    assert not planned.conflicts
+
+
+def test_what_was_confirmed_is_handled_though_the_leader_is_killed_stopped_or_paused(
+    cluster: EmbeddedCluster, urls: tuple[str, ...], topology: Topology, settings: BrokerSettings
+) -> None:
+    setup_infrastructure(topology, settings)
+    vhost, calls = virtual_host_of(urls[0]), Calls()
+    consumers = [
+        Consumer(topology, "worker", handlers_of(calls), settings, instance=str(number))
+        for number in range(2)
+    ]
+    with ExitStack() as stack:
+        for consumer in consumers:
+            consumer.start()
+            stack.callback(consumer.join, RECOVERS_S)
+            stack.callback(consumer.stop)
+        numbers = stack.enter_context(Numbers(topology, settings))
+        numbers.wait_for_more()
+        for fault in FAULTS * ROUNDS:
+            with fault(cluster, cluster.leader_of("work.queue", vhost)):
+                numbers.wait_for_more()
+            wait_until_all_are_back(cluster, vhost)
+        numbers.wait_for_more()
+        eventually(lambda: set(numbers.confirmed) <= set(calls.ids), RECOVERS_S)
+
+    assert set(numbers.confirmed) <= set(calls.ids)
+
+
+def wait_until_all_are_back(cluster: EmbeddedCluster, vhost: str) -> None:
+    """Until the queue has all its replicas, so that the next fault meets a whole cluster."""
+
+    def back() -> bool:
+        with suppress(BrokerUnavailable):
+            ready = [node.rabbitmqctl("await_startup", "--timeout", "60") for node in cluster.nodes]
+            cluster.leader_of("work.queue", vhost)
+            return len(ready) == len(cluster.nodes)
+        return False
+
+    eventually(back, RECOVERS_S)
