@@ -9,7 +9,7 @@
 
 .DEFAULT_GOAL := help
 VENV ?= .venv
-export VENV SUITES RABBITMQ_SUITES
+export VENV SUITES RABBITMQ_SUITES DURATION
 JOBS ?= 3
 RUN := "$(VENV)/bin/python"
 
@@ -51,6 +51,10 @@ test-matrix: setup ## run the tests on each RabbitMQ of SUITES: the installed on
 test-deployment: setup ## build the image and run the unit under systemd, in a Debian of their own (as root)
 	@sh scripts/setup-rabbitmq.sh
 	@DEBIAN_SYSTEM=$$(sh scripts/debian-system.sh) && export DEBIAN_SYSTEM && $(RUN) -m pytest tests/deployment $(ARGS)
+
+.PHONY: fuzz
+fuzz: setup ## feed loader, envelope, headers and importer hostile bytes, DURATION=60 seconds each
+	@sh scripts/fuzz.sh $(ARGS)
 
 .PHONY: lint
 lint: setup ## check formatting, style, types and who imports whom

@@ -180,6 +180,7 @@ class _Reader:
         kind = entry.text("destination_type", default="queue")
         if kind not in (None, "queue", "exchange"):
             entry.wrong("destination_type", "queue or exchange", kind)
+            kind = None
         if source is None or destination is None or routing_key is None or kind is None:
             return None
         arguments = entry.arguments()
