@@ -9,8 +9,9 @@ paused and resumed by itself. They share a cookie and an Erlang port mapper, lis
 address alone, and are gone when their owner is.
 
 A node that is paused keeps its connections: to the others, and to clients, its network stands
-still. They take it for gone after ``net_ticktime``, here some seconds. When it is resumed it finds
-itself alone, pauses itself until it sees the others again (``pause_minority``), and comes back.
+still. The leaders that it had are replaced within seconds. After ``net_ticktime``, a minute unless
+``config`` says otherwise, the others take it for gone; when it is resumed later than that, it finds
+itself alone and stops serving until it sees the others again (``pause_minority``).
 
 Sources: https://www.rabbitmq.com/docs/cluster-formation, https://www.rabbitmq.com/docs/partitions.
 """
@@ -38,8 +39,6 @@ from attune_mq.broker.embedded_node import (
 from attune_mq.broker.embedded_processes import GuardedProcesses
 from attune_mq.errors import BrokerNotStarted, BrokerUnavailable, InvalidInput
 
-NET_TICKTIME_S = 5
-"""After this time, give or take a quarter, a silent node counts as gone; usual are 60."""
 EPMD_STARTS_S = 30.0
 
 
@@ -142,6 +141,22 @@ class EmbeddedCluster(AbstractContextManager["EmbeddedCluster"]):
                 return node
         raise BrokerUnavailable("no node of the private cluster runs")
 
+    def wait_until_whole(self, timeout_s: float = 120.0) -> None:
+        """Return when each node sees all the others, such as after ``resume()`` of one, which only
+        then finds out that it was left. Raises ``BrokerUnavailable`` where it takes longer."""
+        deadline = time.monotonic() + timeout_s
+        while not all(self._sees_all(node) for node in self.nodes):
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(f"the private cluster was not whole in {timeout_s} s")
+            time.sleep(POLL_S)
+
+    def _sees_all(self, node: EmbeddedBroker) -> bool:
+        try:
+            status = json.loads(node.rabbitmqctl("--quiet", "cluster_status", "--formatter=json"))
+        except (BrokerUnavailable, ValueError):  # it is just starting, or pauses itself
+            return False
+        return len(status["running_nodes"]) == len(self.nodes) and not status["partitions"]
+
     def leader_of(self, queue: str, vhost: str = "/") -> EmbeddedBroker:
         """The node on which the leader of a quorum queue or a stream is now.
 
@@ -184,5 +199,4 @@ def _formation(names: tuple[str, ...]) -> dict[str, str | int]:
         "cluster_formation.peer_discovery_backend": "classic_config",
         **members,
         "cluster_partition_handling": "pause_minority",
-        "net_ticktime": NET_TICKTIME_S,
     }

@@ -39,6 +39,10 @@ CLOSING_S = 1.0
 """How long the broker may take to agree that the connection is closed."""
 SILENT_AFTER_S = 1.5
 """A broker that owes confirms and sends none for so long is in trouble."""
+DOUBT_S = 1.0
+"""The least age of a channel that is replaced because of a nack."""
+DRAIN_S = 5.0
+"""How long it is waited for what is in flight on a channel that is to be replaced."""
 _DEFAULT_EXCHANGE = "amq.default"
 """What the broker calls the default exchange when it names it."""
 
@@ -60,6 +64,8 @@ class ConfirmingConnection:
         self._wake_scheduled = False
         self._connection: DirectConnection | None = None
         self._channel: Channel | None = None
+        self._channel_opened_at = 0.0
+        self._replacing = False
         self._blocked = False
         self._heard_at_s = 0.0  # when the broker last confirmed, or began to owe a confirm
         self._last_failure: AttuneError | None = None
@@ -213,6 +219,8 @@ class ConfirmingConnection:
             if self._last_failure is not None:
                 logger.info("Publisher '%s' is connected again", self._name)
             self._channel = channel
+            self._channel_opened_at = time.monotonic()
+            self._replacing = False
             self._last_failure = None
             self._said.clear()
         self._flush()
@@ -260,7 +268,33 @@ class ConfirmingConnection:
                     entry.confirmed()
                 else:
                     entry.refused("a queue is full or cannot take it (basic.nack)")
+        if not all(confirm.is_ack for confirm in confirms):
+            self._doubt(self._channel)
+        if self._replacing and not self._ledger:
+            self._replace(self._channel)
         self._flush()
+
+    def _doubt(self, channel: Channel | None) -> None:
+        """A channel of RabbitMQ 3.10 that first publishes to a quorum queue while that elects a
+        leader is nacked for ever (measured); a new one is not. A full queue nacks too, and a new
+        channel changes nothing of that, so it is not tried more often than every ``DOUBT_S``."""
+        age_s = time.monotonic() - self._channel_opened_at
+        if channel and self._connection and not self._replacing and age_s > DOUBT_S:
+            self._replacing = True
+            self._connection.ioloop.call_later(DRAIN_S, lambda: self._replace(channel))
+
+    def _replace(self, channel: Channel | None) -> None:
+        """Once all that is in flight is settled, or has taken too long."""
+        with self._lock:
+            if channel is None or channel is not self._channel or not self._replacing:
+                return
+            self._channel = None
+            entries = self._ledger.drain()
+        for entry in entries:
+            entry.unconfirmed("the channel was replaced, since the broker refused others on it")
+        if channel.is_open:
+            channel.close()
+            channel.connection.channel(on_open_callback=self._on_channel_open)
 
     def _flush(self) -> None:
         with self._lock:
@@ -274,7 +308,8 @@ class ConfirmingConnection:
 
     def _can_send(self) -> bool:
         is_open = self._channel is not None and self._channel.is_open
-        return is_open and not self._blocked and not self._ledger.is_full
+        held = self._blocked or self._replacing
+        return is_open and not held and not self._ledger.is_full
 
     def _record(self, entry: Entry) -> Iterator[bytes]:
         """The frames of a message, which counts as sent; none where it cannot be."""

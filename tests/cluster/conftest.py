@@ -17,5 +17,6 @@ def cluster() -> Iterator[EmbeddedCluster]:
 @pytest.fixture
 def urls(cluster: EmbeddedCluster) -> Iterator[tuple[str, ...]]:
     """A virtual host that only this test knows, by each node."""
+    cluster.wait_until_whole()
     with cluster.fresh_vhost() as urls:
         yield urls
