@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 
 export RABBITMQ_SUITES="${RABBITMQ_SUITES:-${XDG_CACHE_HOME:-$HOME/.cache}/attune-mq/rabbitmq}"
 python=${VENV:-.venv}/bin/python
+export CLUSTER_ROUNDS="${CLUSTER_ROUNDS:-3}"  # how often each node of a cluster fails in each way
 results=
 failed=
 
