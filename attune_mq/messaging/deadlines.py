@@ -6,6 +6,7 @@ import logging
 import time
 
 from attune_mq.messaging.delivery import Delivery
+from attune_mq.messaging.masking import in_a_line
 
 logger = logging.getLogger(__name__)
 
@@ -53,5 +54,5 @@ class Deadlines:
             "Handler of consumer '%s' is over its deadline of %d ms with message %s",
             self._tag,
             self._deadline_ms,
-            delivery.properties.message_id,
+            in_a_line(delivery.properties.message_id),
         )

@@ -33,6 +33,12 @@ def shown_body(body: bytes) -> Any:
         return _MEMBER.sub(_masked_member, text)
 
 
+def in_a_line(text: object) -> str:
+    """As part of a line of a log, whoever formats it: strangers choose ids and what errors quote,
+    and nothing of that shall end the line, forge another, or move a cursor."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(text))
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 

@@ -14,6 +14,7 @@ from attune_mq.messaging import handling
 from attune_mq.messaging.delivery import Delivery, Message
 from attune_mq.messaging.envelope import Envelope
 from attune_mq.messaging.handlers import Handlers
+from attune_mq.messaging.masking import in_a_line
 from attune_mq.messaging.outgoing import Outgoing
 from attune_mq.messaging.pausing import Pause
 from attune_mq.messaging.publisher import Publisher
@@ -200,11 +201,11 @@ class Processor:
             case TryAgain(failures, error):
                 logger.warning(
                     "Message %s on queue '%s' failed in attempt %d, tried again: %s: %s",
-                    delivery.properties.message_id,
+                    in_a_line(delivery.properties.message_id),
                     delivery.queue,
                     failures,
                     error.type,
-                    error.text,
+                    in_a_line(error.text),
                 )
                 return _instead(retry_copy(delivery, settlement), settlement, envelope)
             case CountRedelivery():
@@ -219,19 +220,19 @@ class Processor:
     ) -> Action | Replacement:
         logger.error(
             "Message %s on queue '%s' is dead-lettered after %d attempts (%s): %s: %s",
-            delivery.properties.message_id,
+            in_a_line(delivery.properties.message_id),
             delivery.queue,
             settlement.attempts,
             settlement.reason,
             settlement.error.type,
-            settlement.error.text,
+            in_a_line(settlement.error.text),
         )
         if self._dead_letter_to is not None:
             copy = dead_letter_copy(delivery, settlement, self._dead_letter_to)
             return _instead(copy, settlement, envelope)
         logger.error(
             "Message %s is dropped: queue '%s' has no dead letter exchange",
-            delivery.properties.message_id,
+            in_a_line(delivery.properties.message_id),
             delivery.queue,
         )
         self._settled(delivery, envelope, Dropped(settlement))

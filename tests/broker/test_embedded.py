@@ -23,7 +23,6 @@ from attune_mq.errors import (
     InvalidInput,
     RabbitMQNotInstalled,
 )
-from tests.children import handed_on
 from tests.leftovers import processes_of, wait_until, wait_until_gone
 
 REPOSITORY = Path(__file__).parents[2]
@@ -293,7 +292,7 @@ def run_as(uid: int, python: str, script: str) -> subprocess.CompletedProcess[st
         group=uid,
         extra_groups=[],
         cwd="/",
-        env={**handed_on(), "PYTHONPATH": str(REPOSITORY)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
