@@ -39,7 +39,7 @@ class ByManagement:
 
     def __str__(self) -> str:
         if self._held is None:
-            return "messages come to it by another way, faster than they can be moved"
+            return "the HTTP API did not say in time how many messages its consumers hold"
         return f"its consumers hold {self._held} messages that they do not acknowledge"
 
 
