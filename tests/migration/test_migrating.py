@@ -23,7 +23,6 @@ from attune_mq.migration.report import Migration
 from attune_mq.migration.scaffold import Scaffold
 from attune_mq.topology.model import Topology, UnknownName
 from tests.administration import virtual_host_of
-from tests.leftovers import wait_until
 from tests.messaging.bench import DEAD, QUEUE, Bench, topology_of, wait_for
 
 OLD, QUORUM = topology_of(), topology_of(type="quorum")
@@ -164,7 +163,7 @@ def test_a_message_cannot_expire_between_the_queues(bench: Bench) -> None:
     assert method is not None
     assert waiting is not None
     assert waiting.expiration is None
-    bench.channel.basic_nack(method.delivery_tag, requeue=True)
+    bench.channel.basic_nack(method.delivery_tag or 0, requeue=True)
     migrate(QUORUM, bench.url, names=[QUEUE])
 
     fresh = Bench(bench.url)
