@@ -92,7 +92,7 @@ soak: setup ## break things at random for ten minutes and count what was lost: A
 bench: setup ## set the library beside other clients on a real broker; docs/performance.md says what was found
 	@sh scripts/setup-rabbitmq.sh
 	@sh scripts/setup-bench.sh
-	@test -e .cache/bench/first && first="--first .cache/bench/first"; .venv-bench/bin/python -m benchmarks $$first $(ARGS)
+	@test -e .cache/bench/first && first="--first .cache/bench/first"; .venv-bench/bin/python -m benchmarks --write $$first $(ARGS)
 
 .PHONY: pictures
 pictures: setup ## draw docs/topology.svg and its like anew, after topology.yaml has changed

@@ -23,6 +23,8 @@ from benchmarks.results import Section, as_json, table
 from benchmarks.running import Run
 
 SECTIONS = ("starting", "consuming", "publishing", "latency", "declaring", "executing", "growing")
+RESULTS, PICTURE = Path("benchmarks/results.json"), Path("docs/performance.svg")
+PAGE, BEGIN, END = Path("docs/performance.md"), "<!-- figures -->", "<!-- end of figures -->"
 DRAWN = ("consuming", "publishing")
 
 
@@ -39,10 +41,21 @@ def main(arguments: list[str] | None = None) -> None:
                 print(table(section), flush=True)
         machine = _machine(node)
     print(f"{time.monotonic() - began:.0f} s in all", file=sys.stderr)
-    asked.json.write_text(as_json(sections, machine))
-    drawn = [section for section in sections if section.name in DRAWN]
-    if drawn:
-        asked.picture.write_text(svg(drawn))
+    if asked.write:
+        _write(sections, machine, scale=asked.scale)
+
+
+def _write(sections: list[Section], machine: dict[str, Any], *, scale: float) -> None:
+    """What ``docs/performance.md`` shows."""
+    RESULTS.write_text(as_json(sections, machine))
+    if drawn := [section for section in sections if section.name in DRAWN]:
+        PICTURE.write_text(svg(drawn))
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    where = ", ".join(f"{name} {value}" for name, value in machine.items())
+    tables = "\n".join(table(section) for section in sections)
+    amounts = f"Amounts: {scale:g} of the usual ones." if scale != 1 else ""
+    PAGE.write_text(f"{before}{BEGIN}\nMeasured on: {where}. {amounts}\n\n{tables}{END}{after}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,8 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the usual amounts")
     parser.add_argument("--first", type=Path, help="a checkout to measure the executor against")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results.json"))
-    parser.add_argument("--picture", type=Path, default=Path("docs/performance.svg"))
+    parser.add_argument("--write", action="store_true", help="the page, the picture and the JSON")
     return parser
 
 

@@ -83,6 +83,4 @@ Count = Annotated[StrictInt, Field(ge=0)]
 
 
 class TopologyModel(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True)

@@ -6,12 +6,16 @@ It is of draft 7, which editors know best: https://json-schema.org/draft-07. Wha
 
 from __future__ import annotations
 
+import ast
+import inspect
 import warnings
+from itertools import pairwise
 from typing import Any
 
 from pydantic.json_schema import PydanticJsonSchemaWarning
 
 from attune_mq.topology.durations import format_duration
+from attune_mq.topology.fields import TopologyModel
 from attune_mq.topology.model import Topology
 
 VARIABLE = {"type": "string", "pattern": r"\$\{"}
@@ -28,12 +32,37 @@ def topology_schema() -> dict[str, Any]:
         warnings.simplefilter("ignore", PydanticJsonSchemaWarning)  # defaults are left out below
         schema = Topology.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
     definitions = schema.pop("$defs")
+    for model in TopologyModel.__subclasses__():
+        _describe(model, schema if model is Topology else definitions.get(model.__name__, {}))
     cleaned: dict[str, Any] = _cleaned(schema)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "attune-mq topology",
         **cleaned,
         "definitions": {name: _cleaned(each) for name, each in sorted(definitions.items())},
+    }
+
+
+def _describe(model: type[TopologyModel], schema: dict[str, Any]) -> None:
+    """pydantic could do so when the class is made, which doubles what it takes to start."""
+    texts = _texts_beneath_fields(model)
+    for name, field in model.model_fields.items():
+        described = schema.get("properties", {}).get(field.alias or name)
+        if described is not None and name in texts:
+            described.setdefault("description", texts[name])
+
+
+def _texts_beneath_fields(model: type[TopologyModel]) -> dict[str, str]:
+    (tree,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
     }
 
 

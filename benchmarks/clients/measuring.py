@@ -79,7 +79,7 @@ class PlainEnvelope(BaseModel):
 def body(number: int) -> bytes:
     """An envelope of :data:`BODY_BYTES`."""
     payload = {"enforcement_id": number, "rule_id": 7, "rule_ref": "core.on_alert", "event_id": 9}
-    payload |= {"trigger_ref": "core.alert", "payload": {"host": "db1.example.org", "text": ""}}
+    payload |= {"trigger_ref": "core.alert", "payload": {"host": "db1", "text": ""}}
     envelope = {
         "message_id": f"550e8400-e29b-41d4-a716-{number:012d}",
         "correlation_id": f"550e8400-e29b-41d4-a716-{number:012d}",
@@ -90,7 +90,7 @@ def body(number: int) -> bytes:
         "payload": payload,
     }
     padding = BODY_BYTES - len(json.dumps(envelope))
-    payload["payload"] = {"host": "db1.example.org", "text": "x" * padding}
+    payload["payload"] = {"host": "db1", "text": "x" * padding}
     return json.dumps(envelope).encode()
 
 
