@@ -168,6 +168,9 @@ def our_errors(settings: BrokerSettings) -> Iterator[None]:
         raise BrokerUnavailable(f"{settings}: the connection was lost: {_reason(error)}") from error
 
 
+CLOSING_ATTEMPTS = 3
+
+
 class _ExpectedRefusals(logging.Filter):
     """pika warns of every channel that the broker closes. Where a refusal is an answer that was
     asked for, and is reported by us, the warning would say it twice."""
@@ -195,10 +198,15 @@ for _name in ("pika.channel", "pika.connection"):
 
 
 def close_quietly(connection: pika.BlockingConnection) -> None:
-    """Closes a connection that may be gone already."""
-    with contextlib.suppress(pika_errors.AMQPError, OSError):
-        if connection.is_open:
-            connection.close()
+    """Closes a connection that may be gone already.
+
+    pika closes one channel after the other, and stumbles over one that the broker closes meanwhile
+    (an ``AttributeError``). The next time it is not among them.
+    """
+    for _ in range(CLOSING_ATTEMPTS):
+        with contextlib.suppress(pika_errors.AMQPError, OSError, AttributeError):
+            if connection.is_open:
+                connection.close()
 
 
 def abandon(connection: pika.BlockingConnection, reason: str) -> None:
