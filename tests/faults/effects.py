@@ -47,7 +47,7 @@ def counted(engine: Engine, kind: str) -> Counter[int]:
         .group_by(effects.c.number)
     )
     with reading(engine) as tx:
-        return Counter(dict(tx.execute(by_number).tuples().all()))
+        return Counter({row[0]: row[1] for row in tx.execute(by_number)})
 
 
 def progress(engine: Engine, kind: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,16 @@ from tests.faults.members import ROOT
 from tests.faults.run import Verdict
 
 REPORT = ROOT / "docs" / "reliability.md"
+COLUMNS = (
+    "system, database",
+    "minutes",
+    "messages",
+    "sent again",
+    "faults",
+    "lost",
+    "doubled",
+    "problems",
+)
 BEGIN = "<!-- what follows is written by make soak -->"
 END = "<!-- end of what make soak writes -->"
 
@@ -19,7 +30,6 @@ END = "<!-- end of what make soak writes -->"
 @dataclass(frozen=True)
 class Run:
     name: str
-    seed: int
     verdict: Verdict
 
 
@@ -35,10 +45,11 @@ def write_report(
 
 def _lines(runs: Sequence[Run], version: str, arguments: Sequence[str]) -> Iterable[str]:
     day = datetime.now(UTC).date().isoformat()
-    yield f'`make soak ARGS="{" ".join(arguments)}"`, {day}, RabbitMQ {version}:'
+    yield f'`make soak ARGS="{" ".join(arguments)}"`, {day}, RabbitMQ {version},'
+    yield f"{os.cpu_count()} processors with a load of {os.getloadavg()[2]:.0f}:"
     yield ""
-    yield "| system, database | seed | minutes | messages | faults | lost | doubled | problems |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield "|---" * len(COLUMNS) + "|"
     yield from (_row_of_run(one) for one in runs)
     yield ""
     yield "| fault | how often | longest recovery, seconds |"
@@ -52,9 +63,9 @@ def _row_of_run(run: Run) -> str:
     doubled = sum(len(account.doubled) for account in verdict.accounts)
     cells = (
         run.name,
-        run.seed,
         f"{verdict.lasted_s / 60:.1f}",
         verdict.messages,
+        verdict.sent_again,
         verdict.faults.total(),
         lost,
         doubled,

@@ -33,8 +33,8 @@ class Verdict:
 
     @property
     def messages(self) -> int:
-        first = self.accounts[0]
-        return len(first.expected) + len(first.given_up)
+        """How many were confirmed."""
+        return sum(len(one.expected) + len(one.given_up) for one in self.accounts[:1])
 
     def problems(self) -> list[str]:
         unbalanced = [line for account in self.accounts for line in account.problems()]

@@ -231,7 +231,7 @@ def _completed(engine: Engine) -> dict[int, int]:
         columns.status == ExecutionStatus.COMPLETED
     )
     with reading(engine) as tx:
-        return dict(tx.execute(completed).tuples().all())
+        return {row[0]: row[1] for row in tx.execute(completed)}
 
 
 @contextmanager
