@@ -83,7 +83,7 @@ def _run(
     folder.mkdir()
     with _stores(database, folder) as stores, SYSTEMS[system](broker, stores, folder) as scene:
         kinds = options.kind or kinds_for(scene)
-        planned = schedule(options.seed, kinds)
+        planned = schedule(f"{options.seed}: {name}", kinds)
         until_s = None if options.faults else options.seconds / of
         try:
             verdict = run(scene, islice(planned, options.faults), until_s=until_s)

@@ -25,7 +25,7 @@ class Planned:
     waits: bool
 
 
-def schedule(seed: int, kinds: Sequence[str]) -> Iterator[Planned]:
+def schedule(seed: int | str, kinds: Sequence[str]) -> Iterator[Planned]:
     """Without end. Each kind comes once before any comes again, in another order every time."""
     rng = random.Random(seed)
     while True:
