@@ -130,14 +130,16 @@ def _deleted(scene: Scene, _planned: Planned, rng: random.Random) -> None:
         bench.close()
 
 
-@fault("the broker cancels the consumers")
-def _cancelled(scene: Scene, _planned: Planned, _rng: random.Random) -> None:
-    """The process of the queue dies in the broker, which starts it again."""
+@fault("the process of a queue dies in the broker")
+def _queue_process_killed(scene: Scene, _planned: Planned, _rng: random.Random) -> None:
+    """The broker starts it again. Of a classic queue it cancels the consumers."""
     queue = scene.ingresses[0]
     name = f'rabbit_misc:r(<<"{scene.vhost}">>, queue, <<"{queue}">>)'
-    scene.ask_broker(
-        "eval", f"{{ok, Q}} = rabbit_amqqueue:lookup({name}), exit(amqqueue:get_pid(Q), kill)."
+    kill = (
+        f"{{ok, Q}} = rabbit_amqqueue:lookup({name}), case amqqueue:get_pid(Q) of "
+        "{Name, _Node} -> exit(whereis(Name), kill); Pid -> exit(Pid, kill) end."
     )
+    scene.ask_broker("eval", kill)
 
 
 # The way to the broker.
