@@ -18,6 +18,7 @@ from tests.faults.effects import messages
 
 NAMES = ("executor", "effects")
 LOCKED_WITHIN_S = 30.0
+LOCK_INBOX = f"LOCK TABLE {messages.inbox.name} IN EXCLUSIVE MODE".encode()
 SLOW_FOR_S, FREE_FOR_S = 0.4, 0.05
 
 
@@ -124,7 +125,8 @@ class PostgreSQLDatabases:
             for name in NAMES:
                 where = f"host={self._server.folder} user=postgres dbname={self._names[name]}"
                 connection = stack.enter_context(psycopg.connect(where))
-                connection.execute(f"LOCK TABLE {messages.inbox.name} IN EXCLUSIVE MODE".encode())
+                if _has_an_inbox(connection):
+                    connection.execute(LOCK_INBOX)
             yield
 
     @contextmanager
@@ -134,6 +136,11 @@ class PostgreSQLDatabases:
             yield
         finally:
             self._server.start()
+
+
+def _has_an_inbox(connection: psycopg.Connection) -> bool:
+    found = connection.execute("SELECT to_regclass(%s)", [messages.inbox.name]).fetchone()
+    return found is not None and found[0] is not None
 
 
 @contextmanager
