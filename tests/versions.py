@@ -38,6 +38,20 @@ class Rabbit(NamedTuple):
         """A quorum queue without a delivery limit of its own has one of 20."""
         return self >= (4, 0)
 
+    @property
+    def exports_internal_exchanges(self) -> bool:
+        """The HTTP API's definitions hold them. On 4.3 they hold the bindings to them alone."""
+        return self < (4, 3)
+
+    def exported(self, definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+        """These definitions as the HTTP API exports them once the broker has them."""
+        exchanges = [
+            each
+            for each in definitions["exchanges"]
+            if self.exports_internal_exchanges or not each.get("internal")
+        ]
+        return {**self.stored(definitions), "exchanges": exchanges}
+
     def stored(self, definitions: Mapping[str, Any]) -> Mapping[str, Any]:
         """These definitions as the broker lists them once it has them."""
         if not self.stores_the_inferred_queue_type:

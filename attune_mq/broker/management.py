@@ -33,6 +33,8 @@ from attune_mq.errors import (
 DEFAULT_TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 20
 _EXPECTED = "a URL of RabbitMQ's HTTP API such as http://user:password@host:15672"
+EXCHANGE_FIELDS = ("name", "vhost", "type", "durable", "auto_delete", "internal", "arguments")
+"""As definitions have them."""
 QUEUE_COLUMNS = ("name", "type", "durable", "auto_delete", "exclusive", "arguments")
 
 Listing = list[dict[str, Any]]
@@ -140,8 +142,20 @@ class ManagementClient:
         return self._listing("consumers", vhost)
 
     def definitions(self, vhost: str) -> dict[str, Any]:
-        """The definitions of one virtual host, as ``rabbitmqctl import_definitions`` takes them."""
-        return self._mapping("definitions", vhost)
+        """The definitions of one virtual host, as ``rabbitmqctl import_definitions`` takes them.
+
+        RabbitMQ 4.3 leaves internal exchanges out of these and keeps the bindings to them; here
+        they are with the others.
+        """
+        told = self._mapping("definitions", vhost)
+        there = {each.get("name") for each in told.get("exchanges", ())}
+        left_out = [
+            {name: value for name, value in each.items() if name in EXCHANGE_FIELDS}
+            for each in self.exchanges(vhost)
+            if each["internal"] and each["name"] not in there
+            if not each["name"].startswith("amq.")
+        ]
+        return {**told, "exchanges": [*told.get("exchanges", ()), *left_out]}
 
     def _mapping(self, *path: str) -> dict[str, Any]:
         answer = self._get(*path)

@@ -190,8 +190,8 @@ def test_rabbitmq_imports_what_is_exported_and_has_just_that(
 
     import_into(broker, exported)
 
-    stored = Rabbit.of(broker).stored(exported)
-    assert objects_of(definitions_of(broker, vhost)) == objects_of(stored, vhost)
+    expected = Rabbit.of(broker).exported(exported)
+    assert objects_of(definitions_of(broker, vhost)) == objects_of(expected, vhost)
 
 
 @pytest.mark.parametrize(
