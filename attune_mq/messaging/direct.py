@@ -11,6 +11,7 @@ It builds on what pika keeps to itself, ``_on_data_available``, ``_process_frame
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
@@ -19,6 +20,9 @@ from pika import exceptions as pika_errors
 from pika.frame import decode_frame
 
 from attune_mq.messaging.frames import FRAME, FRAME_END, OVERHEAD_BYTES
+
+RECEIVE_BYTES = 32_768
+"""At once; pika takes 4,096, which is six small messages."""
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -64,6 +68,9 @@ class DirectConnection(pika.SelectConnection):
         """From now on what ``reader`` takes goes to ``sink``, as much at once as came at once, in
         order, and no longer to pika's callbacks. One for a connection."""
         self._reader, self._sink = reader, sink
+        transport = cast(Any, self)._transport
+        if transport is not None:
+            transport._MAX_RECV_BYTES = RECEIVE_BYTES
 
     def send(self, frames: bytes) -> None:
         """Whole frames, to the operating system at once if it takes them, else when it does.
@@ -71,8 +78,25 @@ class DirectConnection(pika.SelectConnection):
         if not self.is_open:
             raise pika_errors.ConnectionWrongStateError("the connection is not open")
         inner = cast(Any, self)
-        inner._output_marshaled_frames([frames])
-        inner._transport._on_socket_writable()  # pika would do that when its loop turns next
+        rest = frames[self._send_at_once(inner, frames) :]
+        if rest:
+            inner._output_marshaled_frames([rest])
+            if inner._transport is not None:
+                inner._transport._on_socket_writable()  # as pika does when its loop turns next
+
+    @staticmethod
+    def _send_at_once(inner: Any, frames: bytes) -> int:
+        """How many bytes the operating system took, where nothing waits before them. TLS, and
+        whatever goes wrong, is left to pika, which otherwise watches the socket for each send."""
+        socket = inner._transport._sock
+        if isinstance(socket, ssl.SSLSocket) or inner._get_write_buffer_size():
+            return 0
+        try:
+            sent = int(socket.send(frames))
+        except OSError:
+            return 0
+        inner.bytes_sent += sent
+        return sent
 
     @property
     def has_sent_all(self) -> bool:

@@ -103,7 +103,7 @@ class Session:
             connection,
             pool,
             turn=self._turn,
-            settle=self._settle_finished,
+            settle=self._settle_if_any,
             is_stopping=lambda: self.is_stopping,
         )
 
@@ -157,10 +157,12 @@ class Session:
     def _turn(self, wait: Callable[[], None]) -> None:
         """One turn of the loop, by whoever turns it."""
         assert self._pulse is not None
-        if not self.can_settle():
-            raise ConsumeError("the broker closed the channel")
         if not self.is_registered:
-            raise ConsumeError("the broker cancelled the consumer: was its queue deleted?")
+            raise ConsumeError(
+                "the broker cancelled the consumer: was its queue deleted?"
+                if self.can_settle()
+                else "the broker closed the channel"
+            )
         self._pulse.turn()
         wait()
         self._deadlines.look()
@@ -286,6 +288,10 @@ class Session:
         """Lets the loop look whether it is to stop, after what has finished is settled."""
         with contextlib.suppress(pika_errors.ConnectionWrongStateError):  # it is closed already
             self._connection.add_callback_threadsafe(self._settle_finished)
+
+    def _settle_if_any(self) -> None:
+        if self._finished:
+            self._settle_finished()
 
     def _settle_finished(self) -> None:
         self._wake_scheduled = False

@@ -26,6 +26,7 @@ class Reading(DirectConnection):
 
     def __init__(self, reader: Reader[Any]) -> None:
         self._frame_buffer = b""
+        self._transport = None
         self.bytes_received = 0
         self.seen: list[Any] = []
         self.read_with(reader, self.seen.extend)
