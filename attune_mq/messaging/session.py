@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 SETTLE_WITHIN_S = 0.005
 MOST_FINISHED = 32
 """More in one acknowledgement make it no cheaper."""
+_CANCELLED = "the broker cancelled the consumer: was its queue deleted?"
+_CLOSED = "the broker closed the channel"
 PAUSE_S = 5.0
 """How long an original is kept whose copy could not be published, before that is tried again."""
 
@@ -103,7 +105,7 @@ class Session:
             connection,
             pool,
             turn=self._turn,
-            settle=self._settle_if_any,
+            settle=lambda: self._settle_finished() if self._finished else None,
             is_stopping=lambda: self.is_stopping,
         )
 
@@ -158,11 +160,7 @@ class Session:
         """One turn of the loop, by whoever turns it."""
         assert self._pulse is not None
         if not self.is_registered:
-            raise ConsumeError(
-                "the broker cancelled the consumer: was its queue deleted?"
-                if self.can_settle()
-                else "the broker closed the channel"
-            )
+            raise ConsumeError(_CANCELLED if self.can_settle() else _CLOSED)
         self._pulse.turn()
         wait()
         self._deadlines.look()
@@ -288,10 +286,6 @@ class Session:
         """Lets the loop look whether it is to stop, after what has finished is settled."""
         with contextlib.suppress(pika_errors.ConnectionWrongStateError):  # it is closed already
             self._connection.add_callback_threadsafe(self._settle_finished)
-
-    def _settle_if_any(self) -> None:
-        if self._finished:
-            self._settle_finished()
 
     def _settle_finished(self) -> None:
         self._wake_scheduled = False
