@@ -209,11 +209,12 @@ def close_quietly(connection: pika.BlockingConnection) -> None:
                 connection.close()
 
 
-def abandon(connection: pika.BlockingConnection, reason: str) -> None:
+def abandon(connection: pika.BlockingConnection | pika.SelectConnection, reason: str) -> None:
     """Ends a connection as pika's heartbeat does: without a farewell, since its peer, who does not
     answer, would not answer to that either. What is called on it next raises, with the reason."""
     beneath: Any = connection
-    beneath._impl._terminate_stream(pika_errors.AMQPHeartbeatTimeout(reason))
+    beneath = beneath._impl if isinstance(connection, pika.BlockingConnection) else beneath
+    beneath._terminate_stream(pika_errors.AMQPHeartbeatTimeout(reason))
 
 
 def count_consumers(

@@ -31,14 +31,13 @@ from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
 from attune_mq.messaging.direct import DirectConnection
 from attune_mq.messaging.frames import Confirm, ConfirmReader, content, publish_method
 from attune_mq.messaging.outgoing import Entry, Ledger, Outgoing, Unsendable
+from attune_mq.messaging.silence import SILENT_AFTER_S, Silence
 from attune_mq.messaging.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
 CLOSING_S = 1.0
 """How long the broker may take to agree that the connection is closed."""
-SILENT_AFTER_S = 1.5
-"""A broker that owes confirms and sends none for so long is in trouble."""
 DOUBT_S = 1.0
 """The least age of a channel that is replaced because of a nack."""
 DRAIN_S = 5.0
@@ -105,10 +104,14 @@ class ConfirmingConnection:
                 return "the broker blocks publishers (memory or disk alarm)"
             if self._channel is None or not self._channel.is_open:
                 return str(self._last_failure or "the connection is not open yet")
-            silent_s = time.monotonic() - self._heard_at_s
-            if len(self._ledger) and silent_s > SILENT_AFTER_S:
+            since_s = self._silent_since_s()
+            if since_s is not None and time.monotonic() - since_s > SILENT_AFTER_S:
                 return f"{len(self._ledger)} messages wait for a confirm, the last came long ago"
             return None
+
+    def _silent_since_s(self) -> float | None:
+        """Since when the broker owes a confirm and has sent none, though it reads."""
+        return self._heard_at_s if len(self._ledger) and not self._blocked else None
 
     @property
     def unconfirmed_count(self) -> int:
@@ -206,6 +209,7 @@ class ConfirmingConnection:
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
         connection.channel(on_open_callback=self._on_channel_open)
+        Silence(cast(DirectConnection, connection), self._silent_since_s).watch()
 
     def _on_channel_open(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._on_channel_closed)
@@ -341,6 +345,7 @@ class ConfirmingConnection:
     def _set_blocked(self, blocked: bool) -> None:
         with self._lock:
             self._blocked = blocked
+            self._heard_at_s = time.monotonic()
         said = "blocks publishers (memory or disk alarm)" if blocked else "takes messages again"
         logger.warning("Publisher '%s': the broker %s", self._name, said)
         if self._telemetry is not None:

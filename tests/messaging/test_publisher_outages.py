@@ -13,6 +13,7 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused
+from attune_mq.messaging import silence
 from attune_mq.messaging.consumer import Consumer
 from attune_mq.messaging.envelope import Envelope, decode
 from attune_mq.messaging.outgoing import MAX_IN_FLIGHT, Outgoing
@@ -28,7 +29,7 @@ from tests.messaging.bench import (
     running,
     wait_for_state,
 )
-from tests.messaging.proxy import Proxy
+from tests.messaging.proxy import Direction, Proxy
 
 
 @pytest.fixture
@@ -128,6 +129,47 @@ def test_a_connection_whose_confirms_never_come_is_given_up_for_another(
     assert all(isinstance(one, NotConfirmed) and one.sent for one in outcomes)
     publisher.publish(request(1))
     assert publisher.connections == 2
+
+
+@pytest.mark.parametrize("direction", ["to broker", "to client"])
+def test_a_connection_that_died_without_a_word_is_given_up_before_the_heartbeat_notices(
+    publisher: Publisher, proxy: Proxy, direction: Direction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "GIVE_UP_AFTER_S", 0.5)
+    proxy.stall(direction)
+
+    with pytest.raises(NotConfirmed, match=r"the broker did not answer for 0.5 s") as raised:
+        publisher.publish(request(1), timeout_s=25)
+
+    assert raised.value.sent is True
+    publisher.publish(request(1))
+    assert publisher.connections == 2
+
+
+def test_a_connection_whose_queue_is_slow_is_not_given_up(
+    frail_broker: EmbeddedBroker, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "GIVE_UP_AFTER_S", 0.5)
+    with frail_broker.fresh_vhost() as url, Publisher(topology, url) as publisher:
+        bench = Bench(url)
+        bench.set_up(topology)
+        publisher.publish(request(0))
+        frail_broker.rabbitmqctl("eval", of_the_process_of_the_queue("sys:suspend", url))
+
+        with pytest.raises(NotConfirmed, match=r"no confirm within 5 s"):
+            publisher.publish(request(1), timeout_s=5)
+
+        frail_broker.rabbitmqctl("eval", of_the_process_of_the_queue("sys:resume", url))
+        publisher.publish(request(2))
+        assert publisher.connections == 1
+        bench.close()
+
+
+def of_the_process_of_the_queue(function: str, url: str) -> str:
+    """For ``rabbitmqctl eval``: calls a function of Erlang with the process of the queue."""
+    vhost = url.rpartition("/")[2]
+    name = f'rabbit_misc:r(<<"{vhost}">>, queue, <<"work.queue">>)'
+    return f"{{ok, Q}} = rabbit_amqqueue:lookup({name}), {function}(amqqueue:get_pid(Q))."
 
 
 def test_a_connection_cut_in_its_handshake_is_not_taken_for_a_wrong_password(
