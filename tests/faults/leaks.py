@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-
 LOOKS, LOOK_EVERY_S = 10, 0.05
 
 
