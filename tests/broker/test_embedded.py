@@ -153,8 +153,10 @@ def test_a_node_that_was_never_started_can_be_stopped_but_not_asked() -> None:
 
 
 def test_a_killed_node_keeps_durable_queues_and_persistent_messages(node: EmbeddedBroker) -> None:
+    open_channel(node.url).queue_declare("durable", durable=True)
+    node.restart()  # RabbitMQ has the queue on disk for certain only after it was stopped once
     channel = open_channel(node.url)
-    channel.queue_declare("durable", durable=True)
+    channel.confirm_delivery()
     channel.basic_publish("", "durable", b"kept", pika.BasicProperties(delivery_mode=2))
     url = node.url
 
