@@ -80,7 +80,7 @@ class Declarer:
         where = self._topology.where(*declaration.path)
         if isinstance(declaration, BindingDeclaration):
             return self._ensure_binding(declaration)
-        absent = self._asker.ask(lambda channel: _declare(channel, declaration, passive=True))
+        absent = self._asker.ask(lambda channel: declare(channel, declaration, passive=True))
         if self._verify_only:
             if absent is None:
                 return Unchanged(declaration, where)
@@ -89,7 +89,7 @@ class Declarer:
             if absent is None:
                 return Unchanged(declaration, where)
             return Missing(declaration, where, "it is being migrated: `attune-mq migrate` makes it")
-        refusal = self._asker.ask(lambda channel: _declare(channel, declaration, passive=False))
+        refusal = self._asker.ask(lambda channel: declare(channel, declaration))
         if refusal is not None:
             return self._refusal(declaration, refusal, exists=absent is None)
         # What every service says again at every start is not worth a line each.
@@ -104,7 +104,7 @@ class Declarer:
         to_queue = binding.destination_type == "queue"
         if self._verify_only or (to_queue and self._is_migrated(binding.destination)):
             return Unchanged(binding, where)
-        refusal = self._asker.ask(lambda channel: _bind(channel, binding))
+        refusal = self._asker.ask(lambda channel: bind(channel, binding))
         if refusal is not None:
             return self._refusal(binding, refusal, exists=None)
         return self._bound(binding)
@@ -149,9 +149,13 @@ class Declarer:
                 return Missing(declaration, where, f"the broker does not take it: {detail}")
 
 
-def _declare(
-    channel: BlockingChannel, declaration: ExchangeDeclaration | QueueDeclaration, *, passive: bool
+def declare(
+    channel: BlockingChannel,
+    declaration: ExchangeDeclaration | QueueDeclaration,
+    *,
+    passive: bool = False,
 ) -> None:
+    """``passive``: only asks whether it is there."""
     if isinstance(declaration, ExchangeDeclaration):
         channel.exchange_declare(
             declaration.name,
@@ -174,10 +178,10 @@ def _declare_existing(channel: BlockingChannel, batch: Sequence[Declaration]) ->
     beneath: Any = channel
     for one in batch:
         if isinstance(one, BindingDeclaration):
-            _bind(beneath._impl, one)
+            bind(beneath._impl, one)
         else:
-            _declare(beneath._impl, one, passive=True)
-            _declare(beneath._impl, one, passive=False)
+            declare(beneath._impl, one, passive=True)
+            declare(beneath._impl, one)
     channel.basic_qos(prefetch_count=0)  # a question that is never refused, so answered last
 
 
@@ -203,7 +207,7 @@ def bind_queue(channel: BlockingChannel, binding: BindingDeclaration, queue: str
     channel.queue_bind(queue, binding.source, binding.routing_key, dict(binding.arguments))
 
 
-def _bind(channel: BlockingChannel, binding: BindingDeclaration) -> None:
+def bind(channel: BlockingChannel, binding: BindingDeclaration) -> None:
     if binding.destination_type == "queue":
         bind_queue(channel, binding, binding.destination)
     else:

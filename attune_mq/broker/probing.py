@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +27,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.amqp import our_errors
 from attune_mq.broker.asking import Asker, Refusal
+from attune_mq.broker.declaring import declare
 from attune_mq.broker.plan import Absent, Unseen, Verdict
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, parse_reply
 from attune_mq.broker.settings import BrokerSettings
@@ -92,7 +94,7 @@ class Prober:
 
     def _compare_queue_with(self, wanted: QueueDeclaration, foreign: str) -> Verdict | None:
         """``None`` where the argument is not foreign to the queue that is there."""
-        refusal = self._declare_queue(wanted, {foreign: _FOREIGN[foreign]})
+        refusal = self._declare(wanted, {foreign: _FOREIGN[foreign], **wanted.arguments})
         if refusal is None:
             return Equal()
         different = _difference(wanted, refusal)
@@ -102,21 +104,8 @@ class Prober:
             return None
         return Inequivalent((different,))
 
-    def _declare_queue(
-        self, wanted: QueueDeclaration, preventing: Mapping[str, Any]
-    ) -> Refusal | None:
-        return self._asker.ask(
-            lambda channel: channel.queue_declare(
-                wanted.name,
-                durable=wanted.durable,
-                exclusive=wanted.exclusive,
-                auto_delete=wanted.auto_delete,
-                arguments={**preventing, **wanted.arguments},
-            )
-        )
-
     def _compare_exchange(self, wanted: ExchangeDeclaration) -> Verdict:
-        refusal = self._declare_exchange(wanted, {"alternate-exchange": True})
+        refusal = self._declare(wanted, {**wanted.arguments, "alternate-exchange": True})
         if refusal is None:
             return Unseen("the broker took a declaration that it should refuse")
         different = _difference(wanted, refusal)
@@ -132,26 +121,19 @@ class Prober:
             return Equal()
         return Inequivalent((Difference("alternate-exchange", expected, found),))
 
-    def _declare_exchange(
-        self, wanted: ExchangeDeclaration, preventing: Mapping[str, Any]
+    def _declare(
+        self, wanted: ExchangeDeclaration | QueueDeclaration, arguments: Mapping[str, Any]
     ) -> Refusal | None:
-        return self._asker.ask(
-            lambda channel: channel.exchange_declare(
-                wanted.name,
-                exchange_type=wanted.type,
-                durable=wanted.durable,
-                auto_delete=wanted.auto_delete,
-                internal=wanted.internal,
-                arguments={**wanted.arguments, **preventing},
-            )
-        )
+        """As it is wanted, but with these arguments."""
+        declaration = replace(wanted, arguments=arguments)
+        return self._asker.ask(lambda channel: declare(channel, declaration))
 
 
 class QuietProber(Prober):
     """Leaves no line in the broker's log where all is well."""
 
     def _compare_exchange(self, wanted: ExchangeDeclaration) -> Verdict:
-        refusal = self._declare_exchange(wanted, {})
+        refusal = self._declare(wanted, wanted.arguments)
         if refusal is None:
             return Equal()
         different = _difference(wanted, refusal)

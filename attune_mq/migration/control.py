@@ -8,6 +8,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.asking import Asker, Refusal
+from attune_mq.broker.declaring import bind, declare
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, Reply, parse_reply
 from attune_mq.errors import InfrastructureError, PermissionRefused
@@ -38,30 +39,8 @@ class Control:
     def close(self) -> None:
         self._asker.close()
 
-    def declare_exchange(self, wanted: ExchangeDeclaration) -> None:
-        self._do(
-            f"declare exchange '{wanted.name}'",
-            lambda channel: channel.exchange_declare(
-                wanted.name,
-                exchange_type=wanted.type,
-                durable=wanted.durable,
-                auto_delete=wanted.auto_delete,
-                internal=wanted.internal,
-                arguments=dict(wanted.arguments),
-            ),
-        )
-
-    def declare_queue(self, wanted: QueueDeclaration) -> None:
-        self._do(
-            f"declare queue '{wanted.name}'",
-            lambda channel: channel.queue_declare(
-                wanted.name,
-                durable=wanted.durable,
-                exclusive=wanted.exclusive,
-                auto_delete=wanted.auto_delete,
-                arguments=dict(wanted.arguments),
-            ),
-        )
+    def declare(self, wanted: ExchangeDeclaration | QueueDeclaration) -> None:
+        self._do(f"declare {wanted.kind} '{wanted.name}'", lambda channel: declare(channel, wanted))
 
     def has_exchange(self, name: str) -> bool:
         return self._exists(lambda channel: channel.exchange_declare(name, passive=True), name)
@@ -77,17 +56,14 @@ class Control:
         return found[0] if self._exists(look, queue) else None
 
     def bind(self, binding: BindingDeclaration) -> None:
-        def ask(channel: BlockingChannel) -> None:
-            bind = channel.queue_bind if _to_queue(binding) else channel.exchange_bind
-            bind(binding.destination, binding.source, binding.routing_key, dict(binding.arguments))
-
-        self._do(f"bind {binding.name}", ask)
+        self._do(f"bind {binding.name}", lambda channel: bind(channel, binding))
 
     def unbind(self, binding: BindingDeclaration) -> None:
         """Also where it is not bound, or one of the two ends is not there."""
 
         def ask(channel: BlockingChannel) -> None:
-            unbind = channel.queue_unbind if _to_queue(binding) else channel.exchange_unbind
+            to_queue = binding.destination_type == "queue"
+            unbind = channel.queue_unbind if to_queue else channel.exchange_unbind
             ends = binding.destination, binding.source
             unbind(*ends, binding.routing_key, dict(binding.arguments))
 
@@ -131,10 +107,6 @@ class Control:
         refusal = self._asker.ask(question)
         if refusal is not None:
             raise _refused(what, refusal)
-
-
-def _to_queue(binding: BindingDeclaration) -> bool:
-    return binding.destination_type == "queue"
 
 
 def _refused(what: str, refusal: Refusal) -> InfrastructureError | PermissionRefused:

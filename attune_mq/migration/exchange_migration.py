@@ -66,7 +66,7 @@ class ExchangeMigration:
 
     def _prepare(self) -> None:
         self._tell(Step.PREPARE)
-        self._control.declare_exchange(replace(self._stage, internal=False))
+        self._control.declare(replace(self._stage, internal=False))
         for binding in self._job.bindings:
             self._control.bind(self._staged(binding))
 
@@ -75,7 +75,7 @@ class ExchangeMigration:
         self._tell(Step.REPLACE)
         if not self._job.is_there:
             self._control.delete_exchange(self._job.name)
-            self._control.declare_exchange(self._job.wanted)
+            self._control.declare(self._job.wanted)
         for whole in self._to_stage():
             self._control.bind(whole)
 

@@ -96,10 +96,10 @@ class QueueMigration:
         self._try_new_queue()
         self._mark()
         for exchange in scaffold.exchanges():
-            self._control.declare_exchange(exchange)
+            self._control.declare(exchange)
         for queue in scaffold.queues(self._job.wanted, replicated=self._job.is_replicated):
             if self._counts(queue.name) is None:
-                self._control.declare_queue(queue)
+                self._control.declare(queue)
         for binding in scaffold.bindings(witnessed=self._is_witnessed):
             self._control.bind(binding)
 
@@ -113,15 +113,15 @@ class QueueMigration:
     def _try_new_queue(self) -> None:
         """What the broker would not take is to be known before the old queue is gone."""
         trial = replace(self._job.wanted, name=self._scaffold.trial)
-        self._control.declare_queue(trial)
+        self._control.declare(trial)
         self._control.delete_queue(trial.name)
 
     def _mark(self) -> None:
         """The broker deletes the mark with the last ingress, perhaps between these."""
         ingress = self._scaffold.exchanges()[0]
-        self._control.declare_exchange(ingress)
+        self._control.declare(ingress)
         for attempt in range(ROUNDS):
-            self._control.declare_exchange(MARKER)
+            self._control.declare(MARKER)
             try:
                 self._control.bind(BindingDeclaration(MARKER.name, ingress.name, "exchange", ""))
                 return
@@ -227,7 +227,7 @@ class QueueMigration:
 
     def _declare_new(self) -> None:
         """On the ingress at once: should we be killed now, all goes on as it was before."""
-        self._control.declare_queue(self._job.wanted)
+        self._control.declare(self._job.wanted)
         self._control.bind(self._on_ingress)
 
     def _fill(self) -> None:
