@@ -151,16 +151,7 @@ class Browser:
             method, properties, body = self._channel.basic_get(self.queue)
         if method is None or properties is None:
             return None
-        return Delivery(
-            body=body or b"",
-            properties=properties,
-            delivery_tag=int(method.delivery_tag or 0),
-            redelivered=bool(method.redelivered),
-            exchange=str(method.exchange),
-            routing_key=str(method.routing_key),
-            queue=self.queue,
-            consumer_tag="",
-        )
+        return Delivery.of(method, properties, body or b"", queue=self.queue, consumer_tag="")
 
     def _keep_fetched(self) -> None:
         """Nothing to do but for a message that may not live through another return."""

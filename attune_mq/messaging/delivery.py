@@ -57,6 +57,27 @@ class Delivery:
     queue: str
     consumer_tag: str
 
+    @staticmethod
+    def of(
+        method: pika.spec.Basic.Deliver | pika.spec.Basic.GetOk,
+        properties: pika.BasicProperties,
+        body: bytes,
+        *,
+        queue: str,
+        consumer_tag: str,
+    ) -> Delivery:
+        """As pika hands it over. ``consumer_tag`` is empty where it was fetched."""
+        return Delivery(
+            body=body,
+            properties=properties,
+            delivery_tag=method.delivery_tag or 0,
+            redelivered=bool(method.redelivered),
+            exchange=method.exchange or "",
+            routing_key=method.routing_key or "",
+            queue=queue,
+            consumer_tag=consumer_tag,
+        )
+
     @cached_property
     def headers(self) -> Mapping[str, Any]:
         return self.properties.headers or {}

@@ -19,13 +19,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from attune_mq.messaging.delivery import BROKERS_COUNT, Delivery
+from attune_mq.messaging.delivery import BROKERS_COUNTS, Delivery
 from attune_mq.messaging.outgoing import Outgoing
 from attune_mq.messaging.republishing import ORIGIN_EXCHANGE, ORIGIN_ROUTING_KEY
 
 MIGRATED = "x-attune-migrated"
 EXPIRATION = "x-attune-expiration"
-_BROKERS_COUNTS = (BROKERS_COUNT, "x-acquired-count")
 
 Headers = dict[Any, Any]
 
@@ -91,7 +90,7 @@ def _with_origin(delivery: Delivery) -> Headers:
 
 def _headers(delivery: Delivery) -> Headers:
     headers: Headers = dict(delivery.headers)
-    for name in _BROKERS_COUNTS:
+    for name in BROKERS_COUNTS:
         headers.pop(name, None)
     return headers
 

@@ -79,15 +79,5 @@ class Intake:
         properties: pika.BasicProperties,
         body: bytes,
     ) -> None:
-        self._arrived.append(
-            Delivery(
-                body=body,
-                properties=properties,
-                delivery_tag=method.delivery_tag or 0,
-                redelivered=bool(method.redelivered),
-                exchange=method.exchange or "",
-                routing_key=method.routing_key or "",
-                queue=self.queue,
-                consumer_tag=self._tag,
-            )
-        )
+        delivery = Delivery.of(method, properties, body, queue=self.queue, consumer_tag=self._tag)
+        self._arrived.append(delivery)
