@@ -27,9 +27,6 @@ class Administration:
     def put(self, *path: str, **body: Any) -> None:
         self._call("PUT", path, body)
 
-    def post(self, *path: str, **body: Any) -> None:
-        self._call("POST", path, body)
-
     def delete(self, *path: str) -> None:
         self._call("DELETE", path, None)
 

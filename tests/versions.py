@@ -34,11 +34,6 @@ class Rabbit(NamedTuple):
         return self < (4, 3)
 
     @property
-    def limits_returns(self) -> bool:
-        """A quorum queue without a delivery limit of its own has one of 20."""
-        return self >= (4, 0)
-
-    @property
     def exports_internal_exchanges(self) -> bool:
         """The HTTP API's definitions hold them. On 4.3 they hold the bindings to them alone."""
         return self < (4, 3)

@@ -37,7 +37,6 @@ from attune_mq.topology_file import load_topology
 
 logger = logging.getLogger(__name__)
 
-BUILT_IN_PREFIX = "amq."
 MOST_CONNECTIONS = 8
 ENOUGH = 100
 """Declarations that are worth a further connection."""

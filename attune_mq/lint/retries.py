@@ -85,10 +85,6 @@ def retry_without_limit(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where_argument(fact, EXCHANGE), message)
 
 
-def _comes_back(facts: Facts, fact: QueueFact) -> bool:
-    return any(fact.name in death.queues for death in facts.deaths_by_any_key(fact))
-
-
 @rule(
     "warning",
     summary="More attempts than the delivery limit leaves.",

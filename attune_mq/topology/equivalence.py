@@ -139,10 +139,6 @@ class BrokerRules:
         known = _COMPARED.get(queue_type, _COMPARED["classic"])
         return tuple(argument.name for argument in known if argument.since <= self.release)
 
-    def is_known_argument(self, name: str) -> bool:
-        """Whether any type of queue knows an argument of this name."""
-        return any(name in self.compared_arguments(queue_type) for queue_type in _COMPARED)
-
     def queue_type(self, queue: QueueDeclaration) -> str:
         """The type of the queue that this declaration makes."""
         named = queue.arguments.get("x-queue-type")

@@ -11,8 +11,6 @@ were asked of a broker.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 ONE_WORD = "*"
 ANY_WORDS = "#"
 
@@ -42,49 +40,11 @@ def matches(pattern: str, routing_key: str) -> bool:
     return len(words) in positions
 
 
-def overlaps(one: str, other: str) -> bool:
-    """Whether there is a routing key that both patterns match."""
-    if not is_wildcard(one):
-        return matches(other, one)
-    if not is_wildcard(other):
-        return matches(one, other)
-    return any(both == (True, True) for both in _verdicts(one, other))
-
-
-def subsumes(general: str, specific: str) -> bool:
-    """Whether ``general`` matches every routing key that ``specific`` matches."""
-    if not is_wildcard(specific):
-        return matches(general, specific)
-    return all(both != (False, True) for both in _verdicts(general, specific))
-
-
-def _verdicts(one: str, other: str) -> Iterator[tuple[bool, bool]]:
-    """Does ``one``, does ``other`` match? For every routing key there is, told apart only by words
-    that stand in a pattern; ``None`` is a word that stands in neither.
-
-    One list of words is no key: the single empty word, since the empty key has no words.
-    """
-    first, second = words_of(one), words_of(other)
-    alphabet: set[str | None] = {*first, *second, "", None} - {ONE_WORD, ANY_WORDS}
-    start = (_start(first), _start(second), 0)
-    seen, waiting = {start}, [start]
-    while waiting:
-        left, right, length = waiting.pop()
-        if length >= 0:
-            yield len(first) in left, len(second) in right
-        for word in alphabet:
-            alone = length == 0 and word == ""
-            step = (_after(first, left, word), _after(second, right, word), -1 if alone else 1)
-            if step not in seen:
-                seen.add(step)
-                waiting.append(step)
-
-
 def _start(words: _Words) -> _Positions:
     return _closed(words, {0})
 
 
-def _after(words: _Words, positions: _Positions, word: str | None) -> _Positions:
+def _after(words: _Words, positions: _Positions, word: str) -> _Positions:
     """Where in the pattern one may stand, one word of the key later."""
     following = set()
     for position in positions:

@@ -56,7 +56,6 @@ families:
 """
 TOPOLOGY = parse_topology(FILE, file="topology.yaml")
 SHIPPED = load_topology(Path(__file__).parents[2] / "topology.yaml", environment={})
-RULE = f":{SHIPPED.where('dead_letter').line}:1"
 ALL = declarations(TOPOLOGY)
 WORK = next(one for one in ALL if one.name == "attune.work")
 NAMES = [

@@ -22,7 +22,6 @@ from attune_mq.topology_file import load_topology
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = load_topology(ROOT / "topology.yaml", environment={})
-LOG = "attune_mq.broker.infrastructure"
 
 
 @pytest.fixture

@@ -59,12 +59,6 @@ class Proxy:
         """Likewise the next connection that a client opens: cut in its handshake."""
         self._cut_next_after = (direction, byte_count)
 
-    def wait_for_connection(self, number: int, timeout_s: float = 30.0) -> None:
-        """Returns when clients have opened so many connections."""
-        with self._changed:
-            opened = self._changed.wait_for(lambda: self.accepted >= number, timeout_s)
-            assert opened, f"still waiting: connection number {number}, got {self.accepted}"
-
     def close(self) -> None:
         self._accepting = False
         socket.create_connection(self._listener.getsockname()).close()  # wakes accept()
@@ -93,7 +87,6 @@ class Proxy:
                     self._cut_next_after = None
                 self._lines.append(line)
                 self.accepted += 1
-                self._changed.notify_all()
             self._threads += line.start()
 
     def _take_lines(self) -> list[_Line]:
