@@ -12,8 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ import pytest
 from sqlalchemy import Engine
 
 from attune_mq.transactional import create_database_engine
+from tests.waiting import wait_until
 
 _PROGRAM_FOLDERS = (
     "/usr/lib/postgresql/*/bin",
@@ -36,15 +36,6 @@ _SETTINGS = {
     "fsync": "off",  # the tests kill processes, not machines
     "max_connections": "60",
 }
-
-
-def wait_until(holds: Callable[[], bool], what: str, *, deadline_s: float = 60) -> None:
-    """Return once ``holds()`` is true; fail with ``what`` when it is not within the deadline."""
-    end = time.monotonic() + deadline_s
-    while not holds():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {deadline_s} s in vain until {what}")
-        time.sleep(0.01)
 
 
 @dataclass

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-GONE_S = 30.0
-"""A deadline against hanging, not a claim about speed."""
+from tests.waiting import wait_until
 
 
 def processes_of(directory: Path) -> list[int]:
@@ -34,14 +31,6 @@ def _told(pid: int) -> bytes:
 
 
 FILES = ("environ", "cmdline")
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Poll a condition that nothing announces; fail when it is not met in time."""
-    deadline = time.monotonic() + GONE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"still waiting: {what}"
-        time.sleep(0.02)
 
 
 def wait_until_gone(directory: Path) -> None:

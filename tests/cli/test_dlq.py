@@ -20,8 +20,8 @@ from attune_mq.topology.families import instantiate
 from attune_mq.topology_file import load_topology
 from tests.cli.running import Run, runner
 from tests.cli.terminal import Terminal, rows_of
-from tests.leftovers import wait_until
 from tests.messaging.bench import Bench
+from tests.waiting import wait_until
 
 SHIPPED = str(Path(__file__).parents[2] / "topology.yaml")
 QUEUE, DEAD = "attune.executions.queue", "attune.executions.queue.dlq"

@@ -6,7 +6,8 @@ import pytest
 
 from attune_mq.broker.embedded_cluster import EmbeddedCluster
 from attune_mq.errors import BrokerUnavailable, InvalidInput
-from tests.leftovers import processes_of, wait_until
+from tests.leftovers import processes_of
+from tests.waiting import wait_until
 
 
 def test_a_cluster_of_no_nodes_is_refused() -> None:

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import psycopg
 
 from attune_mq import Publisher, ask_health, load_topology
-from tests.databases import wait_until
 from tests.deployment.files import COMPOSE, ROOT, compose_executors, compose_services
 from tests.deployment.pods import free_port
 from tests.executor.rig import enforcement
+from tests.waiting import wait_until
 
 DEADLINE_S = 60
 

@@ -28,7 +28,7 @@ from attune_mq.payloads import (
 )
 from attune_mq.transactional import reading
 from tests import planted
-from tests.databases import wait_until
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from attune_mq import ask_health
-from tests.databases import wait_until
 from tests.faults.clock import clock_environment
 from tests.messaging.proxy import Proxy
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 STARTS_WITHIN_S = ENDS_WITHIN_S = 120.0

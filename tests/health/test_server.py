@@ -13,8 +13,8 @@ import pytest
 from attune_mq import HealthServer, InvalidInput, Service, ask_health
 from attune_mq.messaging.payloads import ExecutionRequested
 from attune_mq.topology.model import Topology
-from tests.leftovers import wait_until
 from tests.messaging.bench import CLOSED_URL, Bench
+from tests.waiting import wait_until
 
 PASSWORD = "planted-hunter2"
 

@@ -31,9 +31,9 @@ from attune_mq.messaging.payloads import ExecutionRequested
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.service import Service
 from attune_mq.topology.model import Topology
-from tests.leftovers import wait_until
 from tests.messaging.bench import QUEUE, WORK, Bench, Gate, request, topology_of, wait_for
 from tests.messaging.proxy import Proxy
+from tests.waiting import wait_until
 
 logger = logging.getLogger(__name__)
 

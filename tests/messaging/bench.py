@@ -20,7 +20,7 @@ from attune_mq.messaging.payloads import ExecutionRequested
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
 from tests import planted
-from tests.leftovers import wait_until
+from tests.waiting import wait_until
 
 WAIT_S = 30.0
 """A deadline against hanging, not a claim about speed."""

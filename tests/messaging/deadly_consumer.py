@@ -17,8 +17,8 @@ from attune_mq.messaging.consumer import Consumer
 from attune_mq.messaging.delivery import Message
 from attune_mq.messaging.handlers import Handlers
 from attune_mq.messaging.payloads import ExecutionRequested
-from tests.leftovers import wait_until
 from tests.messaging.bench import DEAD, QUEUE, Bench, topology_of
+from tests.waiting import wait_until
 
 DEADLY = 0
 LIMIT = 6

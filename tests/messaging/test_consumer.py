@@ -31,7 +31,6 @@ from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.settlement import MAX_REDELIVERIES
 from attune_mq.topology.model import Route, Topology, UnknownName
 from tests.administration import virtual_host_of
-from tests.leftovers import wait_until
 from tests.messaging.bench import (
     CLOSED_URL,
     DEAD,
@@ -52,6 +51,7 @@ from tests.messaging.bench import (
 )
 from tests.messaging.bodies import body
 from tests.versions import Rabbit
+from tests.waiting import wait_until
 
 
 @pytest.fixture

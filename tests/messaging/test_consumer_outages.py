@@ -21,7 +21,6 @@ from attune_mq.messaging.delivery import Message
 from attune_mq.messaging.envelope import Envelope, decode, encode
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.topology.model import Topology
-from tests.leftovers import wait_until
 from tests.messaging.bench import (
     CLOSED_URL,
     DEAD,
@@ -41,6 +40,7 @@ from tests.messaging.bench import (
 )
 from tests.messaging.deadly_consumer import LIMIT
 from tests.messaging.proxy import Proxy
+from tests.waiting import wait_until
 
 MESSAGE = encode(Envelope.of(request(1)))
 

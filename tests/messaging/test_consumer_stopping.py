@@ -15,7 +15,6 @@ from attune_mq.messaging.delivery import Message
 from attune_mq.messaging.envelope import Envelope, encode
 from attune_mq.messaging.handlers import Handlers
 from attune_mq.topology.model import Topology
-from tests.leftovers import wait_until
 from tests.messaging.bench import (
     DEAD,
     QUEUE,
@@ -31,6 +30,7 @@ from tests.messaging.bench import (
     wait_until_a_silent_connection_is_dropped,
 )
 from tests.messaging.proxy import Proxy
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -37,7 +37,6 @@ from attune_mq.messaging.replaying import Replay
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.model import Topology, UnknownName
 from tests.administration import Administration, url_for, virtual_host_of
-from tests.leftovers import wait_until
 from tests.messaging.bench import (
     DEAD,
     QUEUE,
@@ -51,6 +50,7 @@ from tests.messaging.bench import (
     topology_of,
 )
 from tests.messaging.proxy import Proxy
+from tests.waiting import wait_until
 
 FROM_WORK = {"x-attune-exchange": "work", "x-attune-routing-key": "requested"}
 """What a consumer writes on what was published as the file says."""

@@ -16,9 +16,9 @@ from attune_mq.messaging import handling
 from attune_mq.messaging.envelope import Envelope, encode
 from attune_mq.messaging.settlement import ErrorReport
 from attune_mq.topology.model import Topology
-from tests.leftovers import wait_until
 from tests.messaging.bench import Bench, Calls, consumer_of, request, running
 from tests.messaging.deliveries import delivery
+from tests.waiting import wait_until
 
 logger = logging.getLogger("billing")
 

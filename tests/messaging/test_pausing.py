@@ -19,7 +19,6 @@ from attune_mq.messaging.delivery import Message
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.telemetry import Telemetry
 from attune_mq.topology.model import Topology
-from tests.leftovers import wait_until
 from tests.messaging.bench import (
     DEAD,
     QUEUE,
@@ -36,6 +35,7 @@ from tests.messaging.bench import (
     wait_for_state,
 )
 from tests.messaging.proxy import Proxy
+from tests.waiting import wait_until
 
 PREFETCH = 10  # of the topology of the bench
 

@@ -31,8 +31,8 @@ from attune_mq.messaging.payloads import EnforcementCreated, NotificationCreated
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.topology.model import Route, Topology, UnknownName
 from tests.administration import Administration, url_for, virtual_host_of
-from tests.leftovers import wait_until
 from tests.messaging.bench import CLOSED_URL, WORK, Bench, request, topology_of
+from tests.waiting import wait_until
 
 NOWHERE = Route("work", "nobody")
 MISSING = Route("no.such.exchange", "requested")

@@ -19,7 +19,6 @@ from attune_mq.messaging.envelope import Envelope, decode
 from attune_mq.messaging.outgoing import MAX_IN_FLIGHT, Outgoing
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.topology.model import Topology
-from tests.leftovers import wait_until
 from tests.messaging.bench import (
     WAIT_S,
     Bench,
@@ -30,6 +29,7 @@ from tests.messaging.bench import (
     wait_for_state,
 )
 from tests.messaging.proxy import Direction, Proxy
+from tests.waiting import wait_until
 
 
 @pytest.fixture

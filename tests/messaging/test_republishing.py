@@ -15,8 +15,8 @@ from attune_mq.messaging.outgoing import MAX_HEADER_BYTES
 from attune_mq.messaging.republishing import counted_copy, dead_letter_copy, retry_copy
 from attune_mq.messaging.settlement import CountRedelivery, DeadLetter, ErrorReport, TryAgain
 from attune_mq.topology.objects import DeadLetterTo
-from tests.leftovers import wait_until
 from tests.messaging.deliveries import REQUEST, as_it_arrives, delivery
+from tests.waiting import wait_until
 
 ERROR = ErrorReport("ValueError", "no such action", "Traceback: …")
 GIVEN_UP = DeadLetter("attempts exhausted", ERROR, 3)

@@ -21,7 +21,6 @@ from attune_mq.service import Service
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.model import Topology, UnknownName
 from attune_mq.topology_file import load_topology
-from tests.leftovers import wait_until
 from tests.messaging.bench import (
     CLOSED_URL,
     QUEUE,
@@ -34,6 +33,7 @@ from tests.messaging.bench import (
     topology_of,
     wait_for,
 )
+from tests.waiting import wait_until
 
 ENFORCEMENT = EnforcementCreated(enforcement_id=1, rule_ref="r", trigger_ref="t", payload={})
 

@@ -34,7 +34,6 @@ from attune_mq.messaging.telemetry import (
 )
 from attune_mq.service import Service
 from attune_mq.topology.model import Route, Topology
-from tests.leftovers import wait_until
 from tests.messaging.bench import (
     DEAD,
     QUEUE,
@@ -50,6 +49,7 @@ from tests.messaging.bench import (
     wait_for,
 )
 from tests.messaging.proxy import Proxy
+from tests.waiting import wait_until
 
 
 class Recording(Telemetry):

@@ -21,11 +21,11 @@ from attune_mq.topology.families import instantiate
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Route, Topology
 from attune_mq.transactional import Backlog
-from tests.leftovers import wait_until
 from tests.messaging.bench import DEAD, QUEUE, Bench, Calls, Gate, request, topology_of, wait_for
 from tests.messaging.bodies import body
 from tests.messaging.proxy import Proxy
 from tests.metrics.scraping import Scrape
+from tests.waiting import wait_until
 
 CONSUMER = {"queue": QUEUE, "tag": "worker"}
 CONSUMED = {**CONSUMER, "type": "ExecutionRequested"}

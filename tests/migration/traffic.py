@@ -18,8 +18,8 @@ from attune_mq.messaging.outgoing import Receipt
 from attune_mq.messaging.payloads import ExecutionRequested
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.topology.loading import parse_topology
-from tests.leftovers import wait_until
 from tests.messaging.bench import request
+from tests.waiting import wait_until
 
 IN_FLIGHT = 20
 

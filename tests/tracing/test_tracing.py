@@ -20,7 +20,6 @@ from attune_mq.messaging.outgoing import MAX_HEADER_BYTES
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.topology.model import Route, Topology
 from attune_mq.tracing import Tracing
-from tests.leftovers import wait_until
 from tests.messaging.bench import (
     DEAD,
     QUEUE,
@@ -34,6 +33,7 @@ from tests.messaging.bench import (
 )
 from tests.messaging.bodies import body
 from tests.tracing.spans import Spans, linked_ids, parent_id, span_id, trace_ids
+from tests.waiting import wait_until
 
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 SAMPLED = 1

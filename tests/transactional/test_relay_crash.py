@@ -12,9 +12,9 @@ from sqlalchemy import Engine, MetaData
 
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.transactional import Inbox, Outbox, OutboxRelay, Tables, define_tables, utc_now
-from tests.databases import wait_until
 from tests.transactional.crashing_relay import POINTS
 from tests.transactional.recording import RecordingPublisher
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 

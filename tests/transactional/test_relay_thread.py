@@ -22,8 +22,9 @@ from attune_mq.transactional import (
     create_database_engine,
     define_tables,
 )
-from tests.databases import PostgreSQLServer, wait_until
+from tests.databases import PostgreSQLServer
 from tests.transactional.recording import Outcome, RecordingPublisher, refuse
+from tests.waiting import wait_until
 
 LONG_S = 3600.0
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.databases import wait_until
+from tests.waiting import wait_until
 
 BOOT = Path(__file__).with_name("boot.sh")
 PATHS = "/opt/attune/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -10,10 +10,10 @@ import pytest
 
 from attune_mq import ask_health
 from attune_mq.broker.embedded import EmbeddedBroker
-from tests.databases import wait_until
 from tests.deployment.files import ROOT, UNIT
 from tests.deployment.on_debian.system import System
 from tests.deployment.pods import free_port
+from tests.waiting import wait_until
 
 FIRST, SECOND = "attune-executor@1", "attune-executor@2"
 Ports = dict[str, int]
