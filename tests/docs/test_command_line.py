@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -21,16 +20,6 @@ PAGE = page("command-line.md")
 OF_EXECUTOR = ("run", "health", "demo")
 DOCUMENTED = [*COMMANDS, *(f"attune-executor {command}" for command in OF_EXECUTOR)]
 PAGES = {command: page(f"commands/{command.replace(' ', '-')}.md") for command in DOCUMENTED}
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """A command quiets the loggers of its process, which here is that of other tests too."""
-    loggers = [logging.getLogger(name) for name in ("attune_mq", "pika")]
-    levels = [logger.level for logger in loggers]
-    yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
 
 
 def run(line: str) -> int:

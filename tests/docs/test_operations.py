@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 import re
 import shlex
 import subprocess
@@ -77,16 +76,6 @@ def runbook() -> Iterator[Entry]:
 
 
 ENTRIES = {entry.anchor: entry for entry in runbook()}
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """A command quiets the loggers of its process, which here is that of other tests too."""
-    loggers = [logging.getLogger(name) for name in ("attune_mq", "pika")]
-    levels = [logger.level for logger in loggers]
-    yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
 
 
 def test_each_of_the_historical_symptoms_has_an_entry_and_comes_first() -> None:

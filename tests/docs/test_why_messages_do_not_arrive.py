@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
-from collections.abc import Iterator
 
 import pika
 import pytest
@@ -17,16 +15,6 @@ ROWS = PAGE.rows_under("Why do messages not arrive?")
 FAULTY = str(DOCS.parent / "examples" / "faulty-topology.yaml")
 SHIPPED = str(DOCS.parent / "topology.yaml")
 NEEDS_NO_BROKER = ("lint", "route")
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """A command quiets the loggers of its process, which here is that of other tests too."""
-    loggers = [logging.getLogger(name) for name in ("attune_mq", "pika")]
-    levels = [logger.level for logger in loggers]
-    yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -1,3 +1,3 @@
-from tests.messaging.conftest import gate, proxy
+"""A broker's connections, and what can be done to them, as in the messaging tests."""
 
-__all__ = ["gate", "proxy"]
+from tests.messaging.conftest import gate as gate, proxy as proxy, topology as topology

@@ -33,11 +33,6 @@ PUBLISHED = {"exchange": "work", "type": "ExecutionRequested"}
 
 
 @pytest.fixture
-def topology() -> Topology:
-    return topology_of()
-
-
-@pytest.fixture
 def metrics(topology: Topology) -> Metrics:
     return Metrics(topology)
 

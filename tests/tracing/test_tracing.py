@@ -29,7 +29,6 @@ from tests.messaging.bench import (
     failing,
     request,
     running,
-    topology_of,
 )
 from tests.messaging.bodies import body
 from tests.tracing.spans import Spans, linked_ids, parent_id, span_id, trace_ids
@@ -38,19 +37,6 @@ from tests.waiting import wait_until
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 SAMPLED = 1
 STRANGER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-@pytest.fixture
-def topology() -> Topology:
-    return topology_of()
-
-
-@pytest.fixture
-def bench(broker_url: str, topology: Topology) -> Iterator[Bench]:
-    bench = Bench(broker_url)
-    bench.set_up(topology)
-    yield bench
-    bench.close()
 
 
 @pytest.fixture
