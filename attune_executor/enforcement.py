@@ -28,12 +28,9 @@ class EnforcementProcessor:
         self._ledger.once(message, lambda entry: self._enforce(entry, message.payload, rule))
 
     def _enforce(self, entry: Entry, enforcement: EnforcementCreated, rule: Rule) -> None:
-        if not store.record_enforcement(entry.tx, enforcement, entry.now):
-            return
-        if not rule.enabled:
-            store.settle_enforcement(
-                entry.tx, enforcement.enforcement_id, EnforcementStatus.DISABLED
-            )
+        status = EnforcementStatus.PROCESSED if rule.enabled else EnforcementStatus.DISABLED
+        fresh = store.record_enforcement(entry.tx, enforcement, status, entry.now)
+        if not (fresh and rule.enabled):
             return
         action = self._rules.actions[rule.action]
         config = {**rule.config, "event": enforcement.payload}
@@ -47,7 +44,6 @@ class EnforcementProcessor:
         )
         if execution_id is None:
             return
-        store.settle_enforcement(entry.tx, enforcement.enforcement_id, EnforcementStatus.PROCESSED)
         entry.say(
             ExecutionRequested(
                 execution_id=execution_id,

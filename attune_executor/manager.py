@@ -32,7 +32,7 @@ def require_known(entry: Entry, execution_id: int) -> store.Execution:
 
 def finish(entry: Entry, execution_id: int, status: ExecutionStatus, result: Any) -> None:
     """Ends an execution and tells people, unless it has ended already."""
-    if store.move_execution(entry.tx, execution_id, status, entry.now, result=result) is None:
+    if not store.move_execution(entry.tx, execution_id, status, entry.now, result=result):
         require_known(entry, execution_id)
         return
     entry.say(
@@ -114,5 +114,5 @@ def _move(entry: Entry, execution_id: int, status: ExecutionStatus) -> None:
         return
     if status not in REPORTABLE:
         return
-    if store.move_execution(entry.tx, execution_id, status, entry.now) is None:
+    if not store.move_execution(entry.tx, execution_id, status, entry.now):
         require_known(entry, execution_id)

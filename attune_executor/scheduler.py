@@ -58,12 +58,17 @@ class ExecutionScheduler:
     def _schedule(
         self, entry: Entry, request: ExecutionRequested, worker: store.Worker | None
     ) -> None:
+        if worker is None:
+            self._postpone(entry, request)
+        elif store.mark_scheduled(entry.tx, request.execution_id, worker.worker_id, entry.now):
+            self._dispatch(entry, request, worker)
+        else:
+            require_known(entry, request.execution_id)  # and it waits for no worker any more
+
+    def _postpone(self, entry: Entry, request: ExecutionRequested) -> None:
         attempt = store.count_scheduling_attempt(entry.tx, request.execution_id, entry.now)
         if attempt is None:
             require_known(entry, request.execution_id)
-            return  # scheduled or cancelled: nothing waits for a worker
-        if worker is not None:
-            self._dispatch(entry, request, worker)
         elif attempt < self._attempts:
             entry.say(request, not_before=entry.now + self._delay)
         else:
@@ -71,17 +76,16 @@ class ExecutionScheduler:
             finish(entry, request.execution_id, ExecutionStatus.FAILED, {"error": reason})
 
     def _dispatch(self, entry: Entry, request: ExecutionRequested, worker: store.Worker) -> None:
-        if store.mark_scheduled(entry.tx, request.execution_id, worker.worker_id, entry.now):
-            entry.say(
-                ExecutionDispatch(
-                    execution_id=request.execution_id,
-                    worker_id=worker.worker_id,
-                    action_ref=request.action_ref,
-                    config=request.config,
-                    scheduled_attempt_updated_at=entry.now,
-                ),
-                route=self._workers.dispatch_route(worker.worker_id),
-            )
+        entry.say(
+            ExecutionDispatch(
+                execution_id=request.execution_id,
+                worker_id=worker.worker_id,
+                action_ref=request.action_ref,
+                config=request.config,
+                scheduled_attempt_updated_at=entry.now,
+            ),
+            route=self._workers.dispatch_route(worker.worker_id),
+        )
 
 
 def _register(entry: Entry, payload: WorkerRegistered) -> None:

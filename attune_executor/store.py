@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, null, select, update
+from sqlalchemy import Connection, Executable, Row, bindparam, func, null, select, update
 
 from attune_executor.lifecycle import FINAL, UNSCHEDULED, predecessors
 from attune_executor.migrations import migrate as migrate
@@ -25,7 +25,7 @@ from attune_mq.payloads import (
     ExecutionStatus,
     WorkerRegistered,
 )
-from attune_mq.transactional import from_us, insert_into, to_us
+from attune_mq.transactional import Prepared, from_us, insert_into, to_us
 
 
 @dataclass(frozen=True)
@@ -58,32 +58,39 @@ class Worker:
     load: int
 
 
-def record_enforcement(tx: Connection, payload: EnforcementCreated, now: datetime) -> bool:
-    """Keep the enforcement as ``created``; ``False`` when its id is known already."""
-    insert = insert_into(tx, enforcements).values(
+_record = Prepared(
+    lambda tx: (
+        insert_into(tx, enforcements)
+        .on_conflict_do_nothing()
+        .returning(enforcements.c.enforcement_id)
+    )
+)
+
+
+def record_enforcement(
+    tx: Connection, payload: EnforcementCreated, status: EnforcementStatus, now: datetime
+) -> bool:
+    """Keep the enforcement, and what became of it; ``False`` when its id is known already."""
+    fresh = _record.execute(
+        tx,
         enforcement_id=payload.enforcement_id,
         rule_ref=payload.rule_ref,
         trigger_ref=payload.trigger_ref,
         event_id=payload.event_id,
         payload=payload.payload,
-        status=EnforcementStatus.CREATED,
+        status=status,
         created_at_us=to_us(now),
     )
-    fresh = insert.on_conflict_do_nothing().returning(enforcements.c.enforcement_id)
-    return tx.execute(fresh).first() is not None
+    return fresh.first() is not None
 
 
-def settle_enforcement(tx: Connection, enforcement_id: int, status: EnforcementStatus) -> bool:
-    """Move a ``created`` enforcement to ``processed`` or ``disabled``; ``False`` when it is not."""
-    settle = (
-        update(enforcements)
-        .where(
-            enforcements.c.enforcement_id == enforcement_id,
-            enforcements.c.status == EnforcementStatus.CREATED,
-        )
-        .values(status=status)
+_create = Prepared(
+    lambda tx: (
+        insert_into(tx, executions)
+        .on_conflict_do_nothing(index_elements=["enforcement_id"])
+        .returning(executions.c.id)
     )
-    return tx.execute(settle).rowcount == 1
+)
 
 
 def create_execution(
@@ -99,7 +106,8 @@ def create_execution(
 
     An execution without an enforcement is always made. The enforcement must be recorded before.
     """
-    insert = insert_into(tx, executions).values(
+    fresh = _create.execute(
+        tx,
         enforcement_id=enforcement_id,
         action_ref=action_ref,
         action_id=action_id,
@@ -109,52 +117,73 @@ def create_execution(
         created_at_us=to_us(now),
         updated_at_us=to_us(now),
     )
-    fresh = insert.on_conflict_do_nothing(index_elements=["enforcement_id"])
-    execution_id: int | None = tx.execute(fresh.returning(executions.c.id)).scalar()
+    execution_id: int | None = fresh.scalar()
     return execution_id
+
+
+_this = executions.c.id == bindparam("execution_id")
+_get = Prepared(lambda _: select(executions).where(_this))
 
 
 def get_execution(tx: Connection, execution_id: int) -> Execution | None:
     """The execution, or ``None`` when there is none of that id."""
-    row = tx.execute(select(executions).where(executions.c.id == execution_id)).first()
+    row = _get.execute(tx, execution_id=execution_id).first()
     return None if row is None else _execution(row)
 
 
+_attempt = (
+    update(executions)
+    .where(_this, executions.c.status.in_(UNSCHEDULED))
+    .values(
+        scheduling_attempts=executions.c.scheduling_attempts + 1, updated_at_us=bindparam("now_us")
+    )
+)
+_count = Prepared(
+    lambda _: _attempt.values(status=ExecutionStatus.SCHEDULING).returning(
+        executions.c.scheduling_attempts
+    )
+)
+
+
 def count_scheduling_attempt(tx: Connection, execution_id: int, now: datetime) -> int | None:
-    """Begin an attempt to schedule: the execution is ``scheduling``; says which attempt it is.
+    """Try in vain to schedule: the execution is ``scheduling``; says how often that was tried.
 
     ``None`` when the execution waits for no worker (any more): scheduled, cancelled, unknown.
     """
-    attempt = (
-        update(executions)
-        .where(executions.c.id == execution_id, executions.c.status.in_(UNSCHEDULED))
-        .values(
-            status=ExecutionStatus.SCHEDULING,
-            scheduling_attempts=executions.c.scheduling_attempts + 1,
-            updated_at_us=to_us(now),
-        )
-        .returning(executions.c.scheduling_attempts)
-    )
-    number: int | None = tx.execute(attempt).scalar()
+    number: int | None = _count.execute(tx, execution_id=execution_id, now_us=to_us(now)).scalar()
     return number
 
 
+_schedule = Prepared(
+    lambda _: _attempt.values(
+        status=ExecutionStatus.SCHEDULED,
+        worker_id=bindparam("worker"),
+        scheduled_at_us=bindparam("now_us"),
+    )
+)
+
+
 def mark_scheduled(tx: Connection, execution_id: int, worker_id: int, now: datetime) -> bool:
-    """Give the execution to a worker that has registered; ``False`` when it waits for none."""
-    scheduled = (
-        update(executions)
-        .where(
-            executions.c.id == execution_id,
-            executions.c.status.in_(predecessors(ExecutionStatus.SCHEDULED)),
-        )
-        .values(
-            status=ExecutionStatus.SCHEDULED,
-            worker_id=worker_id,
-            scheduled_at_us=to_us(now),
-            updated_at_us=to_us(now),
+    """Give the execution to a worker that has registered, which is an attempt as well; ``False``
+    when it waits for none."""
+    scheduled = _schedule.execute(
+        tx, execution_id=execution_id, worker=worker_id, now_us=to_us(now)
+    )
+    return scheduled.rowcount == 1
+
+
+def _move_to(new: ExecutionStatus) -> Prepared:
+    # Of two moves at once the second waits for the first, and then sees what that one has left.
+    return Prepared(
+        lambda _: (
+            update(executions)
+            .where(_this, executions.c.status.in_(predecessors(new)))
+            .values(status=new, result=bindparam("said"), updated_at_us=bindparam("now_us"))
         )
     )
-    return tx.execute(scheduled).rowcount == 1
+
+
+_move = {new: _move_to(new) for new in ExecutionStatus}
 
 
 def move_execution(
@@ -164,35 +193,21 @@ def move_execution(
     now: datetime,
     *,
     result: Any = None,
-) -> ExecutionStatus | None:
-    """Move the execution to ``new``, return the state it left; ``None`` when it may not go there.
+) -> bool:
+    """Move the execution to ``new``; ``False`` when it may not go there from where it is.
 
     A final state may be heard of twice, first without the result and then with it. The result is
     then kept although the execution does not move.
     """
-    status_now = select(executions.c.status).where(executions.c.id == execution_id)
-    # Locked, so that what is read is what is left. (SQLite's transaction has the lock already.)
-    left: ExecutionStatus | None = tx.execute(status_now.with_for_update()).scalar()
-    if left is None or left not in predecessors(new):
-        _keep_late_result(tx, execution_id, new, result)
-        return None
-    move = (
-        update(executions)
-        .where(executions.c.id == execution_id, executions.c.status == left)
-        .values(status=new, result=result, updated_at_us=to_us(now))
-    )
-    return left if tx.execute(move).rowcount == 1 else None
+    moved = _move[new].execute(tx, execution_id=execution_id, said=result, now_us=to_us(now))
+    if moved.rowcount == 1:
+        return True
+    _keep_late_result(tx, execution_id, new, result)
+    return False
 
 
-def register_worker(tx: Connection, payload: WorkerRegistered, now: datetime) -> bool:
-    """Keep what the worker says of itself; ``False`` when a later registration is known."""
-    insert = insert_into(tx, workers).values(
-        worker_id=payload.worker_id,
-        name=payload.name,
-        runtimes=list(payload.runtimes),
-        registered_at_us=to_us(payload.registered_at),
-        last_seen_at_us=to_us(now),
-    )
+def _registration(tx: Connection) -> Executable:
+    insert = insert_into(tx, workers)
     said = insert.excluded
     newest = insert.on_conflict_do_update(
         index_elements=["worker_id"],
@@ -204,11 +219,26 @@ def register_worker(tx: Connection, payload: WorkerRegistered, now: datetime) ->
         },
         where=workers.c.registered_at_us <= said.registered_at_us,
     )
-    return tx.execute(newest.returning(workers.c.worker_id)).first() is not None
+    return newest.returning(workers.c.worker_id)
 
 
-def workers_for_runtime(tx: Connection, runtime: str) -> list[Worker]:
-    """The workers that have the runtime, the least loaded first, whether they live or not."""
+_register = Prepared(_registration)
+
+
+def register_worker(tx: Connection, payload: WorkerRegistered, now: datetime) -> bool:
+    """Keep what the worker says of itself; ``False`` when a later registration is known."""
+    known = _register.execute(
+        tx,
+        worker_id=payload.worker_id,
+        name=payload.name,
+        runtimes=list(payload.runtimes),
+        registered_at_us=to_us(payload.registered_at),
+        last_seen_at_us=to_us(now),
+    )
+    return known.first() is not None
+
+
+def _by_load(_: Connection) -> Executable:
     loads = (
         select(executions.c.worker_id, func.count().label("load"))
         .where(with_worker)
@@ -216,13 +246,20 @@ def workers_for_runtime(tx: Connection, runtime: str) -> list[Worker]:
         .subquery()
     )
     load = func.coalesce(loads.c.load, 0)
-    by_load = (
+    return (
         select(workers, load.label("load"))
         .outerjoin(loads, loads.c.worker_id == workers.c.worker_id)
         .order_by(load, workers.c.worker_id)
     )
+
+
+_workers_by_load = Prepared(_by_load)
+
+
+def workers_for_runtime(tx: Connection, runtime: str) -> list[Worker]:
+    """The workers that have the runtime, the least loaded first, whether they live or not."""
     # The two databases look into JSON differently, and there are tens of workers, not thousands.
-    return [_worker(row) for row in tx.execute(by_load) if runtime in row.runtimes]
+    return [_worker(row) for row in _workers_by_load.execute(tx) if runtime in row.runtimes]
 
 
 def execution_counts(tx: Connection) -> dict[ExecutionStatus, int]:
@@ -238,21 +275,20 @@ def enforcement_counts(tx: Connection) -> dict[EnforcementStatus, int]:
     return {row.status: row.n for row in tx.execute(counts)}
 
 
+_keep = Prepared(
+    lambda _: (
+        update(executions)
+        .where(_this, executions.c.status == bindparam("reached"), executions.c.result.is_(null()))
+        .values(result=bindparam("said"))
+    )
+)
+
+
 def _keep_late_result(
     tx: Connection, execution_id: int, status: ExecutionStatus, result: Any
 ) -> None:
-    if status not in FINAL or result is None:
-        return
-    keep = (
-        update(executions)
-        .where(
-            executions.c.id == execution_id,
-            executions.c.status == status,
-            executions.c.result.is_(null()),
-        )
-        .values(result=result)
-    )
-    tx.execute(keep)
+    if status in FINAL and result is not None:
+        _keep.execute(tx, execution_id=execution_id, reached=status, said=result)
 
 
 def _execution(row: Row[Any]) -> Execution:

@@ -45,6 +45,7 @@ from attune_mq.transactional.outbox import (
 from attune_mq.transactional.persisting import persist
 from attune_mq.transactional.relay import OutboxRelay, Relayed, SupportsPublish
 from attune_mq.transactional.schema import Tables, define_tables, from_us, to_us, utc_now
+from attune_mq.transactional.statements import Prepared
 
 __all__ = [
     "Backlog",
@@ -56,6 +57,7 @@ __all__ = [
     "OutboundMessage",
     "Outbox",
     "OutboxRelay",
+    "Prepared",
     "Relayed",
     "SupportsPublish",
     "SupportsRoute",

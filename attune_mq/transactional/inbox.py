@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy import Connection, Table, delete, func, select
+from sqlalchemy import Connection, Executable, Table, delete, func, select
 
 from attune_mq.transactional.engine import insert_into
 from attune_mq.transactional.schema import to_us, utc_now
+from attune_mq.transactional.statements import Prepared
 
 
 class Inbox:
@@ -39,6 +40,7 @@ class Inbox:
         self._table = table
         self._scope = scope
         self._now = now
+        self._take = Prepared(self._taking)
 
     def accept(
         self,
@@ -52,16 +54,15 @@ class Inbox:
 
         ``consumer`` is the tag of the consumer that took it, kept for those who watch.
         """
-        statement = insert_into(tx, self._table).values(
+        taken = self._take.execute(
+            tx,
             scope=self._scope,
             message_id=message_id,
             consumer=consumer,
             message_type=message_type,
             accepted_at_us=to_us(self._now()),
         )
-        # Not "rowcount": not every driver still knows it after an INSERT.
-        taken = statement.on_conflict_do_nothing().returning(self._table.c.message_id)
-        return tx.execute(taken).first() is not None
+        return taken.first() is not None
 
     def forget_before(self, tx: Connection, cutoff: datetime, *, limit: int = 10_000) -> int:
         """Forget what was accepted before ``cutoff``, at most ``limit`` ids; says how many.
@@ -91,3 +92,8 @@ class Inbox:
             .group_by(inbox.consumer)
         )
         return {row.consumer: row.taken for row in tx.execute(counts)}
+
+    def _taking(self, tx: Connection) -> Executable:
+        # Not "rowcount": not every driver still knows it after an INSERT.
+        insert = insert_into(tx, self._table).on_conflict_do_nothing()
+        return insert.returning(self._table.c.message_id)

@@ -9,9 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
+    Executable,
+    Integer,
     Row,
     Table,
+    Update,
     bindparam,
     delete,
     func,
@@ -23,6 +27,7 @@ from sqlalchemy import (
 from attune_mq.messaging.envelope import Envelope, encode
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.transactional.schema import from_us, to_us, utc_now
+from attune_mq.transactional.statements import Prepared
 
 
 class SupportsRoute(Protocol):
@@ -108,6 +113,11 @@ class Outbox:
         self._headers = headers
         self._source_service = source_service
         self._now = now
+        self._insertion = Prepared(lambda _: insert(table))
+        self._claim = Prepared(lambda _: _claim(table))
+        self._deletion = Prepared(lambda _: _deletion(table))
+        self._postponement = Prepared(lambda _: _postponement(table))
+        self._release = Prepared(lambda _: _release(table))
 
     def add(
         self,
@@ -161,7 +171,7 @@ class Outbox:
             "available_at_us": due_at_us,
             "headers": json.dumps(dict(headers)) if headers else None,
         }
-        tx.execute(insert(self._table), row)
+        self._insertion.execute(tx, **row)
 
     def backlog(self, tx: Connection) -> Backlog:
         """How much is due and not yet confirmed. Delayed messages count from when they are due."""
@@ -181,62 +191,74 @@ class Outbox:
         the other.
         """
         now = self._now()
-        outbox = self._table.c
-        available = outbox.available_at_us <= to_us(now)
-        due = (
-            select(outbox.id)
-            .where(available)
-            .order_by(outbox.available_at_us, outbox.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            # A plain subquery could be evaluated again for each row, and so exceed the limit.
-            .cte("due")
+        taken = self._claim.execute(
+            tx, holder=claimed_by, most=limit, now_us=to_us(now), until_us=to_us(now + lease)
         )
-        take = (
-            update(self._table)
-            .where(outbox.id.in_(select(due.c.id)), available)
-            .values(available_at_us=to_us(now + lease), claimed_by=claimed_by)
-            .returning(self._table)
-        )
-        rows = sorted(tx.execute(take), key=lambda row: (row.due_at_us, row.id))
+        rows = sorted(taken, key=lambda row: (row.due_at_us, row.id))
         return [_claimed(row) for row in rows]
 
     def delete_confirmed(self, tx: Connection, row_ids: Iterable[int]) -> None:
         """Delete what the broker confirmed, whoever holds the claim by now. Nothing else."""
-        outbox = self._table.c
-        tx.execute(delete(self._table).where(outbox.id.in_(list(row_ids))))
+        if ids := list(row_ids):
+            self._deletion.execute(tx, row_ids=ids)
 
     def postpone_failed(
         self, tx: Connection, failures: Iterable[Failure], *, claimed_by: str
     ) -> None:
         """Count a failed attempt of each row, and give it free for ``retry_at``."""
         values = [
-            {"row_id": f.row_id, "holder": claimed_by, "error": f.error, "at": to_us(f.retry_at)}
+            {"row_id": f.row_id, "holder": claimed_by, "error": f.error, "at_us": to_us(f.retry_at)}
             for f in failures
         ]
-        if values:
-            tx.execute(self._postponement(), values)
+        self._postponement.execute_many(tx, values)
 
     def release(self, tx: Connection, row_ids: Iterable[int], *, claimed_by: str) -> None:
         """Give the rows free at once, those that are still claimed; no attempt is counted."""
-        outbox = self._table.c
-        ours = (outbox.id.in_(list(row_ids)), outbox.claimed_by == claimed_by)
-        free = {"available_at_us": to_us(self._now()), "claimed_by": None}
-        tx.execute(update(self._table).where(*ours).values(**free))
+        if ids := list(row_ids):
+            self._release.execute(tx, row_ids=ids, holder=claimed_by, now_us=to_us(self._now()))
 
-    def _postponement(self) -> Any:
-        outbox = self._table.c
-        return (
-            update(self._table)
-            # Not when another relay holds it by now, because the lease ended.
-            .where(outbox.id == bindparam("row_id"), outbox.claimed_by == bindparam("holder"))
-            .values(
-                attempts=outbox.attempts + 1,
-                last_error=bindparam("error"),
-                available_at_us=bindparam("at"),
-                claimed_by=None,
-            )
-        )
+
+def _claim(table: Table) -> Executable:
+    outbox = table.c
+    available = outbox.available_at_us <= bindparam("now_us")
+    due = (
+        select(outbox.id)
+        .where(available)
+        .order_by(outbox.available_at_us, outbox.id)
+        .limit(bindparam("most", type_=Integer))
+        .with_for_update(skip_locked=True)
+        # A plain subquery could be evaluated again for each row, and so exceed the limit.
+        .cte("due")
+    )
+    return (
+        update(table)
+        .where(outbox.id.in_(select(due.c.id)), available)
+        .values(available_at_us=bindparam("until_us"), claimed_by=bindparam("holder"))
+        .returning(table)
+    )
+
+
+def _deletion(table: Table) -> Executable:
+    return delete(table).where(table.c.id.in_(bindparam("row_ids", expanding=True)))
+
+
+def _postponement(table: Table) -> Executable:
+    return _held(table, table.c.id == bindparam("row_id")).values(
+        attempts=table.c.attempts + 1,
+        last_error=bindparam("error"),
+        available_at_us=bindparam("at_us"),
+        claimed_by=None,
+    )
+
+
+def _release(table: Table) -> Executable:
+    these = table.c.id.in_(bindparam("row_ids", expanding=True))
+    return _held(table, these).values(available_at_us=bindparam("now_us"), claimed_by=None)
+
+
+def _held(table: Table, these: ColumnElement[bool]) -> Update:
+    """Not when another relay holds them by now, because the lease ended."""
+    return update(table).where(these, table.c.claimed_by == bindparam("holder"))
 
 
 def _claimed(row: Row[Any]) -> ClaimedMessage:
