@@ -19,7 +19,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,6 @@ from attune_mq.broker.embedded_node import (
     Ports,
     amqp_version,
     call_management,
-    complaint,
     is_free,
 )
 from attune_mq.broker.embedded_processes import GuardedProcesses
@@ -45,7 +44,6 @@ from attune_mq.errors import BrokerNotStarted, BrokerUnavailable, InvalidInput
 logger = logging.getLogger(__name__)
 
 PORT_ATTEMPTS = 3
-POLL_S = 0.03
 ORDERLY_STOP_S = 20.0
 """What a node may take to stop in order when its data are kept: with management it takes six."""
 USAGE_EXIT_CODES = range(64, 66)
@@ -308,16 +306,15 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         return Ports.choose(self._fixed_port, epmd_port)
 
     def _start_epmd(self, system: Installation, processes: GuardedProcesses) -> None:
-        port = str(self._ports.epmd)
-        command = system.command(system.epmd, "-port", port, "-address", LOOPBACK)
-        processes.start("epmd", command, self._environment)
-        self._wait(processes, "epmd", lambda: not is_free(self._ports.epmd))
+        port = self._ports.epmd
+        processes.start("epmd", system.epmd_command(port), self._environment)
+        processes.wait_until("epmd", lambda: not is_free(port), self._start_timeout_s)
 
     def _start_node(self, system: Installation, processes: GuardedProcesses) -> None:
         started_at = time.monotonic()
         processes.start("node", system.command(system.server, "-noinput"), self._environment)
         try:
-            self._wait(processes, "node", self._is_ready)
+            processes.wait_until("node", self._is_ready, self._start_timeout_s)
         except BaseException:
             processes.end("node", grace_s=0)
             raise
@@ -336,16 +333,3 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
             except BrokerUnavailable:
                 return False
         return bool(self._version)
-
-    def _wait(self, processes: GuardedProcesses, name: str, done: Callable[[], bool]) -> None:
-        """Poll, for want of anything to wait on, until done, the process ends or time is up."""
-        deadline = time.monotonic() + self._start_timeout_s
-        while not done():
-            exit_code = processes.exit_code(name)
-            if exit_code is not None:
-                reason = f"the {name} of a private RabbitMQ node ended with exit code {exit_code}"
-                raise BrokerNotStarted(reason, complaint(processes.output(name)))
-            if time.monotonic() > deadline:
-                reason = f"a private RabbitMQ node was not ready in {self._start_timeout_s} s"
-                raise BrokerNotStarted(reason, complaint(processes.output(name)))
-            time.sleep(POLL_S)

@@ -28,16 +28,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from attune_mq.broker.embedded import POLL_S, EmbeddedBroker, new_node_name
+from attune_mq.broker.embedded import EmbeddedBroker, new_node_name
 from attune_mq.broker.embedded_node import (
-    LOOPBACK,
     Installation,
     Membership,
     free_ports,
     is_free,
 )
-from attune_mq.broker.embedded_processes import GuardedProcesses
-from attune_mq.errors import BrokerNotStarted, BrokerUnavailable, InvalidInput
+from attune_mq.broker.embedded_processes import POLL_S, GuardedProcesses
+from attune_mq.errors import BrokerUnavailable, InvalidInput
 
 EPMD_STARTS_S = 30.0
 
@@ -180,14 +179,9 @@ class EmbeddedCluster(AbstractContextManager["EmbeddedCluster"]):
     def _start_epmd(self) -> None:
         system = Installation.find(*self._installation)
         processes = self._epmd = GuardedProcesses(system.temporary_directory)
-        port = str(self._epmd_port)
-        command = system.command(system.epmd, "-port", port, "-address", LOOPBACK)
-        processes.start("epmd", command, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
-        deadline = time.monotonic() + EPMD_STARTS_S
-        while is_free(self._epmd_port):
-            if processes.exit_code("epmd") is not None or time.monotonic() > deadline:
-                raise BrokerNotStarted("epmd did not start", processes.output("epmd"))
-            time.sleep(POLL_S)
+        path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        processes.start("epmd", system.epmd_command(self._epmd_port), path)
+        processes.wait_until("epmd", lambda: not is_free(self._epmd_port), EPMD_STARTS_S)
 
 
 def _formation(names: tuple[str, ...]) -> dict[str, str | int]:

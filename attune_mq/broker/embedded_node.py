@@ -140,6 +140,9 @@ class Installation:
         enter = ["unshare", "--mount", *rights, "sh", "-c", ENTER_ROOT, str(self.root)]
         return [*enter, str(program), *arguments]
 
+    def epmd_command(self, port: int) -> list[str]:
+        return self.command(self.epmd, "-port", str(port), "-address", LOOPBACK)
+
     @property
     def temporary_directory(self) -> Path:
         """Where the node's directory can be made such that it has one path for all."""

@@ -8,13 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from attune_mq.broker import embedded_guard
-from attune_mq.errors import BrokerUnavailable
+from attune_mq.broker.embedded_node import complaint
+from attune_mq.errors import BrokerNotStarted, BrokerUnavailable
 
+POLL_S = 0.03
 GUARD_ENDS_S = 20.0
 """What the guard may take to end everything: more than the graces that it gives, together."""
 
@@ -59,6 +62,25 @@ class GuardedProcesses:
     def end(self, name: str, *, grace_s: float) -> None:
         """SIGTERM, and SIGKILL after ``grace_s`` (0: at once). Returns when its group is gone."""
         self._ask(do="end", name=name, grace_s=grace_s)
+
+    def wait_until(self, name: str, done: Callable[[], bool], timeout_s: float) -> None:
+        """Poll, for want of anything to wait on, until what a process was started for is done.
+
+        Raises ``BrokerNotStarted``, with what it printed to say why, where it ends before, or
+        takes longer than ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            exit_code = self.exit_code(name)
+            if exit_code is not None:
+                raise self._not_started(name, f"ended with exit code {exit_code}")
+            if time.monotonic() > deadline:
+                raise self._not_started(name, f"was not ready in {timeout_s} s")
+            time.sleep(POLL_S)
+
+    def _not_started(self, name: str, what: str) -> BrokerNotStarted:
+        reason = f"the {name} of a private RabbitMQ node {what}"
+        return BrokerNotStarted(reason, complaint(self.output(name)))
 
     def output(self, name: str) -> str:
         """What it has printed so far."""
