@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import pika
 
@@ -19,39 +18,20 @@ from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.migration.control import Control, StepRefused
 from attune_mq.migration.exchange_migration import ExchangeJob, ExchangeMigration
-from attune_mq.migration.held import (
-    DEFAULT_STATISTICS_AGE_S,
-    ByManagement,
-    BySettling,
-    Held,
-)
+from attune_mq.migration.held import DEFAULT_STATISTICS_AGE_S, ByManagement, BySettling, Held
+from attune_mq.migration.jobs import Job, Look, Shape, look_for_jobs
 from attune_mq.migration.progress import Progress
-from attune_mq.migration.queue_job import NotMigrated, QueueJob
+from attune_mq.migration.queue_job import NotMigrated
 from attune_mq.migration.queue_migration import QueueMigration
 from attune_mq.migration.report import Migrated, Migration, Planned, Skipped
 from attune_mq.migration.scaffold import Scaffold
-from attune_mq.migration.survey import (
-    Found,
-    Obstacle,
-    Survey,
-    SurveyByAmqp,
-    SurveyByManagement,
-)
-from attune_mq.topology.declarations import (
-    BindingDeclaration,
-    ExchangeDeclaration,
-    QueueDeclaration,
-    declarations,
-)
-from attune_mq.topology.equivalence import binding_identity
+from attune_mq.migration.survey import Obstacle, Survey, SurveyByAmqp, SurveyByManagement
+from attune_mq.topology.declarations import BindingDeclaration, declarations
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology, UnknownName
 from attune_mq.topology_file import load_topology
 
 DEFAULT_PATIENCE_S = 600.0
-
-Shape = ExchangeDeclaration | QueueDeclaration
-Job = ExchangeJob | QueueJob
 
 
 @dataclass(frozen=True)
@@ -107,22 +87,14 @@ def migrate(
     shapes = _selected(wanted, names)
     settings = BrokerSettings.of(broker)
     client = management_client(management_url, settings) if management_url is not None else None
+    migrating = _Migrating(wanted, settings, client, patience, on_progress)
     with _connected(settings) as connection:
         with closing(_survey(settings, client)) as survey:
-            found = [_look_for(shape, survey) for shape in shapes]
-            jobs = list(_jobs(wanted, found, survey))
+            found, jobs = look_for_jobs(wanted, shapes, survey)
         planned = tuple(_planned(job, Control(connection)) for job in jobs)
-        skipped = tuple(_skipped(found, are_named=bool(names)))
         on_plan(planned)
-        outcomes: tuple[Migrated | Skipped, ...] = ()
-        if jobs and not dry_run:
-            migrating = _Migrating(wanted, settings, client, patience, on_progress)
-            outcomes = tuple(migrating.each(jobs, connection))
-    return Migration(
-        planned,
-        tuple(one for one in outcomes if not isinstance(one, Skipped)),
-        skipped + tuple(one for one in outcomes if isinstance(one, Skipped)),
-    )
+        outcomes = [] if dry_run else list(migrating.each(jobs, connection))
+    return Migration.of(planned, [*_skipped(found, are_named=bool(names)), *outcomes])
 
 
 def _selected(wanted: Topology, names: Sequence[str]) -> tuple[Shape, ...]:
@@ -155,69 +127,6 @@ def _survey(settings: BrokerSettings, client: ManagementClient | None) -> Survey
     if client is None:
         return SurveyByAmqp(settings)
     return SurveyByManagement(client, virtual_host(settings.urls[0]))
-
-
-Look = (
-    Found[ExchangeDeclaration]
-    | Found[QueueDeclaration]
-    | Obstacle[ExchangeDeclaration]
-    | Obstacle[QueueDeclaration]
-)
-
-
-def _look_for(wanted: Shape, survey: Survey) -> Look:
-    if isinstance(wanted, ExchangeDeclaration):
-        return survey.exchange(wanted)
-    return survey.queue(wanted)
-
-
-def _jobs(wanted: Topology, found: Iterable[Look], survey: Survey) -> Iterator[Job]:
-    of_file = [one for one in declarations(wanted) if isinstance(one, BindingDeclaration)]
-    for one in found:
-        if isinstance(one, Obstacle) or not one.needs_migration:
-            continue
-        if isinstance(one.wanted, QueueDeclaration):
-            yield _queue_job(one, of_file, survey)
-        else:
-            yield _exchange_job(one, of_file, survey)
-
-
-def _queue_job(
-    found: Found[Any], of_file: Iterable[BindingDeclaration], survey: Survey
-) -> QueueJob:
-    end = ("queue", found.wanted.name)
-    mine = [one for one in of_file if (one.destination_type, one.destination) == end]
-    seen = survey.bindings_of_queue(found.wanted.name)
-    return QueueJob(
-        found.wanted,
-        found.current,
-        _distinct((*seen, *mine)),
-        found.differences,
-        unfinished=found.unfinished,
-    )
-
-
-def _exchange_job(
-    found: Found[Any], of_file: Iterable[BindingDeclaration], survey: Survey
-) -> ExchangeJob:
-    name = found.wanted.name
-    end = ("exchange", name)
-    mine = [
-        one
-        for one in of_file
-        if one.source == name or (one.destination_type, one.destination) == end
-    ]
-    return ExchangeJob(
-        found.wanted,
-        is_there=found.current is not None and not found.differences,
-        bindings=_distinct((*survey.bindings_of_exchange(name), *mine)),
-        differences=found.differences,
-        unfinished=found.unfinished,
-    )
-
-
-def _distinct(bindings: Iterable[BindingDeclaration]) -> tuple[BindingDeclaration, ...]:
-    return tuple({binding_identity(one): one for one in bindings}.values())
 
 
 def _planned(job: Job, control: Control) -> Planned:
@@ -255,6 +164,8 @@ class _Migrating:
     def each(
         self, jobs: Sequence[Job], connection: pika.BlockingConnection
     ) -> Iterator[Migrated | Skipped]:
+        if not jobs:
+            return
         self._set_up({job.name for job in jobs})
         with Publisher(self._wanted, self._settings, source_service="attune_mq migrate") as sender:
             for job in jobs:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from attune_mq.migration.exchange_migration import MigratedExchange
 from attune_mq.migration.queue_job import MigratedQueue
@@ -43,6 +45,12 @@ class Migration:
     planned: tuple[Planned, ...]
     migrated: tuple[Migrated, ...]
     skipped: tuple[Skipped, ...]
+
+    @classmethod
+    def of(cls, planned: Iterable[Planned], outcomes: Sequence[Migrated | Skipped]) -> Self:
+        migrated = tuple(one for one in outcomes if not isinstance(one, Skipped))
+        skipped = tuple(one for one in outcomes if isinstance(one, Skipped))
+        return cls(tuple(planned), migrated, skipped)
 
     @property
     def has_differences(self) -> bool:
