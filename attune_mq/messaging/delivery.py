@@ -119,6 +119,12 @@ class Delivery:
         be handled now."""
         return not self.is_fresh and self.is_counted and self.redeliveries > 0
 
+    @cached_property
+    def kept_since_s(self) -> float:
+        """Since when a consumer keeps it, unsettled, for want of what its handler needs: on the
+        monotonic clock, from when that is first asked for. A trial does not make it younger."""
+        return time.monotonic()
+
     @property
     def hold_s(self) -> float:
         """How long it is to be held now before it is tried again, :data:`MAX_HOLD_S` at most."""

@@ -108,22 +108,20 @@ class WaitingRoom:
         self._renew = renew
         self._held: dict[int, Delivery] = {}
         self._failed: set[int] = set()
-        self._timed: set[int] = set()
-        self._overstayed: set[int] = set()
         self._is_scheduled = False
 
     def enter(self, delivery: Delivery, *, failed: bool = False) -> None:
         """``failed``: it is one of those that the missing thing is needed for, so one to try."""
         tag = delivery.delivery_tag
-        if tag in self._overstayed:
+        left_s = delivery.kept_since_s + LONGEST_HOLD_S - time.monotonic()
+        if left_s <= 0:
             self._renew(delivery)
             return
         self._held[tag] = delivery
         if failed:
             self._failed.add(tag)
-        if tag not in self._timed:  # a trial does not make it younger
-            self._timed.add(tag)
-            self._later(LONGEST_HOLD_S, lambda: self._overstays(tag))
+        # A timer each time, so that nothing has to be remembered of what may be gone by then.
+        self._later(left_s, lambda: self._overstays(tag))
 
     def leave(self) -> list[Delivery]:
         """All of them: the consumer stops, or goes on."""
@@ -156,7 +154,5 @@ class WaitingRoom:
     def _overstays(self, tag: int) -> None:
         delivery = self._held.pop(tag, None)
         self._failed.discard(tag)
-        if delivery is None:
-            self._overstayed.add(tag)  # it is being tried, or is gone
-        else:
+        if delivery is not None:  # else it is being tried, or is gone
             self._renew(delivery)

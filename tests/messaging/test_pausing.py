@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -339,6 +339,27 @@ def test_where_there_is_nothing_to_try_with_the_next_message_is_the_trial(
         wait_until(lambda: bool(held._held), "it is not being tried")
         session._connection.add_callback_threadsafe(lose)
         wait_for_state(consumer, "consuming")
+
+
+def test_nothing_is_remembered_of_messages_that_are_gone(
+    bench: Bench, topology: Topology, dependency: Dependency
+) -> None:
+    """A connection lives for months, and may see a pause a minute."""
+    publish(bench, topology, PREFETCH)
+    consumer = consumer_of(bench, topology, Calls(dependency))
+    with running(consumer):
+        wait_until_paused(consumer)
+        dependency.come_back()
+        wait_until(lambda: consumer.status.handled == PREFETCH, "all are handled")
+        session = consumer._session
+        assert session is not None
+        kept = {
+            name: value
+            for name, value in vars(session._waiting_room).items()
+            if isinstance(value, Collection)
+        }
+        assert {name for name, value in kept.items() if value} == set()
+        assert "_held" in kept
 
 
 def test_a_pause_is_told(bench: Bench, topology: Topology, dependency: Dependency) -> None:
