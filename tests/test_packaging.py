@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 REPOSITORY = Path(__file__).parents[1]
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -84,6 +87,21 @@ def test_the_wheel_holds_nothing_but_the_packages_and_their_metadata(
         "attune_executor",
     }
     assert [name for name in names_in_wheel if name.endswith(".pyc")] == []
+
+
+def test_the_wheel_allows_no_pika_whose_inside_may_be_another(installed: Path) -> None:
+    """``attune_mq/messaging/direct.py`` uses names that pika keeps to itself."""
+    (ours,) = metadata.distributions(name="attune-mq", path=[str(installed)])
+    (allowed,) = (
+        requirement.specifier
+        for requirement in map(Requirement, ours.requires or ())
+        if requirement.name == "pika"
+    )
+    tested = Version(metadata.version("pika"))
+
+    assert tested in allowed
+    assert Version(f"{tested.major}.{tested.minor + 1}") not in allowed
+    assert Version(f"{tested.major + 1}") not in allowed
 
 
 def test_the_installed_library_finds_the_topology_that_came_with_it(
