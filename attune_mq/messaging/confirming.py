@@ -1,8 +1,8 @@
-"""A connection that publishes with confirms, on a thread of its own.
+"""A connection that publishes with confirms.
 
-One pika ``SelectConnection`` with one channel in confirm mode. Callers on any thread hand over
-messages and wait for their outcome; this thread sends them, as many in flight as the limit allows,
-and resolves each exactly once. It reconnects, with a jittered pause between attempts.
+One pika ``SelectConnection`` with one channel in confirm mode. Callers on any thread send their
+messages over it, as many in flight as the limit allows, and wait; whoever turns its loop resolves
+each exactly once, and sends what had to wait.
 
 If the power fails: here, then whoever handed a message over has no receipt and still owns it. At
 the broker, then what it confirmed is on its disk, and what it did not confirm is reported as
@@ -13,54 +13,43 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
 from typing import cast
 
 from pika import exceptions as pika_errors, spec
 from pika.channel import Channel
-from pika.connection import Connection
 
-from attune_mq.broker.amqp import connection_failure
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import AttuneError, BrokerUnavailable
-from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
-from attune_mq.messaging.direct import DirectConnection
-from attune_mq.messaging.frames import Confirm, ConfirmReader, content, publish_method
-from attune_mq.messaging.outgoing import Entry, Ledger, Outgoing, Unsendable
+from attune_mq.errors import AttuneError
+from attune_mq.messaging.direct import DirectConnection, never_called
+from attune_mq.messaging.frames import Confirm, ConfirmReader
+from attune_mq.messaging.outgoing import Batch, Entry, Ledger, Unsendable, blamed
+from attune_mq.messaging.reconnecting import Reconnecting
 from attune_mq.messaging.silence import SILENT_AFTER_S, Silence
 from attune_mq.messaging.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-CLOSING_S = 1.0
-"""How long the broker may take to agree that the connection is closed."""
 DOUBT_S = 1.0
 """The least age of a channel that is replaced because of a nack."""
 DRAIN_S = 5.0
 """How long it is waited for what is in flight on a channel that is to be replaced."""
-_DEFAULT_EXCHANGE = "amq.default"
-"""What the broker calls the default exchange when it names it."""
 
 
 class ConfirmingConnection:
-    """Start it, hand it entries, close it. All public methods are safe from any thread."""
+    """Start it, submit batches and wait for them, close it. All of these from any thread."""
 
     def __init__(
         self, settings: BrokerSettings, *, name: str, telemetry: Telemetry | None = None
     ) -> None:
-        self._settings = settings
         self._telemetry = telemetry
         self._name = name
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._closing = threading.Event()
-        self._lock = threading.Lock()  # for all that follows
+        self._reconnecting = Reconnecting(settings, self, name=name)
+        self._lock = threading.RLock()  # for all that follows, and whatever is sent
         self._waiting: deque[Entry] = deque()
         self._ledger = Ledger()
-        self._wake_scheduled = False
         self._connection: DirectConnection | None = None
         self._channel: Channel | None = None
         self._channel_opened_at = 0.0
@@ -69,32 +58,42 @@ class ConfirmingConnection:
         self._heard_at_s = 0.0  # when the broker last confirmed, or began to owe a confirm
         self._last_failure: AttuneError | None = None
         self._said: set[str] = set()
-        self.connections = 0
-        """How many have been opened so far."""
 
     def start(self) -> None:
-        self._thread.start()
+        self._reconnecting.start()
 
-    def submit(self, entries: Iterable[Entry]) -> None:
-        """Queues entries; each is resolved later, unless :meth:`abandon` comes first."""
+    @property
+    def connections(self) -> int:
+        """How many have been opened so far."""
+        return self._reconnecting.opened
+
+    def submit(self, batch: Batch) -> None:
+        """Sends its messages, or has them wait for their turn; each is resolved later, unless
+        :meth:`abandon` comes first."""
         with self._lock:
-            if not self._closing.is_set():
-                self._waiting.extend(entries)
-                self._wake()
+            if not self._reconnecting.is_closing:
+                self._waiting.extend(batch.entries)
+                self._flush()
                 return
-        for entry in entries:
+        for entry in batch.entries:
             entry.unconfirmed("the publisher is closed")
 
-    def abandon(self, entries: Iterable[Entry], reason: str) -> None:
+    def wait(self, batch: Batch, timeout_s: float) -> bool:
+        """Whether all of it is resolved by then."""
+        until_s = time.monotonic() + timeout_s
+        self._reconnecting.turn_while(lambda: batch.is_pending, until_s)
+        return batch.wait(max(0.0, until_s - time.monotonic()))
+
+    def abandon(self, batch: Batch, reason: str) -> None:
         """The caller no longer waits. What was not sent never will be; all become unconfirmed."""
         with self._lock:
-            for entry in entries:
+            for entry in batch.entries:
                 entry.abandoned = True
                 entry.unconfirmed(reason, self._last_failure)
             self._waiting = deque(entry for entry in self._waiting if not entry.abandoned)
             if self._ledger.is_full_of_abandoned and self._connection is not None:
                 logger.warning("Publisher '%s': nothing is confirmed, it reconnects", self._name)
-                self._connection.ioloop.add_callback_threadsafe(self._close_connection)
+                self._reconnecting.drop()
 
     @property
     def trouble(self) -> str | None:
@@ -120,101 +119,58 @@ class ConfirmingConnection:
 
     def close(self, timeout_s: float) -> None:
         """Ends the thread. What is in flight or waiting is reported as unconfirmed."""
-        with self._lock:
-            self._closing.set()
-            if self._connection is not None:
-                self._connection.ioloop.add_callback_threadsafe(self._close_connection)
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._reconnecting.close(timeout_s)
         with self._lock:
             entries = [*self._waiting, *self._ledger.drain()]
             self._waiting.clear()
         for entry in entries:
             entry.unconfirmed("the publisher is closed")
 
-    def _wake(self) -> None:
-        """With the lock held."""
-        if self._connection is not None and not self._wake_scheduled:
-            self._wake_scheduled = True
-            self._connection.ioloop.add_callback_threadsafe(self._flush)
+    # What a connection asks of its tenant. From here on, by whoever turns the loop.
 
-    # On the thread of the connection, from here on.
+    def is_busy(self) -> bool:
+        """Whether messages are in flight or waiting, or a channel is being opened or closed."""
+        unsettled = len(self._ledger) or len(self._waiting)
+        return bool(unsettled) or self._channel is None or self._reconnecting.is_closing
 
-    def _run(self) -> None:
-        backoff = Backoff()
-        while not self._closing.is_set():
-            try:
-                if self._try_each_host() > LONGEST_PAUSE_S:
-                    backoff.reset()
-            except Exception:  # a defect, here or in pika, must not end publishing
-                logger.exception("Publisher '%s': its connection failed", self._name)
-            self._closing.wait(backoff.next_s())
-
-    def _try_each_host(self) -> float:
-        """Until one takes messages and is lost again; for how many seconds it did.
-
-        A host that refuses us (wrong password, no such virtual host, no trust) is an outcome for
-        those who wait, unless another takes us: waiting does not mend it.
-        """
-        refusals: list[AttuneError] = []
-        for url in random.sample(self._settings.urls, len(self._settings.urls)):
-            opened = self.connections
-            started_at = time.monotonic()
-            failure = self._run_connection(url)
-            self._lost(failure, was_open=self.connections > opened)
-            if self._closing.is_set() or self.connections > opened:
-                return time.monotonic() - started_at
-            if not isinstance(failure, BrokerUnavailable):
-                refusals.append(failure)
-        if refusals:
-            self._fail_waiting(refusals[0])
-        return 0.0
-
-    def _run_connection(self, url: str) -> AttuneError:
-        """One connection from its opening to its end, and why it ended."""
-        failure: AttuneError = BrokerUnavailable("the broker does not answer")
-
-        def on_end(_connection: Connection, error: BaseException) -> None:
-            nonlocal failure
-            failure = connection_failure(error, url, self._settings)
-            selecting.ioloop.stop()
-
-        try:
-            parameters = self._settings.parameters(url, name=self._name)
-        except AttuneError as error:  # a file with a password or a certificate
-            return error
-        selecting = DirectConnection(
-            parameters,
-            on_open_callback=self._on_open,
-            on_open_error_callback=on_end,
-            on_close_callback=on_end,
-        )
-        with self._lock:
-            self._connection = selecting
-            if self._closing.is_set():  # it was set when there was no connection to close
-                selecting.ioloop.add_callback_threadsafe(self._close_connection)
-        try:
-            selecting.ioloop.start()
-        finally:
-            with self._lock:
-                self._connection = self._channel = None
-                self._blocked = self._wake_scheduled = False
-            selecting.ioloop.close()
-        return failure
-
-    def _on_open(self, connection: Connection) -> None:
-        self.connections += 1
+    def on_open(self, connection: DirectConnection) -> None:
+        connection.exclusive = self._lock
+        self._connection = connection
         if self._telemetry is not None:
             self._telemetry.connection_opened(self._name)
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
         connection.channel(on_open_callback=self._on_channel_open)
-        Silence(cast(DirectConnection, connection), self._silent_since_s).watch()
+        Silence(connection, self._silent_since_s).watch()
+
+    def on_lost(self, failure: AttuneError, *, was_open: bool) -> None:
+        """Said once for each reason until it is connected again, not for each attempt."""
+        with self._lock:
+            self._connection = self._channel = None
+            self._blocked = False
+            entries = self._ledger.drain()
+            self._last_failure = failure
+            is_closing = self._reconnecting.is_closing
+            is_news = str(failure) not in self._said and not is_closing
+            self._said.add(str(failure))
+        if is_news:
+            logger.warning("Publisher '%s': %s", self._name, failure)
+        if was_open and self._telemetry is not None and not is_closing:
+            self._telemetry.connection_lost(self._name, str(failure))
+        for entry in entries:
+            entry.unconfirmed(f"the connection was lost: {failure}", failure)
+
+    def on_refused(self, failure: AttuneError) -> None:
+        with self._lock:
+            entries = list(self._waiting)
+            self._waiting.clear()
+        for entry in entries:
+            entry.unconfirmed(f"not sent: {failure}", failure)
 
     def _on_channel_open(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._on_channel_closed)
         channel.add_on_return_callback(self._on_return)
-        channel.confirm_delivery(_never_called, lambda _: self._on_ready(channel))
+        channel.confirm_delivery(never_called, lambda _: self._on_ready(channel))
         connection = cast(DirectConnection, channel.connection)
         connection.read_with(ConfirmReader(channel.channel_number), self._on_confirms)
 
@@ -234,7 +190,7 @@ class ConfirmingConnection:
         if not isinstance(error, pika_errors.ChannelClosedByBroker):
             return
         self._blame(error.reply_code, error.reply_text)
-        if channel.connection.is_open and not self._closing.is_set():
+        if channel.connection.is_open and not self._reconnecting.is_closing:
             channel.connection.channel(on_open_callback=self._on_channel_open)
 
     def _blame(self, code: int, text: str) -> None:
@@ -242,11 +198,9 @@ class ConfirmingConnection:
         with self._lock:
             self._channel = None
             entries = self._ledger.drain()
-        largest = max((len(entry.message.body) for entry in entries), default=0)
+        to_blame = blamed(entries, text)
         for entry in entries:
-            exchange = entry.message.exchange or _DEFAULT_EXCHANGE
-            too_large = "message size" in text and len(entry.message.body) == largest
-            if too_large or f"exchange '{exchange}'" in text or len(entries) == 1:
+            if entry in to_blame:
                 entry.refused(f"{code} {text}")
             else:
                 entry.unconfirmed("the channel was closed because of another message")
@@ -301,46 +255,37 @@ class ConfirmingConnection:
             channel.connection.channel(on_open_callback=self._on_channel_open)
 
     def _flush(self) -> None:
+        """Sends what waits, as much as may be in flight. From any thread."""
         with self._lock:
-            self._wake_scheduled = False
             frames: list[bytes] = []
             while self._waiting and self._can_send():
-                frames += self._record(self._waiting.popleft())
-            if frames:
+                frames.append(self._record(self._waiting.popleft()))
+            if any(frames):
                 assert self._connection is not None
-                self._connection.send(b"".join(frames))
+                # One that is just ending tells so itself, of all that it was given.
+                with contextlib.suppress(pika_errors.ConnectionWrongStateError):
+                    self._connection.send(b"".join(frames))
 
     def _can_send(self) -> bool:
         is_open = self._channel is not None and self._channel.is_open
         held = self._blocked or self._replacing
         return is_open and not held and not self._ledger.is_full
 
-    def _record(self, entry: Entry) -> Iterator[bytes]:
+    def _record(self, entry: Entry) -> bytes:
         """The frames of a message, which counts as sent; none where it cannot be."""
+        assert self._channel is not None
+        assert self._connection is not None
         try:
-            frames = self._frames(entry.message)
+            frames = entry.message.frames(
+                self._channel.channel_number, self._connection.frame_bytes
+            )
         except Unsendable as error:
             entry.refused(str(error))
-            return
+            return b""
         if not len(self._ledger):
             self._heard_at_s = time.monotonic()
         self._ledger.record(entry)
-        yield from frames
-
-    def _frames(self, message: Outgoing) -> tuple[bytes, bytes]:
-        """Raises :class:`Unsendable`."""
-        assert self._channel is not None
-        assert self._connection is not None
-        number = self._channel.channel_number
-        properties = message.encoded_properties()
-        try:
-            method = publish_method(
-                number, message.exchange, message.routing_key, mandatory=message.mandatory
-            )
-        except ValueError as error:
-            raise Unsendable.because(error) from error
-        frame_bytes = self._connection.frame_bytes
-        return method, content(number, properties, message.body, frame_bytes=frame_bytes)
+        return frames
 
     def _set_blocked(self, blocked: bool) -> None:
         with self._lock:
@@ -351,37 +296,3 @@ class ConfirmingConnection:
         if self._telemetry is not None:
             self._telemetry.connection_blocked(self._name, blocked)
         self._flush()
-
-    def _close_connection(self) -> None:
-        connection = self._connection
-        if connection is None or connection.is_closing or connection.is_closed:
-            return
-        with contextlib.suppress(pika_errors.AMQPError):
-            connection.close()
-        connection.ioloop.call_later(CLOSING_S, connection.ioloop.stop)  # where nobody answers
-
-    def _lost(self, failure: AttuneError, *, was_open: bool) -> None:
-        """Said once for each reason until it is connected again, not for each attempt."""
-        with self._lock:
-            entries = self._ledger.drain()
-            self._last_failure = failure
-            is_news = str(failure) not in self._said and not self._closing.is_set()
-            self._said.add(str(failure))
-        if is_news:
-            logger.warning("Publisher '%s': %s", self._name, failure)
-        if was_open and self._telemetry is not None and not self._closing.is_set():
-            self._telemetry.connection_lost(self._name, str(failure))
-        for entry in entries:
-            entry.unconfirmed(f"the connection was lost: {failure}", failure)
-
-    def _fail_waiting(self, failure: AttuneError) -> None:
-        with self._lock:
-            entries = list(self._waiting)
-            self._waiting.clear()
-        for entry in entries:
-            entry.unconfirmed(f"not sent: {failure}", failure)
-
-
-def _never_called(*_: object) -> None:
-    """pika wants a callback; confirms go another way."""
-    raise AssertionError("a confirm came by way of pika's callback")

@@ -5,14 +5,21 @@ queues an event; for three frames a message that is most of what a consumer cost
 of deliveries are read straight from what came, and acknowledgements and messages are written as
 bytes. Opening, login, TLS, heartbeats, channels, closing, everything else: pika's.
 
-It builds on what pika keeps to itself, ``_on_data_available``, ``_process_frame``,
-``_output_marshaled_frames`` and its transport; the tests of this module say what of it.
+Any thread may send. What pika itself does with the frames that come, and with those that it sends,
+excludes that: a message must not follow the answer to the closing of its channel, nor come between
+two halves of a frame.
+
+It builds on what pika keeps to itself, ``_on_data_available``, ``_on_stream_terminated``,
+``_process_frame``, ``_output_marshaled_frames`` and its transport; the tests of this module say
+what of it.
 """
 
 from __future__ import annotations
 
+import socket
 import ssl
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 import pika
@@ -41,10 +48,20 @@ class Reader(Protocol[T_co]):
 
 
 class DirectConnection(pika.SelectConnection):
-    """All of it is for the connection's thread, but for :meth:`call_soon`."""
+    """All of it is for the thread that turns the loop, but for :meth:`call_soon` and :meth:`send`.
+
+    ``exclusive`` is held while pika's part is at work, other than waiting, and while something is
+    sent. Whoever decides by the state of a channel whether to send holds it for both.
+    """
 
     _reader: Reader[Any] | None = None
     _sink: Callable[[list[Any]], None]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.exclusive = threading.RLock()
+        self._outlet: socket.socket | None = None
+        self._rest = b""  # what the operating system did not take at once
+        super().__init__(*args, **kwargs)
 
     @classmethod
     def of(cls, connection: pika.BlockingConnection) -> DirectConnection:
@@ -66,43 +83,60 @@ class DirectConnection(pika.SelectConnection):
 
     def read_with(self, reader: Reader[T], sink: Callable[[list[T]], None]) -> None:
         """From now on what ``reader`` takes goes to ``sink``, as much at once as came at once, in
-        order, and no longer to pika's callbacks. One for a connection."""
+        order, and no longer to pika's callbacks. One for a connection at a time."""
         self._reader, self._sink = reader, sink
         transport = cast(Any, self)._transport
         if transport is not None:
             transport._MAX_RECV_BYTES = RECEIVE_BYTES
+            if self._outlet is None and not isinstance(transport._sock, ssl.SSLSocket):
+                # Of its own, so that no other thread ever writes to a number that pika has closed
+                # and somebody else has opened.
+                self._outlet = transport._sock.dup()
 
     def send(self, frames: bytes) -> None:
-        """Whole frames, to the operating system at once if it takes them, else when it does.
-        Raises ``ConnectionWrongStateError`` when the connection is not open."""
-        if not self.is_open:
-            raise pika_errors.ConnectionWrongStateError("the connection is not open")
-        inner = cast(Any, self)
-        rest = frames[self._send_at_once(inner, frames) :]
-        if rest:
-            inner._output_marshaled_frames([rest])
-            if inner._transport is not None:
-                inner._transport._on_socket_writable()  # as pika does when its loop turns next
+        """Whole frames, to the operating system at once if it takes them, else when it does. From
+        any thread. Raises ``ConnectionWrongStateError`` when the connection is not open."""
+        with self.exclusive:
+            if not self.is_open:
+                raise pika_errors.ConnectionWrongStateError("the connection is not open")
+            sent = 0 if self._rest else self._send_at_once(frames)
+            if sent < len(frames):
+                if not self._rest:
+                    self.call_soon(self._send_rest)
+                self._rest += frames[sent:]
 
-    @staticmethod
-    def _send_at_once(inner: Any, frames: bytes) -> int:
+    def _send_at_once(self, frames: bytes) -> int:
         """How many bytes the operating system took, where nothing waits before them. TLS, and
         whatever goes wrong, is left to pika, which otherwise watches the socket for each send."""
-        socket = inner._transport._sock
-        if isinstance(socket, ssl.SSLSocket) or inner._get_write_buffer_size():
+        inner = cast(Any, self)
+        if self._outlet is None or inner._get_write_buffer_size():
             return 0
         try:
-            sent = int(socket.send(frames))
+            sent = self._outlet.send(frames)
         except OSError:
             return 0
         inner.bytes_sent += sent
         return sent
 
+    def _send_rest(self) -> None:
+        self._output_marshaled_frames(())
+        transport = cast(Any, self)._transport
+        if transport is not None:
+            transport._on_socket_writable()  # as pika does when its loop turns next
+
+    def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
+        inner_super: Any = super()
+        with self.exclusive:
+            rest, self._rest = self._rest, b""
+            inner_super._output_marshaled_frames(
+                [rest, *marshaled_frames] if rest else marshaled_frames
+            )
+
     @property
     def has_sent_all(self) -> bool:
         """Whether the operating system has all that was to be sent."""
         inner = cast(Any, self)
-        return inner._transport is None or not inner._get_write_buffer_size()
+        return inner._transport is None or not (self._rest or inner._get_write_buffer_size())
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Calls it on the connection's thread, while that waits for events. From any thread; on a
@@ -151,4 +185,18 @@ class DirectConnection(pika.SelectConnection):
     def _process(self, encoded: bytes) -> None:
         _, frame = decode_frame(encoded)
         if frame is not None:
-            cast(Any, self)._process_frame(frame)
+            with self.exclusive:
+                cast(Any, self)._process_frame(frame)
+
+    def _on_stream_terminated(self, reason: Exception | None) -> None:
+        inner_super: Any = super()
+        with self.exclusive:
+            if self._outlet is not None:
+                self._outlet.close()
+                self._outlet = None
+            inner_super._on_stream_terminated(reason)
+
+
+def never_called(*_: object) -> None:
+    """pika wants a callback for what a reader takes."""
+    raise AssertionError("a message or a confirm came by way of pika's callback")

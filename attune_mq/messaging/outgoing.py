@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Self
 
 import pika
 
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused, Unroutable
-from attune_mq.messaging.frames import Confirm
+from attune_mq.messaging.frames import Confirm, content, publish_method
 
 MAX_HEADER_BYTES = 131_072 - 64
 """RabbitMQ's frame size, less what the frame itself needs."""
 MAX_IN_FLIGHT = 1_000
 """Messages sent and not confirmed. More do not make it faster (measured); they cost memory."""
+_DEFAULT_EXCHANGE = "amq.default"
+"""What the broker calls the default exchange when it names it."""
 
 
 class Unsendable(ValueError):
@@ -57,6 +59,17 @@ class Outgoing(NamedTuple):
             raise Unsendable(f"its headers exceed {MAX_HEADER_BYTES:,} bytes, a frame of AMQP")
         return encoded
 
+    def frames(self, channel: int, frame_bytes: int) -> bytes:
+        """``frame_bytes``: the largest frame agreed on. Raises :class:`Unsendable`."""
+        properties = self.encoded_properties()
+        try:
+            method = publish_method(
+                channel, self.exchange, self.routing_key, mandatory=self.mandatory
+            )
+        except ValueError as error:
+            raise Unsendable.because(error) from error
+        return method + content(channel, properties, self.body, frame_bytes=frame_bytes)
+
     def __str__(self) -> str:
         what = self.message_type or "message"
         return (
@@ -95,6 +108,10 @@ class Batch:
                 self._left -= 1
                 if not self._left:
                     self._pending.release()
+
+    @property
+    def is_pending(self) -> bool:
+        return self._left > 0
 
     def wait(self, timeout_s: float) -> bool:
         """For the one caller, once."""
@@ -195,3 +212,17 @@ class Ledger:
         self._entries.clear()
         self._next_tag = 1
         return entries
+
+
+def blamed(entries: Sequence[Entry], text: str) -> Collection[Entry]:
+    """Those of a channel's unconfirmed messages that made the broker close it, by its words."""
+    if len(entries) == 1:
+        return entries
+    largest = max((len(entry.message.body) for entry in entries), default=0)
+    is_size = "message size" in text
+    return {
+        entry
+        for entry in entries
+        if f"exchange '{entry.message.exchange or _DEFAULT_EXCHANGE}'" in text
+        or (is_size and len(entry.message.body) == largest)
+    }

@@ -187,11 +187,11 @@ class Publisher:
         self._ensure_started()
         deadline_s = self._timeout_s if timeout_s is None else timeout_s
         batch = Batch(messages)
-        self._connection.submit(batch.entries)
-        if not batch.wait(deadline_s):
+        self._connection.submit(batch)
+        if not self._connection.wait(batch, deadline_s):
             trouble = self._connection.trouble or "the broker has not answered"
             reason = f"no confirm within {deadline_s:g} s: {trouble}"
-            self._connection.abandon(batch.entries, reason)
+            self._connection.abandon(batch, reason)
         return batch.outcomes
 
     def outgoing(

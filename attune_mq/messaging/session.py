@@ -24,7 +24,7 @@ from attune_mq.broker.infrastructure import bind_queue, declare_queue
 from attune_mq.errors import ConsumeError
 from attune_mq.messaging.deadlines import Deadlines
 from attune_mq.messaging.delivery import Delivery, UnreadDelivery
-from attune_mq.messaging.direct import DirectConnection
+from attune_mq.messaging.direct import DirectConnection, never_called
 from attune_mq.messaging.frames import Arrived, DeliveryReader
 from attune_mq.messaging.pausing import Pause, WaitingRoom
 from attune_mq.messaging.processing import Action, Replacement, Result, renewal
@@ -216,7 +216,7 @@ class Session:
         self._queue = self._own_queue(channel)
         number = self._unsettled.channel = int(channel.channel_number)
         self._direct.read_with(DeliveryReader(number, self._tag), self._on_deliveries)
-        channel.basic_consume(self._queue, _never_called, consumer_tag=self._tag)
+        channel.basic_consume(self._queue, never_called, consumer_tag=self._tag)
         counts = self._topology.queues[self._spec.queue].type != "stream"
         self._pulse = Pulse(self._connection, self._queue, counts=counts)
         self._progress.consuming(self._queue)
@@ -257,12 +257,13 @@ class Session:
             self._pool.submit([Job(self, delivery)])
 
     def _begin(self, delivery: Delivery, is_trial: bool) -> None:
-        job = Job(self, delivery, is_trial=is_trial)
-        self._after(0.0, delivery, partial(self._pool.submit, [job]))
+        self._submit(Job(self, delivery, is_trial=is_trial))
 
     def _renew(self, delivery: Delivery) -> None:
-        job = Job(self, delivery, renewal(delivery))
-        self._after(0.0, delivery, partial(self._pool.submit, [job]))
+        self._submit(Job(self, delivery, renewal(delivery)))
+
+    def _submit(self, job: Job, *, after_s: float = 0.0) -> None:
+        self._after(after_s, job.delivery, partial(self._pool.submit, [job]))
 
     def _later(self, pause_s: float, then: Callable[[], None]) -> None:
         """Not once we are to stop: :meth:`_drain` gives back what is held."""
@@ -303,8 +304,7 @@ class Session:
                     pause_s = PAUSE_S if result is Action.GIVE_BACK else 0.0
                     self._after(pause_s, delivery, partial(self._settle, delivery, result))
                 case Replacement():
-                    job = Job(self, delivery, result)
-                    self._after(PAUSE_S, delivery, partial(self._pool.submit, [job]))
+                    self._submit(Job(self, delivery, result), after_s=PAUSE_S)
         if done:
             self._unsettled.acknowledge(done)
         self._waiting_room.look()
@@ -342,8 +342,3 @@ class Session:
                 self._tag,
                 len(self._unsettled),
             )
-
-
-def _never_called(*_: object) -> None:
-    """pika wants a callback; deliveries go another way."""
-    raise AssertionError("a delivery came by way of pika's callback")

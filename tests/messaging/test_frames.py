@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +28,7 @@ class Reading(DirectConnection):
     def __init__(self, reader: Reader[Any]) -> None:
         self._frame_buffer = b""
         self._transport = None
+        self.exclusive = threading.RLock()
         self.bytes_received = 0
         self.seen: list[Any] = []
         self.read_with(reader, self.seen.extend)

@@ -1,0 +1,98 @@
+"""Who turns the loop of a publisher's connection.
+
+A caller that waits for a confirm turns it itself, if nobody else does: what comes is then seen by
+the thread that waits for it, with no other one to wake, which costs more than the message does.
+Where several callers wait, the connection's own thread turns it for all of them, once the first of
+them has what it waited for. While nobody waits that thread turns it now and then, for heartbeats
+and timers, and to see whether the connection is lost. One thread at a time, by a lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from attune_mq.messaging.direct import DirectConnection
+
+TURN_S = 0.5
+"""The loop turns at least this often, and when something is wanted of it."""
+
+
+class SharedLoop:
+    """``is_busy``: something is expected of the connection, and somebody has to wait for it."""
+
+    def __init__(self, connection: DirectConnection, *, is_busy: Callable[[], bool]) -> None:
+        self.connection = connection
+        self._is_busy = is_busy
+        self._turning = threading.Lock()
+        self._news = threading.Event()  # it is busy and nobody turns, or it is over
+        self._is_over = False
+        self._failure: Exception | None = None
+        connection.ioloop.activate_poller()
+
+    def run(self) -> None:
+        """On the connection's own thread, until :meth:`end`. Raises what a turn raises, whoever
+        took it."""
+        while not self._is_over:
+            if self._is_busy() and self._take_turn():
+                continue
+            if not self._news.wait(TURN_S):
+                self.connection.call_soon(lambda: None)  # whoever turns it looks up
+                self._take_turn()
+            self._news.clear()
+        if self._failure is not None:
+            raise self._failure
+
+    def turn_while(self, is_wanted: Callable[[], bool], until_s: float) -> None:
+        """By a caller: turns the loop while ``is_wanted``, not for long beyond ``until_s`` on the
+        monotonic clock; does nothing where another thread turns it."""
+        if not self._turning.acquire(blocking=False):
+            return
+        last_turn_s = until_s - TURN_S
+        try:
+            while is_wanted() and not self._is_over and time.monotonic() < last_turn_s:
+                self._turn()
+        finally:
+            self._turning.release()
+            if self._is_over or self._is_busy():
+                self._news.set()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Has it called by whoever turns the loop. From any thread."""
+        self.connection.call_soon(callback)
+        self._news.set()
+
+    def end(self) -> None:
+        """By whoever turns it: there is nothing to wait for any more."""
+        self._is_over = True
+
+    def close(self) -> None:
+        """After :meth:`run`; what was still to be called is forgotten."""
+        with self._turning:
+            self.connection.ioloop.close()
+
+    def _take_turn(self) -> bool:
+        """Whether nobody else was at it."""
+        if not self._turning.acquire(blocking=False):
+            return False
+        try:
+            self._turn()
+        finally:
+            self._turning.release()
+        return True
+
+    def _turn(self) -> None:
+        """Waits until something happens, and sees to it. A caller that is interrupted in the midst
+        of it may leave half a frame behind, so the connection ends then."""
+        if self._is_over:
+            return
+        ioloop = self.connection.ioloop
+        try:
+            ioloop.poll()
+            ioloop.process_timeouts()
+        except BaseException as error:
+            self._is_over = True
+            if not isinstance(error, Exception):
+                raise
+            self._failure = error
