@@ -101,7 +101,7 @@ class Reconnecting:
         for url in random.sample(self._settings.urls, len(self._settings.urls)):
             opened = self.opened
             started_at = time.monotonic()
-            failure: AttuneError = BrokerUnavailable("the connection was given up")
+            failure: AttuneError = BrokerUnavailable("the connection failed: see the log")
             try:
                 failure = self._run_connection(url)
             finally:
@@ -116,12 +116,9 @@ class Reconnecting:
 
     def _run_connection(self, url: str) -> AttuneError:
         """One connection from its opening to its end, and why it ended."""
-        failure: AttuneError = BrokerUnavailable("the broker does not answer")
 
         def on_end(_connection: Connection, error: BaseException) -> None:
-            nonlocal failure
-            failure = connection_failure(error, url, self._settings)
-            loop.end()
+            loop.end(connection_failure(error, url, self._settings))
 
         try:
             parameters = self._settings.parameters(url, name=self._name)
@@ -137,11 +134,10 @@ class Reconnecting:
         if self.is_closing:  # it was set when there was no connection to close
             self.drop()
         try:
-            loop.run()
+            return loop.run()
         finally:
             self._loop = None
             loop.close()
-        return failure
 
     def _on_open(self, connection: Connection) -> None:
         assert isinstance(connection, DirectConnection)
@@ -155,4 +151,5 @@ class Reconnecting:
             return
         with contextlib.suppress(pika_errors.AMQPError):
             connection.close()
-        connection.ioloop.call_later(CLOSING_S, loop.end)  # where nobody answers
+        unanswered = BrokerUnavailable("the broker does not answer")
+        connection.ioloop.call_later(CLOSING_S, lambda: loop.end(unanswered))

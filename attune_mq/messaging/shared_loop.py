@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from attune_mq.broker.amqp import abandon
+from attune_mq.errors import AttuneError, BrokerUnavailable
 from attune_mq.messaging.direct import DirectConnection
 
 TURN_S = 0.5
@@ -27,22 +29,23 @@ class SharedLoop:
         self._is_busy = is_busy
         self._turning = threading.Lock()
         self._news = threading.Event()  # it is busy and nobody turns, or it is over
-        self._is_over = False
-        self._failure: Exception | None = None
+        self._end: AttuneError | None = None
+        self._defect: Exception | None = None
         connection.ioloop.activate_poller()
 
-    def run(self) -> None:
-        """On the connection's own thread, until :meth:`end`. Raises what a turn raises, whoever
-        took it."""
-        while not self._is_over:
+    def run(self) -> AttuneError:
+        """On the connection's own thread, until it ends, and why it did. Raises what a turn raises,
+        whoever took it."""
+        while self._end is None:
             if self._is_busy() and self._take_turn():
                 continue
             if not self._news.wait(TURN_S):
                 self.connection.call_soon(lambda: None)  # whoever turns it looks up
                 self._take_turn()
             self._news.clear()
-        if self._failure is not None:
-            raise self._failure
+        if self._defect is not None:
+            raise self._defect
+        return self._end
 
     def turn_while(self, is_wanted: Callable[[], bool], until_s: float) -> None:
         """By a caller: turns the loop while ``is_wanted``, not for long beyond ``until_s`` on the
@@ -51,11 +54,11 @@ class SharedLoop:
             return
         last_turn_s = until_s - TURN_S
         try:
-            while is_wanted() and not self._is_over and time.monotonic() < last_turn_s:
+            while is_wanted() and self._end is None and time.monotonic() < last_turn_s:
                 self._turn()
         finally:
             self._turning.release()
-            if self._is_over or self._is_busy():
+            if self._end is not None or self._is_busy():
                 self._news.set()
 
     def call_soon(self, callback: Callable[[], None]) -> None:
@@ -63,13 +66,16 @@ class SharedLoop:
         self.connection.call_soon(callback)
         self._news.set()
 
-    def end(self) -> None:
+    def end(self, why: AttuneError) -> None:
         """By whoever turns it: there is nothing to wait for any more."""
-        self._is_over = True
+        self._end = why
 
     def close(self) -> None:
         """After :meth:`run`; what was still to be called is forgotten."""
         with self._turning:
+            if not self.connection.is_closed:
+                abandon(self.connection, str(self._end))
+                self.connection.ioloop.process_timeouts()  # what that left to be done
             self.connection.ioloop.close()
 
     def _take_turn(self) -> bool:
@@ -85,14 +91,14 @@ class SharedLoop:
     def _turn(self) -> None:
         """Waits until something happens, and sees to it. A caller that is interrupted in the midst
         of it may leave half a frame behind, so the connection ends then."""
-        if self._is_over:
+        if self._end is not None:
             return
         ioloop = self.connection.ioloop
         try:
             ioloop.poll()
             ioloop.process_timeouts()
         except BaseException as error:
-            self._is_over = True
+            self._end = BrokerUnavailable(f"the connection was given up: {type(error).__name__}")
             if not isinstance(error, Exception):
                 raise
-            self._failure = error
+            self._defect = error
