@@ -33,7 +33,8 @@ class Publisher:
     that it may find no queue. :meth:`publish` returns once the broker has it in every queue that
     it is routed to, and raises otherwise; it never drops one silently. One connection and one
     thread, opened at the first message; safe to use from any thread, also from many at once, whose
-    confirms then share the way. It reconnects by itself, to any of the hosts.
+    confirms then share the way. It reconnects by itself, to any of the hosts. Whoever calls it
+    sends, and reads the confirm, on its own thread; to interrupt that costs the connection.
 
     If the power fails before :meth:`publish` returns, the message may or may not be in its queues:
     who must not lose it keeps it until then (an outbox). After that it could be lost only where
