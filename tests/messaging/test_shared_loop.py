@@ -15,9 +15,9 @@ from attune_mq.messaging.envelope import Envelope, decode
 from attune_mq.messaging.outgoing import Outcome, Outgoing, Receipt
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.topology.model import Topology
-from tests.leftovers import wait_until
 from tests.messaging.bench import Bench, request
 from tests.messaging.proxy import Proxy
+from tests.waiting import wait_until
 
 THREADS = 8
 
