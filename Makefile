@@ -4,6 +4,7 @@
 #   PYTHON=python3.12  the Python to make it with
 #   SUITES="forky"     whose RabbitMQ test-matrix tries (installed trixie forky)
 #   RABBITMQ_SUITES=D  where the unpacked suites are kept (~/.cache/attune-mq/rabbitmq)
+#   KILLS=3            in how many places of each step `migrations` kills; `all` takes hours
 #   ARGS="..."         further arguments of the program that the target runs: make test ARGS="-k retry -x"
 #   JOBS=1             how many processes share the tests, each with brokers of its own (3)
 
@@ -11,6 +12,7 @@
 VENV ?= .venv
 export VENV SUITES RABBITMQ_SUITES DURATION
 JOBS ?= 3
+KILLS ?= 3
 RUN := "$(VENV)/bin/python"
 
 # In a checkout that belongs to somebody else the tools keep no caches.
@@ -77,9 +79,9 @@ properties: setup ## compare simulation and prediction with a real broker on man
 	@ATTUNE_PROPERTY_EXAMPLES=$${ATTUNE_PROPERTY_EXAMPLES:-1000} $(RUN) -m pytest tests/topology tests/lint -k against_broker $(ARGS)
 
 .PHONY: migrations
-migrations: setup ## kill migrations at each of their steps while messages flow; takes an hour
+migrations: setup ## kill migrations in each of their steps while messages flow; KILLS=all: before all that they do
 	@sh scripts/setup-rabbitmq.sh
-	@ATTUNE_MIGRATION_KILLS=all $(RUN) -m pytest tests/migration $(ARGS)
+	@ATTUNE_MIGRATION_KILLS="$(KILLS)" $(RUN) -m pytest -n 2 --dist worksteal tests/migration/kills.py $(ARGS)
 
 .PHONY: soak
 soak: setup ## break things at random for ten minutes and count what was lost: ARGS="--seed 7 --seconds 3600"

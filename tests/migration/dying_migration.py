@@ -1,12 +1,18 @@
 """A process of its own that migrates, and kills itself before the so many-th thing that it does to
-the broker. It says on standard output what that was, or how many things it did in all."""
+the broker in one of its steps. It says on standard output when a step begins, and in the end how
+much it did in each.
+
+    python -m tests.migration.dying_migration URL MANAGEMENT_URL TOPOLOGY [STEP ACT]
+"""
 
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +20,7 @@ from attune_mq.messaging.publisher import Publisher
 from attune_mq.migration.control import Control
 from attune_mq.migration.intake import Intake
 from attune_mq.migration.migrating import Patience, migrate
+from attune_mq.migration.progress import Progress, Step
 from attune_mq.topology.loading import parse_topology
 
 QUIET = ("close", "counts", "has_exchange")
@@ -26,31 +33,46 @@ ACTS = [
     (Intake, "wait_for_cancel"),
     (Intake, "close"),
 ]
+NAMES = ("work",)
+"""Of the queue, and of the exchange. Its dead letter queue would double the time."""
+STATISTICS_AGE_S = 2.0
+"""The nodes of the tests gather statistics every half second."""
 
 
-def main(url: str, topology: str, dies_before: int, settle_s: float) -> None:
-    acts = Acts(dies_before)
+def main(url: str, management_url: str, topology: str, step: str = "", act: str = "0") -> None:
+    acts = Acts(step, int(act))
     for owner, name in ACTS:
-        setattr(owner, name, acts.counted(name, getattr(owner, name)))
-    migrate(
+        setattr(owner, name, acts.counted(getattr(owner, name)))
+    result = migrate(
         parse_topology(topology, file="topology.yaml", environment={}),
         url,
-        patience=Patience(settle_s=settle_s),
+        names=NAMES,
+        management_url=management_url,
+        patience=Patience(statistics_age_s=STATISTICS_AGE_S),
+        on_progress=acts.see,
     )
-    print(acts.done, flush=True)  # noqa: T201
+    assert not result.has_differences, result.skipped
+    print(json.dumps(acts.done), flush=True)  # noqa: T201
 
 
 class Acts:
-    def __init__(self, dies_before: int) -> None:
-        self.done = 0
-        self._dies_before = dies_before
+    """What is done before the first step counts to that."""
 
-    def counted(self, name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+    def __init__(self, dies_in: str, dies_before: int) -> None:
+        self.done: Counter[str] = Counter()
+        self._step = Step.PREPARE.name
+        self._death = dies_in, dies_before
+
+    def see(self, progress: Progress) -> None:
+        if progress.step.name != self._step:
+            self._step = progress.step.name
+            print(self._step, flush=True)  # noqa: T201
+
+    def counted(self, act: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(act)
         def wrapped(*arguments: Any, **options: Any) -> Any:
-            self.done += 1
-            if self.done == self._dies_before:
-                print(name, str(arguments[1:])[:100], flush=True)  # noqa: T201
+            self.done[self._step] += 1
+            if (self._step, self.done[self._step]) == self._death:
                 os.kill(os.getpid(), signal.SIGKILL)
             return act(*arguments, **options)
 
@@ -58,4 +80,4 @@ class Acts:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+    main(*sys.argv[1:])

@@ -13,14 +13,14 @@ from attune_mq.broker.observation import observe_by_management
 from attune_mq.broker.planning import plan
 from attune_mq.migration.exchange_migration import MigratedExchange
 from attune_mq.migration.migrating import migrate
+from attune_mq.migration.progress import Step
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
 from tests.administration import virtual_host_of
 from tests.messaging.bench import Bench
-from tests.migration.dying_processes import ALL, is_killed
+from tests.migration.dying_processes import Death, migrate_in_a_process
 from tests.migration.traffic import FILE, Traffic
 
-EVERY = 1 if ALL else 4
 OLD_TEXT = FILE
 CHANGES = {
     "topic": "{name: work, type: topic}",
@@ -112,14 +112,13 @@ def test_publishers_are_told_what_they_published_into_the_gap(bench: Bench) -> N
     assert (result.lost, result.doubled) == (set(), {})
 
 
-def test_killed_anywhere_it_goes_on(bench: Bench, broker: EmbeddedBroker) -> None:
+def test_killed_in_each_step_it_goes_on(bench: Bench, broker: EmbeddedBroker) -> None:
     texts = (text_of(CHANGES["topic"]), OLD_TEXT)
     before = bindings(bench, broker)
+    assert broker.management_url is not None
 
-    kills = 0
-    while is_killed(bench.url, texts[kills % 2], dies_before=2 + kills * EVERY):
-        migrate(topology_of(texts[kills % 2]), bench.url)
+    for turn, step in enumerate((Step.PREPARE, Step.REPLACE, Step.DISMANTLE)):
+        text, death = texts[turn % 2], Death(step, 2)
+        assert migrate_in_a_process(bench.url, broker.management_url, text, death).is_killed, step
+        migrate(topology_of(text), bench.url)
         assert bindings(bench, broker) == before
-        kills += 1
-
-    assert kills >= 3

@@ -21,8 +21,6 @@ from attune_mq.topology.loading import parse_topology
 from tests.messaging.bench import request
 from tests.waiting import wait_until
 
-IN_FLIGHT = 20
-
 FILE = """
 version: 1
 dead_letter: {exchange: dlx, ttl: 1h}
@@ -60,19 +58,34 @@ class Result(NamedTuple):
     doubled: dict[int, int]
     overtaken: int
 
+    def figures(self) -> dict[str, int]:
+        return {
+            "messages": self.published,
+            "refused": len(self.refused),
+            "lost": len(self.lost),
+            "doubled": len(self.doubled),
+            "overtaken": self.overtaken,
+        }
+
 
 class Traffic:
-    """A context manager. ``topology`` is the file that the consumer has; it changes nothing."""
+    """A context manager. ``topology`` is the file that the consumer has; it changes nothing.
+    ``in_flight``: so many are published at once, and the next when all of them are confirmed."""
 
-    def __init__(self, url: str, topology: str, *, consumes: bool = True) -> None:
+    def __init__(
+        self, url: str, topology: str, *, consumes: bool = True, in_flight: int = 20
+    ) -> None:
         self._topology = parse_topology(topology, file="topology.yaml", environment={})
         self._url = url
         self._confirmed: set[int] = set()
         self._refused: set[int] = set()
         self.handled: list[int] = []
         self._stopping = threading.Event()
+        self._goes_on = threading.Event()
+        self._goes_on.set()
         self._thread = threading.Thread(target=self._publish)
         self._consumes = consumes
+        self._in_flight = in_flight
 
     def __enter__(self) -> Self:
         handlers = Handlers()
@@ -91,6 +104,7 @@ class Traffic:
         traceback: TracebackType | None,
     ) -> None:
         self._stopping.set()
+        self.release()
         self._thread.join(30)
         if self._consumes:
             self._consumer.stop(5)
@@ -104,6 +118,15 @@ class Traffic:
             goal = len(self.handled) + more
             wait_until(lambda: len(self.handled) >= goal, f"{more} more are handled")
 
+    def hold(self, backlog: int) -> None:
+        """From now on nothing is handled; until so many wait."""
+        self._goes_on.clear()
+        goal = len(self.handled) + backlog
+        wait_until(lambda: len(self._confirmed) >= goal, f"{backlog} wait")
+
+    def release(self) -> None:
+        self._goes_on.set()
+
     @property
     def doubled(self) -> dict[int, int]:
         counts = Counter(self.handled)
@@ -112,6 +135,7 @@ class Traffic:
     def result(self) -> Result:
         """After the last message has been through."""
         self._stopping.set()
+        self.release()
         self._thread.join(30)
         with suppress(AssertionError):  # what is lost never comes
             while self._confirmed - set(self.handled):
@@ -125,13 +149,14 @@ class Traffic:
         wait_until(lambda: len(self.handled) > count, "one more is handled")
 
     def _handle(self, message: Message[Any]) -> None:
+        self._goes_on.wait()
         self.handled.append(message.payload.execution_id)
 
     def _publish(self) -> None:
         numbers = itertools.count()
         with Publisher(self._topology, self._url) as publisher:
             while not self._stopping.is_set():
-                some = list(itertools.islice(numbers, IN_FLIGHT))
+                some = list(itertools.islice(numbers, self._in_flight))
                 outgoing = [publisher.outgoing(Envelope.of(request(one))) for one in some]
                 for number, outcome in zip(some, publisher.send(outgoing), strict=True):
                     kept = self._confirmed if isinstance(outcome, Receipt) else self._refused
