@@ -11,8 +11,10 @@ leaves an open batch: its originals are back in their queue, and copies of them 
   the originals do not count. Each copy went to the witness too, by the same publish; an original
   of an open batch of which the witness has a copy is acknowledged and not published again.
 
-Where the broker itself is killed with a batch on its way, both queues and journal and witness may
-have lost different parts of what was not confirmed: a message may then be there twice.
+Where the broker itself is killed with a batch on its way, queues, journal and witness may have lost
+different parts of what was not confirmed, and of what was acknowledged. So what they say of an open
+batch is worth nothing then: both originals and copies count, and that batch may be there twice. A
+transient message in the journal, which no broker keeps over its end, tells that it was not.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ PAUSE_S = 0.5
 """Between two attempts to publish what a queue had no room for."""
 OPENED = "x-attune-batch-opened"
 CLOSED = "x-attune-batch-closed"
+UNBROKEN = "x-attune-broker-unbroken"
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,12 @@ Lane = OutLane | BackLane
 @dataclass
 class Past:
     """What killed migrations left. ``void``: batches whose copies do not count. ``witnessed``: how
-    often the new queue was given which message of an open batch, by fingerprint; used up."""
+    often the new queue was given which message of an open batch, by fingerprint; used up.
+    ``uncertain``: open batches of which nothing is known, since the broker was ended meanwhile."""
 
     void: set[str] = field(default_factory=set)
     witnessed: Counter[str] = field(default_factory=Counter)
+    uncertain: set[str] = field(default_factory=set)
 
     def has_passed(self, delivery: Delivery) -> bool:
         """Whether it is not to be put into the new queue."""
@@ -86,6 +91,8 @@ def read_past(connection: pika.BlockingConnection, journal: str, witness: str) -
     opened = {str(one[OPENED]) for one in records if OPENED in one}
     closed = {str(one[CLOSED]) for one in records if CLOSED in one}
     marks = [mark for one in _headers_in(connection, witness) if (mark := mark_of(one))]
+    if not any(UNBROKEN in one for one in records):
+        return Past(uncertain=(opened | {one.batch for one in marks}) - closed)
     return Past(
         opened - closed, Counter(one.fingerprint for one in marks if one.batch not in closed)
     )
@@ -113,6 +120,12 @@ class Mover:
         self._patience_s = patience_s
         self.recognised = 0
         """Messages that an earlier run had moved before it was killed."""
+
+    def begin(self) -> None:
+        """Closes what is uncertain, for good, before it says that the broker was not ended."""
+        for batch in self._past.uncertain:
+            self._keep(self._record(CLOSED, batch))
+        self._keep(self._record(UNBROKEN, "yes", is_transient=True))
 
     def move(self, intake: Intake, deliveries: Sequence[Delivery], lane: Lane) -> int:
         """Returns how many were moved. Raises :class:`~attune_mq.errors.PublishError`: then none
@@ -154,8 +167,13 @@ class Mover:
         if isinstance(lane, BackLane):
             self._publisher.send([self._record(CLOSED, batch)])
 
-    def _record(self, what: str, batch: str) -> Outgoing:
-        properties = pika.BasicProperties(headers={what: batch}, delivery_mode=2)
+    def _keep(self, record: Outgoing) -> None:
+        _raise_hopeless(self._publisher.send([record]), is_late=True)
+
+    def _record(self, what: str, value: str, *, is_transient: bool = False) -> Outgoing:
+        properties = pika.BasicProperties(
+            headers={what: value}, delivery_mode=1 if is_transient else 2
+        )
         return Outgoing("", self._journal, b"", properties)
 
 

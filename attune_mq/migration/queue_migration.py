@@ -34,6 +34,9 @@ CANCEL_S = 2.0
 FORGET_S = 0.2
 """RabbitMQ 3.10 does not cancel the consumers of a quorum queue of whose name there is another
 quorum queue at once, and does not feed them either (measured)."""
+WRITTEN_S = 1.0
+"""A quorum queue that its node is killed within half a second of its declaration is empty
+afterwards, or useless, whatever it had confirmed (measured on 3.10, 4.0 and 4.3)."""
 LULL_S = 30.0
 """For how long to wait for a moment in which nothing is published straight to the queue."""
 ROUNDS = 5
@@ -74,6 +77,7 @@ class QueueMigration:
         journal, witness = self._scaffold.journal, self._scaffold.witness
         past = read_past(self._connection, journal, witness)
         self._mover = Mover(self._publisher, journal, past, patience_s=self._patience_s)
+        self._mover.begin()
         try:
             self._make_new()
         except NotMigrated:  # so the old queue gets everything back
@@ -97,11 +101,14 @@ class QueueMigration:
         self._mark()
         for exchange in scaffold.exchanges():
             self._control.declare(exchange)
-        for queue in scaffold.queues(self._job.wanted, replicated=self._job.is_replicated):
-            if self._counts(queue.name) is None:
-                self._control.declare(queue)
+        queues = scaffold.queues(self._job.wanted, replicated=self._job.is_replicated)
+        missing = [queue for queue in queues if self._counts(queue.name) is None]
+        for queue in missing:
+            self._control.declare(queue)
         for binding in scaffold.bindings(witnessed=self._is_witnessed):
             self._control.bind(binding)
+        if missing:
+            self._connection.sleep(WRITTEN_S)
 
     def _refuse_early(self) -> None:
         """Where it is known before anything is changed that what consumers hold is not."""
@@ -229,6 +236,7 @@ class QueueMigration:
         """On the ingress at once: should we be killed now, all goes on as it was before."""
         self._control.declare(self._job.wanted)
         self._control.bind(self._on_ingress)
+        self._connection.sleep(WRITTEN_S)
 
     def _fill(self) -> None:
         self._control.bind(self._on_ingress)

@@ -12,6 +12,7 @@ import pika
 import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused
 from attune_mq.messaging import silence
 from attune_mq.messaging.consumer import Consumer
@@ -291,6 +292,8 @@ def test_what_eight_threads_have_a_receipt_for_is_handled_in_spite_of_an_outage_
     topology: Topology, frail_broker: EmbeddedBroker, outage: Callable[[EmbeddedBroker], None]
 ) -> None:
     with frail_broker.fresh_vhost() as url:
+        setup_infrastructure(topology, url)
+        frail_broker.restart()  # what was declared moments before a kill may be gone with it
         consumer = Consumer(topology, "worker", handlers_of(calls := Calls()), url)
         writers: list[Writer] = []
         with (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pytest import TerminalReporter
+import pytest
 
 COLUMNS = ("change", "kills", "messages", "refused", "lost", "doubled", "overtaken")
 
 
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Of tests that recorded how often they killed."""
     rows = [
         dict(report.user_properties)
@@ -18,5 +18,5 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     if rows:
         terminalreporter.section("killed migrations")
         for row in ({name: name for name in COLUMNS}, dict.fromkeys(COLUMNS, "---"), *rows):
-            cells = " | ".join(str(row[name]) for name in COLUMNS)
+            cells = " | ".join(str(row.get(name, "")) for name in COLUMNS)
             terminalreporter.write_line(f"| {cells} |")

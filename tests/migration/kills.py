@@ -19,8 +19,18 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
+from attune_mq.migration.migrating import migrate
+from attune_mq.migration.moving import BATCH
 from attune_mq.migration.progress import Step
 from attune_mq.topology.loading import parse_topology
+from tests.messaging.bench import QUEUE, topology_of
+from tests.migration.broker_deaths import (
+    MESSAGES,
+    MOMENTS,
+    fill_queue,
+    migrate_and_kill_the_broker,
+    taken,
+)
 from tests.migration.dying_processes import Death, Ended, migrate_in_a_process
 from tests.migration.traffic import FILE, Traffic, file_of
 
@@ -102,3 +112,38 @@ def spread(count: int) -> list[int]:
     if most < 2:
         return list(range(1, most + 1))
     return [1 + math.floor(index * (count - 1) / (most - 1)) for index in range(most)]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("step", [Step.EMPTY, Step.FILL])
+@pytest.mark.parametrize("types", [("classic", "quorum"), ("quorum", "classic")], ids="-".join)
+def test_when_the_broker_is_killed_it_loses_nothing_and_doubles_two_batches_at_most(
+    types: tuple[str, str],
+    step: Step,
+    moment: str,
+    frail_broker: EmbeddedBroker,
+    record_property: Callable[[str, object], None],
+) -> None:
+    before, after = (topology_of(type=one) for one in types)
+    with frail_broker.fresh_vhost() as url:
+        setup_infrastructure(before, url)
+        fill_queue(url)
+        frail_broker.restart()  # what was declared moments before a kill may be gone with it
+
+        migrate_and_kill_the_broker(frail_broker, url, after, step, moment)
+        migrate(after, url, names=[QUEUE])
+
+        counts = taken(url)
+
+    lost, doubled = MESSAGES - len(counts), counts.total() - len(counts)
+    figures = {
+        "change": f"{types[0]} to {types[1]}, the broker killed in {step.name} when {moment}",
+        "kills": 1,
+        "messages": MESSAGES,
+        "lost": lost,
+        "doubled": doubled,
+    }
+    for name, value in figures.items():
+        record_property(name, value)
+    assert lost == 0
+    assert doubled <= 2 * BATCH
