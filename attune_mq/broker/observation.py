@@ -56,8 +56,14 @@ def observe_by_management(client: ManagementClient, vhost: str) -> ManagementObs
         rules=rules,
         exchanges={exchange.name: exchange for exchange in exchanges},
         queues={queue.name: queue for queue in queues},
-        bindings=tuple(_binding(listed) for listed in client.bindings(vhost)),
+        bindings=listed_bindings(client, vhost),
     )
+
+
+def listed_bindings(client: ManagementClient, vhost: str) -> tuple[BindingDeclaration, ...]:
+    """Those of a virtual host, which AMQP does not show. Raises what :class:`ManagementClient`
+    raises."""
+    return tuple(_binding(listed) for listed in client.bindings(vhost))
 
 
 def _rules(client: ManagementClient, vhost: str) -> BrokerRules:

@@ -23,9 +23,11 @@ Report = Callable[[], Any]
 class Monitor:
     """Looks at a service, its consumers, its publisher, its topology, and what is added to it."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, management_url: str | None = None) -> None:
         self._service = service
-        self._topology = TopologyWatch(service.topology, service.settings, service.name)
+        self._topology = TopologyWatch(
+            service.topology, service.settings, service.name, management_url
+        )
         self._added: list[Check] = []
         self._reports: dict[str, Report] = {}
         self._ready = Memory(self._readiness)

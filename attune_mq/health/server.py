@@ -47,6 +47,10 @@ class HealthServer:
     reach it who may read the names of queues and what is wrong with them; nobody can change
     anything by it. ``port``: ``0`` takes any that is free, see :attr:`port`.
     ``metrics``: what answers at ``/metrics``; without it, 404.
+    ``management_url``: of RabbitMQ's HTTP API, by which bindings are looked at too, which AMQP does
+    not show. While it does not answer they are not, and nothing is red for that. Its user needs the
+    tag ``management``; without one in the URL it is that of the broker. Raises
+    :class:`~attune_mq.broker.management.InvalidManagementUrl`.
 
     ================  ==========================================================================
     ``/livez``        200 while the loops of all consumers turn; 503: only a new process helps
@@ -70,8 +74,9 @@ class HealthServer:
         host: str = DEFAULT_HOST,
         port: int = DEFAULT_PORT,
         metrics: Metrics | None = None,
+        management_url: str | None = None,
     ) -> None:
-        self.monitor = Monitor(service)
+        self.monitor = Monitor(service, management_url)
         self._address = (host, port)
         self._metrics = metrics
         self._notifier = Notifier(self.monitor)

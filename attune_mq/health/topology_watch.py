@@ -5,12 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
-from attune_mq.broker.observation import observe_by_amqp
+from attune_mq.broker.management import management_client
+from attune_mq.broker.migration_marks import ingress_name
+from attune_mq.broker.observation import listed_bindings, observe_by_amqp
 from attune_mq.broker.plan import Plan, make_plan
 from attune_mq.broker.probing import QuietProber
-from attune_mq.broker.settings import BrokerSettings
+from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.errors import AttuneError
+from attune_mq.topology.declarations import BindingDeclaration, declarations
+from attune_mq.topology.equivalence import binding_identity
 from attune_mq.topology.model import Topology
 from attune_mq.topology.selection import needed_by, services
 
@@ -21,19 +27,32 @@ VERIFY_AGAIN_S = 1.0
 """After a verification that found something missing, or found no broker."""
 VERIFIED_WITHIN_S = 10.0
 """How long one may take, with many objects on a busy broker."""
+LISTED_WITHIN_S = 3.0
+"""How long the HTTP API may take to list the bindings."""
 
 
 class TopologyWatch:
     """A thread with a connection of its own. ``service``: what that one needs is looked at; all
     of the topology, where the file does not name it.
 
-    Passive declarations, and comparisons that change nothing. AMQP shows no bindings.
+    Passive declarations, and comparisons that change nothing. AMQP shows no bindings: they are
+    looked at where there is ``management_url``, of the HTTP API. Raises
+    :class:`~attune_mq.broker.management.InvalidManagementUrl`.
     """
 
-    def __init__(self, topology: Topology, settings: BrokerSettings, service: str) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        settings: BrokerSettings,
+        service: str,
+        management_url: str | None = None,
+    ) -> None:
         known = service in services(topology)
         self._wanted = needed_by(topology, service) if known else topology
         self._settings = settings
+        self._bindings: BindingWatch | None = None
+        if management_url is not None:
+            self._bindings = BindingWatch(self._wanted, settings, management_url)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="topology-watch", daemon=True)
         self._verified_at_s = 0.0
@@ -78,11 +97,48 @@ class TopologyWatch:
     def _verify_while_connected(self) -> None:
         with QuietProber(self._settings) as prober:
             while not self._stopping.is_set():
-                self._take(make_plan(self._wanted, observe_by_amqp(self._wanted, prober)))
+                plan = make_plan(self._wanted, observe_by_amqp(self._wanted, prober))
+                self._take(plan, self._bindings.missing() if self._bindings else [])
                 self._stopping.wait(VERIFY_AGAIN_S if self._trouble else VERIFY_EVERY_S)
 
-    def _take(self, plan: Plan) -> None:
-        missing = [f"{one.declaration.kind} '{one.declaration.name}'" for one in plan.create]
+    def _take(self, plan: Plan, bindings: Sequence[BindingDeclaration]) -> None:
+        absent = (*(one.declaration for one in plan.create), *bindings)
+        missing = [f"{one.kind} '{one.name}'" for one in absent]
         self._verified_at_s = time.monotonic()
         self._conflicts = tuple(str(one) for one in plan.conflicts)
         self._trouble = f"{', '.join(missing)}: not there" if missing else None
+
+
+class BindingWatch:
+    """The bindings of a topology, as the HTTP API lists them.
+
+    An API that does not answer makes nothing red: no message goes by it. It is logged, once until
+    it answers again, and the bindings are not looked at.
+    """
+
+    def __init__(self, topology: Topology, settings: BrokerSettings, management_url: str) -> None:
+        self._wanted = [
+            one for one in declarations(topology) if isinstance(one, BindingDeclaration)
+        ]
+        self._vhost = virtual_host(settings.urls[0])
+        self._client = management_client(management_url, settings, timeout_s=LISTED_WITHIN_S)
+        self._answers = True
+
+    def missing(self) -> list[BindingDeclaration]:
+        """Those that are not there, neither directly nor by way of a migration's ingress."""
+        try:
+            listed = listed_bindings(self._client, self._vhost)
+        except AttuneError as error:
+            level = logging.WARNING if self._answers else logging.DEBUG
+            logger.log(level, "Health: bindings are not looked at: %s", error)
+            self._answers = False
+            return []
+        self._answers = True
+        there = {binding_identity(one) for one in listed}
+        return [one for one in self._wanted if there.isdisjoint(_ways_of(one))]
+
+
+def _ways_of(binding: BindingDeclaration) -> set[Hashable]:
+    ingress = ingress_name(binding.destination)
+    diverted = replace(binding, destination=ingress, destination_type="exchange")
+    return {binding_identity(binding), binding_identity(diverted)}

@@ -20,9 +20,12 @@ import pika
 import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker.migration_marks import ingress_name
+from attune_mq.broker.settings import BrokerSettings
 from attune_mq.health import checks, topology_watch
 from attune_mq.health.picture import Picture
 from attune_mq.health.server import HealthServer
+from attune_mq.health.topology_watch import BindingWatch
 from attune_mq.messaging import pulse
 from attune_mq.messaging.consumer import Consumer
 from attune_mq.messaging.delivery import Message
@@ -89,11 +92,15 @@ class Patient:
 
 @contextmanager
 def at_work(
-    topology: Topology, url: str, work: Callable[[Message[Any]], None] = lambda _: None
+    topology: Topology,
+    url: str,
+    work: Callable[[Message[Any]], None] = lambda _: None,
+    *,
+    management_url: str | None = None,
 ) -> Iterator[Patient]:
     service = Service("tests", topology, url)
     service.on(ExecutionRequested)(work)
-    with HealthServer(service, port=0) as health:
+    with HealthServer(service, port=0, management_url=management_url) as health:
         service.start()
         patient = Patient(service, health)
         try:
@@ -177,6 +184,46 @@ def test_a_queue_that_is_deleted(bench: Bench, topology: Topology) -> None:
         with patient.healing():
             bench.set_up(topology)
         service.stop(2)
+
+
+def test_a_binding_that_is_deleted(
+    bench: Bench, topology: Topology, broker: EmbeddedBroker
+) -> None:
+    """AMQP does not show it, the HTTP API does."""
+    with at_work(topology, bench.url, management_url=broker.management_url) as patient:
+        with patient.seeing("topology", f"binding 'work -> {QUEUE} [requested]': not there"):
+            bench.channel.queue_unbind(QUEUE, "work", "requested")
+        with patient.healing():
+            bench.set_up(topology)
+
+
+def test_a_binding_that_a_migration_has_diverted_is_there(
+    bench: Bench, topology: Topology, broker: EmbeddedBroker
+) -> None:
+    """What is published goes on to the queue by way of the ingress."""
+    ingress, other = ingress_name(QUEUE), "another"
+    bench.channel.exchange_declare(ingress, "fanout")
+    bench.channel.exchange_bind(ingress, "work", "requested")
+    bench.channel.queue_unbind(QUEUE, "work", "requested")
+    watch = BindingWatch(topology, BrokerSettings.of(bench.url), str(broker.management_url))
+
+    assert watch.missing() == []
+
+    bench.channel.exchange_unbind(ingress, "work", "requested")
+    bench.channel.exchange_bind(ingress, "work", other)
+    assert [one.name for one in watch.missing()] == [f"work -> {QUEUE} [requested]"]
+
+
+def test_an_http_api_that_does_not_answer_is_said_once_and_makes_nothing_red(
+    bench: Bench, topology: Topology, caplog: pytest.LogCaptureFixture
+) -> None:
+    nobody = "http://127.0.0.1:1"
+    watch = BindingWatch(topology, BrokerSettings.of(bench.url), nobody)
+
+    assert watch.missing() == watch.missing() == []
+
+    said = [one for one in caplog.records if one.levelno == logging.WARNING]
+    assert ["bindings are not looked at" in one.getMessage() for one in said] == [True]
 
 
 def test_an_exchange_that_is_deleted(patient: Patient, bench: Bench, topology: Topology) -> None:
