@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from attune_executor.ledger import Ledger
+from attune_executor.settings import ExecutorSettings
 from attune_mq import HealthServer, Service
 from attune_mq.metrics import Metrics
 
 
 def health_server(
-    service: Service, ledger: Ledger, metrics: Metrics, *, host: str, port: int
+    service: Service, ledger: Ledger, metrics: Metrics, settings: ExecutorSettings
 ) -> HealthServer:
-    """Readiness needs the database and the outbox relay as well."""
-    server = HealthServer(service, host=host, port=port, metrics=metrics.exposition)
+    """Readiness needs the database and the outbox relay as well.
+
+    Raises :class:`~attune_mq.InvalidInput` for a URL that is none of the HTTP API.
+    """
+    server = HealthServer(
+        service,
+        host=settings.health_host,
+        port=settings.health_port,
+        metrics=metrics.exposition,
+        management_url=settings.http_api_url,
+    )
     server.watch("database", lambda: ledger.trouble)
     server.watch("outbox relay", lambda: _relay_trouble(ledger))
     return server

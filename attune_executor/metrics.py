@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from attune_executor.ledger import Ledger
 from attune_executor.settings import ExecutorSettings
 from attune_mq import Service
@@ -16,12 +14,6 @@ def watch(metrics: Metrics, service: Service, ledger: Ledger, settings: Executor
     Raises :class:`~attune_mq.InvalidInput` for a URL that is none of the HTTP API.
     """
     metrics.watch(service)
-    metrics.watch_queues(service.whole, service.settings, management_url=_management_url(settings))
+    metrics.watch_queues(service.whole, service.settings, management_url=settings.http_api_url)
     metrics.watch_outbox(ledger.backlog)
     metrics.watch_database(lambda: ledger.trouble)
-
-
-def _management_url(settings: ExecutorSettings) -> str | None:
-    if settings.management_url is not None:
-        return settings.management_url.get_secret_value()
-    return os.environ.get("ATTUNE_MQ_MANAGEMENT_URL") or None

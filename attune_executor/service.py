@@ -85,11 +85,7 @@ class Executor:
         self.service.run_beside(ledger.watch)
         self.service.run_beside(Housekeeping(ledger, timedelta(days=settings.inbox_keep_days)))
         self.health = (
-            health_server(
-                self.service, ledger, metrics, host=settings.health_host, port=settings.health_port
-            )
-            if settings.health_port
-            else None
+            health_server(self.service, ledger, metrics, settings) if settings.health_port else None
         )
 
     def run(self) -> None:

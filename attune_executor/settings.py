@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,7 +56,7 @@ class ExecutorSettings(BaseSettings):
     topology: Path | None = None
     url: SecretStr | None = None
     management_url: SecretStr | None = None
-    """Of RabbitMQ's HTTP API, for the metric of what consumers hold."""
+    """Of RabbitMQ's HTTP API, for the metric of what consumers hold, and the health of bindings."""
 
     @classmethod
     def settings_customise_sources(
@@ -67,6 +68,13 @@ class ExecutorSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))
+
+    @property
+    def http_api_url(self) -> str | None:
+        """:attr:`management_url`, else what the library's own variable says."""
+        if self.management_url is not None:
+            return self.management_url.get_secret_value()
+        return os.environ.get("ATTUNE_MQ_MANAGEMENT_URL") or None
 
 
 def load_settings(file: Path | None = None, **arguments: Any) -> ExecutorSettings:

@@ -24,6 +24,7 @@ BOUNDS = {row["fault"]: row["bound"] for row in PAGE.rows_under("What is seen, a
         ("An answer is good for {} s", checks.GOOD_FOR_S),
         ("After {} s it is replaced", pulse.GIVE_UP_AFTER_S),
         ("its loop has not turned for {} s", checks.STUCK_AFTER_S),
+        ("does not answer within {} s is logged", topology_watch.LISTED_WITHIN_S),
     ],
 )
 def test_the_times_are_those_of_the_code(said: str, value_s: float) -> None:
@@ -32,7 +33,8 @@ def test_the_times_are_those_of_the_code(said: str, value_s: float) -> None:
 
 def test_the_bounds_are_those_of_the_code() -> None:
     assert BOUNDS["broker stands still"] == f"{checks.GOOD_FOR_S:g} s"
-    assert BOUNDS["exchange deleted"] == f"{topology_watch.VERIFY_EVERY_S:g} s"
+    for fault in ("exchange deleted", "binding deleted"):
+        assert BOUNDS[fault] == f"{topology_watch.VERIFY_EVERY_S:g} s"
     databases = "SQLite locked, PostgreSQL stopped, its table locked"
     assert BOUNDS[databases] == f"{database_watch.GOOD_FOR_S:g} s"
 
