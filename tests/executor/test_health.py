@@ -8,11 +8,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pika
 import psycopg
 import pytest
 
 from attune_executor.__main__ import main, reachable
 from attune_mq import InvalidInput
+from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.transactional import database_watch
 from tests.databases import PostgreSQLServer
 from tests.executor.rig import (
@@ -71,6 +73,23 @@ def test_a_relay_that_does_not_run_is_seen(tmp_path: Path, broker_url: str) -> N
         rig.executor.ledger.relay.stop()
 
         assert is_red(rig, "outbox relay")
+
+
+def test_a_binding_that_is_deleted_is_seen_by_the_http_api(
+    tmp_path: Path, broker: EmbeddedBroker, broker_url: str
+) -> None:
+    settings = settings_for(
+        tmp_path,
+        broker_url,
+        SHIPPED,
+        health_port=free_port(),
+        management_url=broker.management_url,
+    )
+    with running(settings) as rig, pika.BlockingConnection(pika.URLParameters(broker_url)) as other:
+        eventually(lambda: ready(rig))
+        other.channel().queue_unbind("attune.executions.queue", "attune.executions", "execution")
+
+        eventually(lambda: is_red(rig, "topology"))
 
 
 def test_an_executor_under_load_stays_green(tmp_path: Path, broker_url: str) -> None:
