@@ -24,7 +24,8 @@ from benchmarks.running import Run
 
 AMOUNT = 600
 TIMEOUT_S = 120.0
-RULES = Path(__file__).parents[2] / "examples" / "rules.yaml"
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "examples" / "rules.yaml"
 SEVERAL = 3
 
 
@@ -73,15 +74,14 @@ def _finish(run: Run, database: Callable[[], str], processes: int, checkout: Pat
         setup_infrastructure(instantiate(topology, "worker", worker_id=1), url)
         database_url = database()
         for number in range(processes):
-            environment = _environment(url, database_url, number, checkout)
-            stack.enter_context(_executor(environment))
+            environment = _environment(url, database_url, number)
+            stack.enter_context(_executor(environment, checkout or ROOT))
         return _Surroundings(url).drive(amount)
 
 
-def _environment(url: str, database_url: str, number: int, checkout: Path | None) -> dict[str, str]:
+def _environment(url: str, database_url: str, number: int) -> dict[str, str]:
     return {
         **os.environ,
-        "PYTHONPATH": str((checkout or Path(__file__).parents[2]).resolve()),
         "ATTUNE_MQ_URL": url,
         "ATTUNE_DATABASE_URL": database_url,
         "ATTUNE_RULES": str(RULES),
@@ -91,10 +91,13 @@ def _environment(url: str, database_url: str, number: int, checkout: Path | None
 
 
 @contextmanager
-def _executor(environment: dict[str, str]) -> Iterator[None]:
-    command = [sys.executable, "-m", "attune_executor", "run"]
+def _executor(environment: dict[str, str], checkout: Path) -> Iterator[None]:
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "attune_executor", "run"],
+        env=environment,
+        cwd=checkout,  # Python looks for modules there first, before any PYTHONPATH
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         yield
