@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.faults.members import ROOT
 from tests.faults.run import Verdict
+from tests.faults.scene import Recovery
 
 REPORT = ROOT / "docs" / "reliability.md"
 COLUMNS = (
@@ -52,8 +53,8 @@ def _lines(runs: Sequence[Run], version: str, arguments: Sequence[str]) -> Itera
     yield "|---" * len(COLUMNS) + "|"
     yield from (_row_of_run(one) for one in runs)
     yield ""
-    yield "| fault | how often | longest recovery, seconds |"
-    yield "|---|---|---|"
+    yield "| fault | how often | nothing moved for, seconds | longest recovery, seconds |"
+    yield "|---|---|---|---|"
     yield from _rows_of_faults(runs)
 
 
@@ -76,11 +77,17 @@ def _row_of_run(run: Run) -> str:
 
 def _rows_of_faults(runs: Sequence[Run]) -> Iterable[str]:
     counts: Counter[str] = Counter()
-    longest_s: dict[str, float] = {}
+    recoveries: dict[str, list[Recovery]] = {}
     for run in runs:
         counts += run.verdict.faults
-        for kind, seconds in run.verdict.recovery_s.items():
-            longest_s[kind] = max(longest_s.get(kind, 0.0), *seconds)
+        for kind, some in run.verdict.recoveries.items():
+            recoveries.setdefault(kind, []).extend(some)
     for kind, count in sorted(counts.items()):
-        recovery = f"{longest_s[kind]:.1f}" if kind in longest_s else "not waited for"
-        yield f"| {kind} | {count} | {recovery} |"
+        yield f"| {kind} | {count} | {_longest(recoveries.get(kind, []))} |"
+
+
+def _longest(recoveries: Sequence[Recovery]) -> str:
+    if not recoveries:
+        return "not waited for | not waited for"
+    moves_s = max(one.moves_s for one in recoveries)
+    return f"{moves_s:.1f} | {max(one.recovered_s for one in recoveries):.1f}"

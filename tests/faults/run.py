@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tests.faults.accounts import Account
 from tests.faults.kinds import inflict
 from tests.faults.leaks import belongings_of
-from tests.faults.scene import Scene
+from tests.faults.scene import Recovery, Scene
 from tests.faults.schedule import Planned
 
 logger = logging.getLogger(__name__)
@@ -19,12 +19,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Verdict:
-    """What a run has shown. ``recovery_s``: by kind, from the end of a fault until a message that
-    was sent after it had its effect."""
+    """What a run has shown. ``recoveries``: by kind of fault."""
 
     accounts: list[Account] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
-    recovery_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    recoveries: dict[str, list[Recovery]] = field(default_factory=lambda: defaultdict(list))
     sent_again: int = 0
     restarted: int = 0
     lasted_s: float = 0.0
@@ -62,7 +61,7 @@ def run(
         inflict(scene, one)
         verdict.faults[one.kind] += 1
         if one.waits:
-            verdict.recovery_s[one.kind].append(scene.recover())
+            verdict.recoveries[one.kind].append(scene.recover())
     scene.recover()
     scene.wait_until(scene.all_consume, "all consumers are there again, and no others")
     scene.wait_until(scene.all_ready, "all say that they are ready")

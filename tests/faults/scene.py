@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Engine
@@ -30,6 +30,14 @@ MOST_WAITING = 50
 RECOVERS_WITHIN_S = 240.0
 RED_WITHIN_S = 30.0
 POLL_S = 0.05
+
+
+class Recovery(NamedTuple):
+    """From the end of a fault. ``moves_s``: until anything has its effect again. ``recovered_s``:
+    until a message that was sent after it has; so what had waited is worked off."""
+
+    moves_s: float
+    recovered_s: float
 
 
 @dataclass
@@ -111,12 +119,14 @@ class Scene:
     def all_ready(self) -> bool:
         return all(member.is_ready() for member in self.members)
 
-    def recover(self) -> float:
-        """Returns when a message that is sent from now on has had its effect; after how long."""
+    def recover(self) -> Recovery:
+        """Returns when a message that is sent from now on has had its effect."""
         began_at = time.monotonic()
-        mark = self.publisher.begun + 1
+        mark, effects_before = self.publisher.begun + 1, self.progress()[0]
+        self.wait_until(lambda: self.progress()[0] > effects_before, "anything has its effect")
+        moves_s = time.monotonic() - began_at
         self.wait_until(lambda: self.progress()[1] >= mark, f"number {mark} has its effect")
-        return time.monotonic() - began_at
+        return Recovery(moves_s, time.monotonic() - began_at)
 
     def wait_until(
         self, holds: Callable[[], bool], what: str, *, within_s: float = RECOVERS_WITHIN_S
