@@ -35,8 +35,8 @@ FORGET_S = 0.2
 """RabbitMQ 3.10 does not cancel the consumers of a quorum queue of whose name there is another
 quorum queue at once, and does not feed them either (measured)."""
 WRITTEN_S = 1.0
-"""A quorum queue that its node is killed within half a second of its declaration is empty
-afterwards, or useless, whatever it had confirmed (measured on 3.10, 4.0 and 4.3)."""
+"""A quorum queue whose node is killed within half a second of its declaration is empty afterwards,
+or useless, whatever it had confirmed (measured on 3.10, 4.0 and 4.3)."""
 LULL_S = 30.0
 """For how long to wait for a moment in which nothing is published straight to the queue."""
 ROUNDS = 5
