@@ -390,17 +390,6 @@ def test_the_http_api_without_trust_is_refused_with_what_to_do(
 # The environment, and what must not be told.
 
 
-@pytest.fixture
-def log_levels() -> Iterator[None]:
-    """A command makes the log of its process quiet; the tests after it want to hear it."""
-    loggers = [logging.getLogger(name) for name in ("attune_mq", "pika")]
-    levels = [logger.level for logger in loggers]
-    yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
-
-
-@pytest.mark.usefixtures("log_levels")
 def test_the_command_line_takes_it_all_from_the_environment(
     site: Site,
     tmp_path: Path,
@@ -429,7 +418,7 @@ def test_the_command_line_takes_it_all_from_the_environment(
 def test_neither_password_nor_key_is_ever_logged_or_said(
     site: Site, tmp_path: Path, opening: Opening, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for logger in ("attune_mq", "pika"):  # by name: a command may have made them quiet
+    for logger in ("attune_mq", "pika"):
         caplog.set_level(logging.DEBUG, logger)
     (tmp_path / "password").write_text("pl4nted-secret")
     url = site.url("client certificate").replace("guest:guest", "guest")

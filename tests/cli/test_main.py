@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -257,6 +258,15 @@ def test_a_private_broker_prints_its_url_and_is_gone_when_it_is_told_to_stop() -
     parts = urlsplit(url)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((parts.hostname or "", parts.port or 0)).close()
+
+
+def test_a_program_that_runs_commands_keeps_the_levels_of_its_logs() -> None:
+    loggers = [logging.getLogger(name) for name in ("attune_mq", "pika")]
+    before = [logger.level for logger in loggers]
+
+    assert (run("show"), run("route", "--dead", "nowhere")) == (0, 2)
+
+    assert [logger.level for logger in loggers] == before
 
 
 def test_nothing_is_imported_that_help_does_not_need() -> None:
