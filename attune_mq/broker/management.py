@@ -29,6 +29,7 @@ from attune_mq.errors import (
     TlsRefused,
     VirtualHostRefused,
 )
+from attune_mq.topology.objects import RESERVED_PREFIX
 
 DEFAULT_TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 20
@@ -153,7 +154,7 @@ class ManagementClient:
             {name: value for name, value in each.items() if name in EXCHANGE_FIELDS}
             for each in self.exchanges(vhost)
             if each["internal"] and each["name"] not in there
-            if not each["name"].startswith("amq.")
+            if not each["name"].startswith(RESERVED_PREFIX)
         ]
         return {**told, "exchanges": [*told.get("exchanges", ()), *left_out]}
 

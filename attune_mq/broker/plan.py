@@ -32,10 +32,10 @@ from attune_mq.topology.equivalence import (
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.family_names import name_pattern
 from attune_mq.topology.model import Topology
+from attune_mq.topology.objects import RESERVED_PREFIX
 from attune_mq.topology.source import Where
 
 Source = Literal["amqp", "management"]
-RESERVED_PREFIX = "amq."
 """What the broker makes itself: the exchanges of every virtual host, queues that it names."""
 
 

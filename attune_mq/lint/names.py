@@ -12,14 +12,13 @@ from attune_mq.topology.fields import MAX_NAME_BYTES
 from attune_mq.topology.model import Topology
 from attune_mq.topology.objects import (
     BUILT_IN_EXCHANGES,
+    RESERVED_PREFIX,
     DeadLetterQueue,
     Exchange,
     OwnDeadLetterQueue,
     Queue,
 )
 from attune_mq.topology.source import Path, Where
-
-RESERVED = "amq."
 
 
 @rule(
@@ -74,13 +73,13 @@ def _made_of(topology: Topology, queue: Queue) -> Iterator[str]:
 )
 def name_reserved(facts: Facts) -> Iterator[Fault]:
     for key, exchange in facts.whole.exchanges.items():
-        if exchange.name.startswith(RESERVED) and not _is_built_in(exchange):
+        if exchange.name.startswith(RESERVED_PREFIX) and not _is_built_in(exchange):
             path = (
                 ("exchanges", key, "name") if key in facts.written.exchanges else ("dead_letter",)
             )
             yield _reserved(facts.where(*path), f"exchange {exchange.name}")
     for fact in facts.queues:
-        if fact.queue.name.startswith(RESERVED):
+        if fact.queue.name.startswith(RESERVED_PREFIX):
             yield _reserved(facts.where(*fact.path, "name"), f"queue {fact.name}")
 
 
@@ -91,7 +90,7 @@ def _is_built_in(exchange: Exchange) -> bool:
 
 
 def _reserved(where: Where, owner: str) -> Fault:
-    return Fault(where, f"{owner}: names that begin with {RESERVED!r} are refused (403)")
+    return Fault(where, f"{owner}: names that begin with {RESERVED_PREFIX!r} are refused (403)")
 
 
 @rule(

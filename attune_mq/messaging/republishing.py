@@ -31,10 +31,9 @@ from attune_mq.messaging.delivery import (
 )
 from attune_mq.messaging.outgoing import Outgoing
 from attune_mq.messaging.settlement import CountRedelivery, DeadLetter, ErrorReport, TryAgain
-from attune_mq.topology.expansion import retry_queue_name
+from attune_mq.topology.expansion import DEFAULT_EXCHANGE, retry_queue_name
 from attune_mq.topology.objects import DeadLetterTo
 
-DEFAULT_EXCHANGE = ""
 ORIGIN_EXCHANGE = "x-attune-exchange"
 ORIGIN_ROUTING_KEY = "x-attune-routing-key"
 _BROKERS_DEATHS = ("x-first-death-", "x-last-death-", "x-death")

@@ -43,5 +43,8 @@ class QueueJob:
 
     @property
     def is_replicated(self) -> bool:
-        both = (self.wanted, self.current or self.wanted)
-        return any(one.arguments.get("x-queue-type") == "quorum" for one in both)
+        return is_quorum(self.wanted) or (self.current is not None and is_quorum(self.current))
+
+
+def is_quorum(queue: QueueDeclaration) -> bool:
+    return queue.arguments.get("x-queue-type") == "quorum"

@@ -23,7 +23,7 @@ from attune_mq.migration.held import Held
 from attune_mq.migration.intake import Intake
 from attune_mq.migration.moving import BATCH, BackLane, Mover, OutLane, read_past
 from attune_mq.migration.progress import Progress, Step
-from attune_mq.migration.queue_job import MigratedQueue, NotMigrated, QueueJob
+from attune_mq.migration.queue_job import MigratedQueue, NotMigrated, QueueJob, is_quorum
 from attune_mq.migration.scaffold import MARKER, Scaffold
 from attune_mq.topology.declarations import BindingDeclaration, QueueDeclaration
 
@@ -212,7 +212,7 @@ class QueueMigration:
         last moment is given to us."""
         self._tell(Step.REPLACE)
         self._unbind_directly()  # a service that started meanwhile may have bound it
-        if _is_quorum(old):
+        if is_quorum(old):
             if self._waiting(old.name):
                 return False
             self._control.delete_queue(old.name)
@@ -229,7 +229,7 @@ class QueueMigration:
         intake.wait_for_cancel(CANCEL_S)
         while last := intake.take(BATCH, wait_s=0):
             self._moved += self._mover.move(intake, last, self._out)
-        if _is_quorum(old):
+        if is_quorum(old):
             intake.pause(FORGET_S)
 
     def _declare_new(self) -> None:
@@ -327,7 +327,3 @@ _STRAIGHT = (
     "messages are published straight to it, through the default exchange, and what comes while it "
     "is replaced would be lost: stop what publishes them, and call again"
 )
-
-
-def _is_quorum(queue: QueueDeclaration) -> bool:
-    return queue.arguments.get("x-queue-type") == "quorum"

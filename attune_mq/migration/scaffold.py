@@ -24,6 +24,7 @@ from attune_mq.topology.declarations import (
     ExchangeDeclaration,
     QueueDeclaration,
 )
+from attune_mq.topology.fields import MAX_NAME_BYTES
 
 RETURNS = 1_000_000
 """How often a message of a quorum queue of ours may come back. RabbitMQ 4 would say 20, and -1
@@ -31,8 +32,6 @@ means something else on 3.10."""
 WITNESSED = 1_000
 """How many copies the witness keeps: those of the last batches."""
 _DEATH_ARGUMENTS = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
-
-MAX_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)

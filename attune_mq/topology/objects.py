@@ -48,6 +48,8 @@ BUILT_IN_EXCHANGES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Exchanges that every virtual host has; a file can name them as keys without declaring them."""
+RESERVED_PREFIX = "amq."
+"""Of names that the broker gives; it refuses a declaration of any other thing with such a name."""
 
 
 def _exchange_type(value: Any) -> str:

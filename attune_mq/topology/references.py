@@ -13,7 +13,7 @@ from typing import Any
 from attune_mq.topology.document import Document
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE, RETRY_INFIX, dead_letter_queue_name
 from attune_mq.topology.fields import MAX_NAME_BYTES
-from attune_mq.topology.objects import BUILT_IN_EXCHANGES
+from attune_mq.topology.objects import BUILT_IN_EXCHANGES, RESERVED_PREFIX
 from attune_mq.topology.raw_arguments import is_said_by_a_key
 from attune_mq.topology.source import Path, Problem, SourceMap
 from attune_mq.topology.validation import nearest, shown
@@ -181,7 +181,7 @@ class _Scope:
     ) -> Iterator[Problem]:
         if not isinstance(name, str) or name in valid:
             return
-        some = ", ".join(sorted(key for key in valid if not key.startswith("amq."))[:8])
+        some = ", ".join(sorted(key for key in valid if not key.startswith(RESERVED_PREFIX))[:8])
         listed = f"{expected} ({some})" if some else f"{expected} (there is none)"
         yield Problem(self.sources.where(*at), listed, shown(name), nearest(name, valid))
 
