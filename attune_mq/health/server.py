@@ -94,9 +94,11 @@ class HealthServer:
 
     @property
     def port(self) -> int:
+        """On which it listens; before it is started, the one that it was given."""
         return int(self._server.server_address[1]) if self._server else self._address[1]
 
     def start(self) -> None:
+        """Answers from now on. Raises as said above."""
         self._server = _listen(self._address, self.monitor, self._metrics)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="health", daemon=True
@@ -107,6 +109,7 @@ class HealthServer:
         logger.info("Health is told at http://%s:%d", self._address[0], self.port)
 
     def stop(self, deadline_s: float = 1.0) -> None:
+        """Answers no more. Waits for its own thread up to ``deadline_s``, for no broker."""
         self._notifier.stop()
         self.monitor.stop()
         if self._server is not None and self._thread is not None:

@@ -42,8 +42,8 @@ class NotifySocket:
     def send(self, *lines: str) -> None:
         """Never waits and never raises: a supervisor that is away is no reason to stop."""
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as one:
-                one.sendto("\n".join(lines).encode(), self._address)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+                sender.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             logger.warning("systemd could not be told: %s", error.strerror)
 
