@@ -111,6 +111,7 @@ class Service:
 
     @property
     def consumers(self) -> tuple[ConsumerStatus, ...]:
+        """How each of its consumers is now; none before it has started them."""
         return tuple(consumer.status for consumer in self._consumers)
 
     def start(self) -> None:

@@ -40,6 +40,8 @@ class Health:
 
     @property
     def healthy(self) -> bool:
+        """Whether nothing is missing or different, and no consumer is known to be absent. One of
+        which the broker does not tell is not known to be."""
         absent = any(consumer.present is False for consumer in self.consumers)
         return not (self.missing or self.conflicts or absent)
 

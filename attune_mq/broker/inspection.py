@@ -59,6 +59,7 @@ class QueueInspector:
         return QueueCounts(int(found.message_count or 0), int(found.consumer_count or 0))
 
     def close(self) -> None:
+        """The next question opens a connection again."""
         with self._lock:
             self._drop()
 

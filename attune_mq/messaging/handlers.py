@@ -96,6 +96,7 @@ class Handlers:
 
     @property
     def message_types(self) -> frozenset[str]:
+        """Those that have a handler so far."""
         return frozenset(payload.message_type for payload in self._handlers)
 
     def handle(self, delivery: Delivery) -> Outcome:

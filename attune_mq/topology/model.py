@@ -75,6 +75,8 @@ class Topology(TopologyModel):
         return self._sources
 
     def where(self, *path: str | int) -> Where:
+        """Where in its file ``path`` stands, such as ``"queues", "work"``, or else what is around
+        it."""
         return self._sources.where(*path)
 
     def located(self, sources: SourceMap) -> Topology:
@@ -89,6 +91,7 @@ class Topology(TopologyModel):
         return exchange.name if exchange else key
 
     def exchange_type(self, key: str) -> str:
+        """Of one of the file's or a built-in one; ``direct``, as the default exchange is, else."""
         exchange = self.exchanges.get(key)
         return exchange.type if exchange else BUILT_IN_EXCHANGES.get(key, "direct")
 

@@ -84,6 +84,7 @@ class Router:
 
     @property
     def queues(self) -> tuple[str, ...]:
+        """Names of all queues, as the broker knows them."""
         return tuple(self._network.queues)
 
     def route(self, exchange: str, routing_key: str = "", headers: Headers = NO_HEADERS) -> Routing:
