@@ -23,7 +23,7 @@ from attune_mq import Consumer, Handlers, Message, Publisher
 from attune_mq.messaging.payloads import EnforcementCreated
 from benchmarks.clients.attune import topology
 from benchmarks.clients.bare_pika import properties
-from benchmarks.clients.measuring import EXCHANGE, ROUTING_KEY, PlainEnvelope, body
+from benchmarks.clients.measuring import EXCHANGE, ROUTING_KEY, PlainEnvelope, Task, body
 
 PER_SECOND, THREADS = 1_000, 4
 _SENT = "sent_ns"
@@ -64,7 +64,9 @@ def consume_with_attune(url: str, queue: str, count: int) -> list[int]:
         if len(took) == count:
             done.set()
 
-    consumer = Consumer(topology(queue), "bench", handlers, url, prefetch=100, concurrency=1)
+    consumer = Consumer(
+        topology(Task(url, queue, 0, 100)), "bench", handlers, url, prefetch=100, concurrency=1
+    )
     consumer.start()
     while consumer.status.state != "consuming":
         time.sleep(0.01)
@@ -96,7 +98,9 @@ def sending_with_pika(url: str, _queue: str) -> Iterator[Send]:
 
 @contextmanager
 def sending_with_attune(url: str, queue: str) -> Iterator[Send]:
-    with Publisher(topology(queue), url, source_service="benchmark") as publisher:
+    with Publisher(
+        topology(Task(url, queue, 0, 100)), url, source_service="benchmark"
+    ) as publisher:
 
         def send(number: int, sent_ns: int) -> None:
             publisher.publish(

@@ -20,6 +20,7 @@ AMOUNTS = {
     "pika": 15_000,
     "pika-ack-32": 20_000,
     "attune": 25_000,
+    "attune, unobserved": 25_000,
 }
 AMOUNT_IN_C = 40_000
 RATIOS = [
