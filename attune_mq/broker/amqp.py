@@ -201,12 +201,14 @@ def close_quietly(connection: pika.BlockingConnection) -> None:
     """Closes a connection that may be gone already.
 
     pika closes one channel after the other, and stumbles over one that the broker closes meanwhile
-    (an ``AttributeError``). The next time it is not among them.
+    (an ``AttributeError``). The next time it is not among them. Of a connection that was lost it
+    keeps what its loop is made of, three descriptors, unless one of its calls has told of the loss.
     """
     for _ in range(CLOSING_ATTEMPTS):
         with contextlib.suppress(pika_errors.AMQPError, OSError, AttributeError):
             if connection.is_open:
                 connection.close()
+    cast(Any, connection)._cleanup()
 
 
 def abandon(connection: pika.BlockingConnection | pika.SelectConnection, reason: str) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from attune_mq.broker.amqp import close_quietly, count_consumers, open_connection
+import os
+
+import pytest
+from pika.exceptions import AMQPError
+
+from attune_mq.broker.amqp import abandon, close_quietly, count_consumers, open_connection
 from attune_mq.broker.settings import BrokerSettings
+from attune_mq.messaging.direct import DirectConnection
 
 
 def test_a_channel_that_the_broker_closes_meanwhile_does_not_keep_a_connection_open(
@@ -18,3 +24,22 @@ def test_a_channel_that_the_broker_closes_meanwhile_does_not_keep_a_connection_o
         close_quietly(connection)
 
         assert connection.is_closed
+
+
+def test_a_connection_that_was_given_up_holds_no_descriptor(broker_url: str) -> None:
+    """Neither its socket nor what its loop is made of; none of its calls told of the loss."""
+    before = descriptors()
+    settings = BrokerSettings(urls=(broker_url,))
+    connection = open_connection(settings, name="tests", inner=DirectConnection)
+    abandon(connection, "it does not answer")
+    with pytest.raises(AMQPError):
+        DirectConnection.turn(connection)
+
+    close_quietly(connection)
+    close_quietly(connection)
+
+    assert descriptors() == before
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
