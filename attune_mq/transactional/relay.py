@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from attune_mq.errors import BrokerUnavailable, PublishError
 from attune_mq.transactional.engine import describe, is_transient
@@ -62,9 +62,10 @@ class OutboxRelay:
     """A thread that publishes committed messages. Several processes may run one on one database.
 
     A turn claims up to ``batch_size`` due messages for ``lease_s``, publishes them with their
-    confirms in flight together, and in one transaction deletes the confirmed ones and postpones the
-    failed ones: 1 s after the first failure, then twice as long each time, at most
-    ``longest_retry_s``. There is no last attempt: a message stays until it is confirmed.
+    confirms in flight together, and in one transaction, which claims the next ones as well,
+    deletes the confirmed ones and postpones the failed ones: 1 s after the first failure, then
+    twice as long each time, at most ``longest_retry_s``. There is no last attempt: a message stays
+    until it is confirmed.
 
     No row is deleted that the broker did not confirm. What can happen is the opposite: when the
     process dies between the confirm and the delete, or takes longer than the lease, a message is
@@ -154,29 +155,35 @@ class OutboxRelay:
         deleted by the next turn.
         """
         with self._turn:
-            self._settle()
-            claimed_by, batch = self._claim()
-            if not batch:
-                return Relayed()
-            try:
-                self._unsettled = self._judge(claimed_by, batch, self._publish(batch))
-            except Exception:
-                self._unsettled = _Settlement(claimed_by, untried=[row.row_id for row in batch])
-                self._settle()
-                raise
-            relayed = Relayed(len(self._unsettled.confirmed), len(self._unsettled.failures))
+            relayed = self._relay()
             self._settle()
             return relayed
 
-    def _claim(self) -> tuple[str, list[ClaimedMessage]]:
+    def _relay(self) -> Relayed:
+        """A turn whose batch is settled in the transaction that claims the next, or by
+        :meth:`_settle`: a transaction for each batch instead of two."""
+        claimed_by, batch = self._settle_and_claim()
+        if not batch:
+            return Relayed()
+        try:
+            self._unsettled = self._judge(claimed_by, batch, self._publish(batch))
+        except Exception:
+            self._unsettled = _Settlement(claimed_by, untried=[row.row_id for row in batch])
+            self._settle()
+            raise
+        return Relayed(len(self._unsettled.confirmed), len(self._unsettled.failures))
+
+    def _settle_and_claim(self) -> tuple[str, list[ClaimedMessage]]:
         # A name for each claim, not for each relay: what a lease that ended left behind is then
         # never taken for what is held now.
         self._claims += 1
         claimed_by = f"{self._name}#{self._claims}"
         with self._engine.begin() as tx:
+            self._write_known(tx)
             batch = self._outbox.claim(
                 tx, claimed_by=claimed_by, limit=self._batch_size, lease=self._lease
             )
+        self._unsettled = None
         return claimed_by, batch
 
     def _publish(self, batch: Sequence[ClaimedMessage]) -> Sequence[Exception | None]:
@@ -212,31 +219,43 @@ class OutboxRelay:
 
     def _settle(self) -> None:
         """Write what is known of the last batch; it stays known until that is committed."""
-        if (known := self._unsettled) is None:
+        if self._unsettled is None:
             return
         with self._engine.begin() as tx:
-            self._outbox.delete_confirmed(tx, known.confirmed)
-            self._outbox.postpone_failed(tx, known.failures, claimed_by=known.claimed_by)
-            self._outbox.release(tx, known.untried, claimed_by=known.claimed_by)
+            self._write_known(tx)
         self._unsettled = None
+
+    def _write_known(self, tx: Connection) -> None:
+        if (known := self._unsettled) is None:
+            return
+        self._outbox.delete_confirmed(tx, known.confirmed)
+        self._outbox.postpone_failed(tx, known.failures, claimed_by=known.claimed_by)
+        self._outbox.release(tx, known.untried, claimed_by=known.claimed_by)
 
     def _run(self) -> None:
         pause_s = 0.0
         while not self._stops_within(pause_s):
-            pause_s = self._take_turn()
-        while self._take_turn() == 0 and time.monotonic() < (self._stop_at or 0):
+            pause_s = self._take(self._next_turn)
+        while self._take(self.run_once) == 0 and time.monotonic() < (self._stop_at or 0):
             pass
 
-    def _take_turn(self) -> float:
+    def _next_turn(self) -> Relayed:
+        """Leaves a batch to be settled by the turn after it, which then comes at once."""
+        with self._turn:
+            relayed = self._relay()
+            if not relayed.confirmed:
+                self._settle()
+            return relayed
+
+    def _take(self, turn: Callable[[], Relayed]) -> float:
         """One turn, and how long to pause after it, in seconds."""
         try:
-            relayed = self.run_once()
+            relayed = turn()
         except Exception as error:
             return self._watch.failed(error)
         self._watch.works()
         # Another batch at once, unless it is likely to fail like this one.
-        full = relayed.confirmed + relayed.failed >= self._batch_size
-        return 0.0 if full and relayed.confirmed else self._poll_interval_s
+        return 0.0 if relayed.confirmed else self._poll_interval_s
 
     def _stops_within(self, pause_s: float) -> bool:
         """Sleep until the pause is over, or the relay is woken or stopped."""
