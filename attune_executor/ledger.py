@@ -1,4 +1,4 @@
-"""One message, one transaction: its effect, that it was taken, what it says to others."""
+"""One message, all of it in one transaction: its effect, that it was taken, what it says."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from attune_mq import Envelope, Message, Payload, Reject, Route
 from attune_mq.transactional import (
     Backlog,
     DatabaseWatch,
+    GroupCommit,
     Inbox,
     Outbox,
     OutboxRelay,
@@ -47,6 +48,7 @@ class Ledger:
     ) -> None:
         """``headers``: of AMQP, for each message that is said, at the moment when it is."""
         self._engine = engine
+        self._group = GroupCommit(engine)
         self._inbox = Inbox(messages.inbox)
         self._outbox = Outbox(messages.outbox, source_service=service, headers=headers)
         self.relay = OutboxRelay(engine, self._outbox, publisher, lease_s=LEASE_S)
@@ -64,18 +66,17 @@ class Ledger:
             said = "it died in another queue" if message.is_dead_letter else "it did not die"
             raise Reject(f"{said}, and no component of the executor takes it so")
 
-        def transaction() -> None:
-            with self._engine.begin() as tx:
-                taken = self._inbox.accept(
-                    tx,
-                    message.message_id,
-                    consumer=message.consumer_tag,
-                    message_type=message.envelope.message_type,
-                )
-                if taken:
-                    effect(Entry(tx, self._outbox, message.envelope))
+        def work(tx: Connection) -> None:
+            taken = self._inbox.accept(
+                tx,
+                message.message_id,
+                consumer=message.consumer_tag,
+                message_type=message.envelope.message_type,
+            )
+            if taken:
+                effect(Entry(tx, self._outbox, message.envelope))
 
-        persist(transaction)
+        self._group.commit(work)
         self.watch.worked()
         self.relay.wake()
 

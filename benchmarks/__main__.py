@@ -22,7 +22,16 @@ from benchmarks.drawing import svg
 from benchmarks.results import Section, as_json, table
 from benchmarks.running import Run
 
-SECTIONS = ("starting", "consuming", "publishing", "latency", "declaring", "executing", "growing")
+SECTIONS = (
+    "starting",
+    "consuming",
+    "publishing",
+    "latency",
+    "declaring",
+    "executing",
+    "idling",
+    "growing",
+)
 RESULTS, PICTURE = Path("benchmarks/results.json"), Path("docs/performance.svg")
 PAGE, BEGIN, END = Path("docs/performance.md"), "<!-- figures -->", "<!-- end of figures -->"
 DRAWN = ("consuming", "publishing")

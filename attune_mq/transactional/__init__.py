@@ -33,6 +33,7 @@ from attune_mq.transactional.engine import (
     is_transient,
     reading,
 )
+from attune_mq.transactional.group_commit import GroupCommit
 from attune_mq.transactional.inbox import Inbox
 from attune_mq.transactional.outbox import (
     Backlog,
@@ -53,6 +54,7 @@ __all__ = [
     "DatabaseUnavailable",
     "DatabaseWatch",
     "Failure",
+    "GroupCommit",
     "Inbox",
     "OutboundMessage",
     "Outbox",

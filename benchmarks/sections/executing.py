@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pika
@@ -31,6 +31,7 @@ SEVERAL = 3
 
 def measure(run: Run) -> list[Section]:
     section = Section("executing", "Enforcements to finished executions", "executions/s")
+    processor = Section("executing-processor", "Processor time of the executors", "ms an execution")
     with ExitStack() as stack:
         databases = {"SQLite": partial(_sqlite, run)}
         folder = postgresql.programs()
@@ -40,16 +41,25 @@ def measure(run: Run) -> list[Section]:
             url = stack.enter_context(postgresql.server(folder))
             databases["PostgreSQL"] = partial(_postgresql, url)
         measured: dict[str, Callable[[], float]] = {}
+
+        def finish(
+            name: str, processes: int, database: Callable[[], str], checkout: Path | None
+        ) -> float:
+            done = _finish(run, database, processes, checkout)
+            processor.add(name, done.processor_ms)
+            return done.per_s
+
         for kind, database in databases.items():
             for processes in (1, SEVERAL):
                 ours = f"attune, {kind}, {processes} process{'es' * (processes > 1)}"
-                measured[ours] = partial(_finish, run, database, processes, None)
+                measured[ours] = partial(finish, ours, processes, database, None)
                 if run.first is not None:
                     theirs = ours.replace("attune", "first version")
-                    measured[theirs] = partial(_finish, run, database, processes, run.first)
+                    measured[theirs] = partial(finish, theirs, processes, database, run.first)
                     section.ratios.append(Ratio(ours, theirs, at_least=2.0))
+                    processor.ratios.append(Ratio(ours, theirs, at_most=0.5))
         interleave(section, max(1, run.repeats - 1), measured)
-    return [section]
+    return [section, processor]
 
 
 def _sqlite(run: Run) -> str:
@@ -65,21 +75,44 @@ def _postgresql(url: str) -> str:
     return url.replace("/postgres?", f"/{name}?")
 
 
-def _finish(run: Run, database: Callable[[], str], processes: int, checkout: Path | None) -> float:
-    """Executions a second, from the first enforcement to the last notification."""
+class _Done(NamedTuple):
+    """``per_s``: executions, from the first enforcement to the last notification.
+    ``processor_ms``: of all executors, for one of them."""
+
+    per_s: float
+    processor_ms: float
+
+
+def _finish(run: Run, database: Callable[[], str], processes: int, checkout: Path | None) -> _Done:
     amount = run.amount(AMOUNT)
     with run.node.fresh_vhost() as url, ExitStack() as stack:
         topology = load_topology()
         setup_infrastructure(topology, url)
         setup_infrastructure(instantiate(topology, "worker", worker_id=1), url)
         database_url = database()
-        for number in range(processes):
-            environment = _environment(url, database_url, number)
-            stack.enter_context(_executor(environment, checkout or ROOT))
-        return _Surroundings(url).drive(amount)
+        running = [
+            stack.enter_context(executor(environment(url, database_url, number), checkout or ROOT))
+            for number in range(processes)
+        ]
+        surroundings = _Surroundings(url)
+        surroundings.wait_until_ready()
+        before_s = _processor_s(running)
+        seconds = surroundings.drive(amount)
+        return _Done(amount / seconds, (_processor_s(running) - before_s) / amount * 1_000)
 
 
-def _environment(url: str, database_url: str, number: int) -> dict[str, str]:
+def _processor_s(running: list[subprocess.Popen[bytes]]) -> float:
+    """Of all of them so far, as Linux tells it; elsewhere nothing."""
+    ticks = 0
+    for process in running:
+        stat = Path(f"/proc/{process.pid}/stat")
+        if stat.exists():
+            user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+            ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def environment(url: str, database_url: str, number: int) -> dict[str, str]:
     return {
         **os.environ,
         "ATTUNE_MQ_URL": url,
@@ -91,7 +124,8 @@ def _environment(url: str, database_url: str, number: int) -> dict[str, str]:
 
 
 @contextmanager
-def _executor(environment: dict[str, str], checkout: Path) -> Iterator[None]:
+def executor(environment: dict[str, str], checkout: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Of the checkout, until the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "attune_executor", "run"],
         env=environment,
@@ -100,7 +134,7 @@ def _executor(environment: dict[str, str], checkout: Path) -> Iterator[None]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(60)
@@ -122,7 +156,8 @@ class _Surroundings:
         self._channel.basic_consume(self._notifications, self._on_notification)
         self._notified = 0
 
-    def drive(self, amount: int) -> float:
+    def wait_until_ready(self) -> None:
+        """The executor is up, and knows the worker."""
         self._say(
             "WorkerRegistered",
             worker_id=1,
@@ -130,15 +165,18 @@ class _Surroundings:
             runtimes=["shell", "python"],
             registered_at=_now(),
         )
-        self._enforce(0)  # the executor is up, and knows the worker
+        self._enforce(0)
         self._wait_for(1)
+
+    def drive(self, amount: int) -> float:
+        """The seconds from the first enforcement to the last notification."""
         began = time.monotonic()
         for number in range(1, amount + 1):
             self._enforce(number)
         self._wait_for(amount + 1)
         seconds = time.monotonic() - began
         self._connection.close()
-        return amount / seconds
+        return seconds
 
     def _enforce(self, number: int) -> None:
         self._say(
