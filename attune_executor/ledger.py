@@ -18,13 +18,11 @@ from attune_mq.transactional import (
     Outbox,
     OutboxRelay,
     SupportsPublish,
-    persist,
     reading,
     utc_now,
 )
 
 P = TypeVar("P", bound=Payload)
-T = TypeVar("T")
 
 LEASE_S = 15.0
 """After a crash, what the dead executor had claimed to publish waits so long for another."""
@@ -79,15 +77,6 @@ class Ledger:
         self._group.commit(work)
         self.watch.worked()
         self.relay.wake()
-
-    def read(self, question: Callable[[Connection], T]) -> T:
-        """What the database says now, outside of any effect."""
-
-        def transaction() -> T:
-            with reading(self._engine) as tx:
-                return question(tx)
-
-        return persist(transaction)
 
     @property
     def trouble(self) -> str | None:

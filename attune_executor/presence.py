@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 
 from attune_mq import QueueInspector, Route, Topology, instantiate
 from attune_mq.payloads import ExecutionCancelRequested, ExecutionDispatch
@@ -31,18 +32,27 @@ class WorkerQueues:
     def cancel_route(self, worker_id: int) -> Route:
         return self._instance(worker_id).route(ExecutionCancelRequested.message_type)
 
-    def is_alive(self, worker_id: int) -> bool:
-        """By the broker's word, at most ``FRESH_S`` old."""
-        now = time.monotonic()
+    def known(self, worker_id: int) -> bool | None:
+        """Whether it lives, from memory, as :meth:`refresh` found it; ``None``: never asked."""
         with self._lock:
-            asked, answer = self._answers.get(worker_id, (-FRESH_S, False))
-        if now - asked < FRESH_S:
-            return answer
-        queue = self._instance(worker_id).queues[self.QUEUE].name
-        alive = bool(self._inspector.consumer_count(queue))
+            answer = self._answers.get(worker_id)
+        return None if answer is None else answer[1]
+
+    def refresh(self) -> None:
+        """Asks the broker again about all whose answer is older than ``FRESH_S``."""
+        old = time.monotonic() - FRESH_S
         with self._lock:
-            self._answers[worker_id] = (now, alive)
-        return alive
+            stale = [worker for worker, (asked, _) in self._answers.items() if asked < old]
+        self.ask(stale)
+
+    def ask(self, worker_ids: Iterable[int]) -> None:
+        """Asks the broker about these workers."""
+        for worker_id in worker_ids:
+            now = time.monotonic()
+            queue = self._instance(worker_id).queues[self.QUEUE].name
+            alive = bool(self._inspector.consumer_count(queue))
+            with self._lock:
+                self._answers[worker_id] = (now, alive)
 
     def _instance(self, worker_id: int) -> Topology:
         instance = self._instances.get(worker_id)

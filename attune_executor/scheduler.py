@@ -43,27 +43,38 @@ class ExecutionScheduler:
         self._ledger.once(message, lambda entry: _register(entry, message.payload))
 
     def on_request(self, message: Message[ExecutionRequested]) -> None:
-        """The broker is asked about the workers before the transaction begins, which is short."""
+        """The broker is asked about the workers before the transaction begins, which is short; of
+        one that shows only there, before it begins again."""
         request = message.payload
         action = self._rules.actions.get(request.action_ref)
         if action is None:
             raise Reject(f"no action {request.action_ref!r} in the rules file")
-        worker = self._living_worker(action.runtime)
-        self._ledger.once(message, lambda entry: self._schedule(entry, request, worker))
+        self._workers.refresh()
+        while True:
+            try:
+                self._ledger.once(
+                    message, lambda entry: self._schedule(entry, request, action.runtime)
+                )
+            except _NotAsked as unknown:
+                self._workers.ask(unknown.worker_ids)
+            else:
+                return
 
-    def _living_worker(self, runtime: str) -> store.Worker | None:
-        able = self._ledger.read(lambda tx: store.workers_for_runtime(tx, runtime))
-        return next((one for one in able if self._workers.is_alive(one.worker_id)), None)
-
-    def _schedule(
-        self, entry: Entry, request: ExecutionRequested, worker: store.Worker | None
-    ) -> None:
+    def _schedule(self, entry: Entry, request: ExecutionRequested, runtime: str) -> None:
+        worker = self._living_worker(entry, runtime)
         if worker is None:
             self._postpone(entry, request)
         elif store.mark_scheduled(entry.tx, request.execution_id, worker.worker_id, entry.now):
             self._dispatch(entry, request, worker)
         else:
             require_known(entry, request.execution_id)  # and it waits for no worker any more
+
+    def _living_worker(self, entry: Entry, runtime: str) -> store.Worker | None:
+        able = store.workers_for_runtime(entry.tx, runtime)
+        unknown = [one.worker_id for one in able if self._workers.known(one.worker_id) is None]
+        if unknown:
+            raise _NotAsked(unknown)
+        return next((one for one in able if self._workers.known(one.worker_id)), None)
 
     def _postpone(self, entry: Entry, request: ExecutionRequested) -> None:
         attempt = store.count_scheduling_attempt(entry.tx, request.execution_id, entry.now)
@@ -90,3 +101,11 @@ class ExecutionScheduler:
 
 def _register(entry: Entry, payload: WorkerRegistered) -> None:
     store.register_worker(entry.tx, payload, entry.now)
+
+
+class _NotAsked(Exception):
+    """Whether these workers live is not known yet."""
+
+    def __init__(self, worker_ids: list[int]) -> None:
+        super().__init__(worker_ids)
+        self.worker_ids = worker_ids
