@@ -67,7 +67,7 @@ class GroupCommit:
         except DatabaseUnavailable as error:
             for one in group:
                 one.error = error
-        except BaseException as error:
+        except Exception as error:
             if len(group) == 1:  # otherwise it shows whose it is when each is done alone
                 group[0].error = error
         else:
@@ -91,4 +91,4 @@ class _Asked:
         self.context = context
         self.was_tried = False
         self.is_committed = False
-        self.error: BaseException | None = None
+        self.error: Exception | None = None

@@ -131,6 +131,30 @@ def test_a_work_that_fails_alone_is_not_tried_twice(engine: Engine) -> None:
     assert calls == [1]
 
 
+def test_who_is_interrupted_while_committing_for_others_is_told_and_they_are_served(
+    together: Together, inbox: Inbox, engine: Engine, tables: Tables
+) -> None:
+    """As by a signal, which comes once and to whoever is at it."""
+    calls = []
+
+    def interrupted_once(tx: Connection) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        taking(inbox, "a")(tx)
+
+    asked = {
+        name: together.ask(work)
+        for name, work in [("a", interrupted_once), ("b", taking(inbox, "b"))]
+    }
+    together.go()
+    interrupted = {
+        n for n, one in asked.items() if isinstance(one.exception(30), KeyboardInterrupt)
+    }
+    assert len(interrupted) == 1
+    assert set(taken(engine, tables)) == {"a", "b"} - interrupted
+
+
 def test_each_work_runs_in_the_context_of_who_asked(
     together: Together, inbox: Inbox, engine: Engine, tables: Tables
 ) -> None:
