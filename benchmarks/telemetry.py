@@ -130,7 +130,7 @@ def additions() -> None:
         {
             "Counts.add": lambda: counts.add(labels),
             "prometheus_client Counter.inc": counter.inc,
-            "Durations.observe": lambda: durations.observe(labels, 0.02),
+            "Durations.observe_each": lambda: durations.observe_each({labels: [0.02]}),
             "prometheus_client Histogram.observe": lambda: histogram.observe(0.02),
         },
         CALLS,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import datetime
-from typing import NamedTuple
 
 from prometheus_client.core import Metric as Family
 
@@ -36,15 +34,10 @@ _REMEMBERED = 10_000
 """Labels are looked up once for each combination; strangers' types beyond that each time."""
 
 
-class _Handling(NamedTuple):
-    """``published_at``: by its envelope; ``None``: not the first call, so that it does not count
-    as time in the queue. ``began_at_s``: since 1970."""
-
-    tag: str
-    message_type: str
-    seconds: float
-    published_at: datetime | None
-    began_at_s: float
+_Handling = tuple[Labels, float, float | None]
+"""Seconds in the handler, and in the queue before; ``None``: not the first call, so that it does
+not count. Of plain tuples and numbers: of what waits here nothing keeps the garbage collector
+busy."""
 
 
 class EventCounts(Telemetry):
@@ -119,29 +112,25 @@ class EventCounts(Telemetry):
     # The way of a message.
 
     def delivered(self, delivery: Delivery) -> None:
-        self._deliveries.add((delivery.consumer_tag, delivery.redelivered))
+        self._deliveries.add(delivery.consumer_tag)
+        if delivery.redelivered:
+            self._redelivered.add(self._of_tag(delivery.consumer_tag))
 
     def handled(
         self, delivery: Delivery, envelope: Envelope, outcome: Outcome, seconds: float
     ) -> None:
-        waited = _is_first_attempt(delivery) and not isinstance(outcome, Unavailable)
-        self._handlings.add(
-            _Handling(
-                delivery.consumer_tag,
-                envelope.message_type,
-                seconds,
-                envelope.timestamp if waited else None,
-                time.time() - seconds,
-            )
-        )
+        waited_s = None
+        if _is_first_attempt(delivery) and not isinstance(outcome, Unavailable):
+            waited_s = max(0.0, time.time() - seconds - envelope.timestamp.timestamp())
+        labels = self._of_consumer(delivery.consumer_tag, envelope.message_type)
+        self._handlings.add((labels, seconds, waited_s))
 
     def settled(self, delivery: Delivery, envelope: Envelope | None, how: Settled) -> None:
         message_type = envelope.message_type if envelope else None
-        if isinstance(how, Acknowledge):
-            self._acknowledged.add((delivery.consumer_tag, message_type))
-            return
         labels = self._of_consumer(delivery.consumer_tag, message_type)
         match how:
+            case Acknowledge():
+                self._acknowledged.add(labels)
             case TryAgain():
                 self._retried.add(labels)
             case DeadLetter(reason):
@@ -156,28 +145,31 @@ class EventCounts(Telemetry):
     def published(self, message: Outgoing, outcome: PublishOutcome, seconds: float) -> None:
         self._publications.add((message.exchange, message.message_type, type(outcome), seconds))
 
-    def _count_deliveries(self, notes: list[tuple[str, bool]]) -> None:
-        for (tag, redelivered), times in Counter(notes).items():
+    def _count_deliveries(self, tags: list[str]) -> None:
+        for tag, times in Counter(tags).items():
             self._delivered.add(self._of_tag(tag), times)
-            if redelivered:
-                self._redelivered.add(self._of_tag(tag), times)
 
-    def _count_acknowledged(self, notes: list[tuple[str, str | None]]) -> None:
-        for (tag, message_type), times in Counter(notes).items():
-            self._consumed.add(self._of_consumer(tag, message_type), times)
+    def _count_acknowledged(self, notes: list[Labels]) -> None:
+        for labels, times in Counter(notes).items():
+            self._consumed.add(labels, times)
 
     def _count_handlings(self, notes: list[_Handling]) -> None:
-        for tag, message_type, seconds, published_at, began_at_s in notes:
-            labels = self._of_consumer(tag, message_type)
-            self._handling.observe(labels, seconds)
-            if published_at is not None:
-                self._in_queue.observe(labels, max(0.0, began_at_s - published_at.timestamp()))
+        handled: defaultdict[Labels, list[float]] = defaultdict(list)
+        waited: defaultdict[Labels, list[float]] = defaultdict(list)
+        for labels, seconds, waited_s in notes:
+            handled[labels].append(seconds)
+            if waited_s is not None:
+                waited[labels].append(waited_s)
+        self._handling.observe_each(handled)
+        self._in_queue.observe_each(waited)
 
     def _count_publications(self, notes: list[tuple[str, str, type, float]]) -> None:
+        waited: defaultdict[Labels, list[float]] = defaultdict(list)
         for exchange, message_type, outcome, seconds in notes:
             labels = self._of_message(exchange, message_type)
             self._outcomes.get(outcome, self._unconfirmed).add(labels)
-            self._confirm.observe(labels[:1], seconds)
+            waited[labels[:1]].append(seconds)
+        self._confirm.observe_each(waited)
 
     def paused(self, tag: str, dependency: str) -> None:
         self._pauses.add((*self._of_tag(tag), dependency))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import (
@@ -66,14 +66,15 @@ class Durations:
         self._lock = threading.Lock()
         self._tallies: dict[Labels, list[float]] = {}  # one for each bucket, and the sum
 
-    def observe(self, labels: Labels, seconds: float) -> None:
-        bucket = bisect_left(self._bounds, seconds)
+    def observe_each(self, observed: Mapping[Labels, Sequence[float]]) -> None:
         with self._lock:
-            tally = self._tallies.get(labels)
-            if tally is None:
-                tally = self._tallies[labels] = [0] * (len(self._bounds) + 1) + [0.0]
-            tally[bucket] += 1
-            tally[-1] += seconds
+            for labels, all_seconds in observed.items():
+                tally = self._tallies.get(labels)
+                if tally is None:
+                    tally = self._tallies[labels] = [0] * (len(self._bounds) + 1) + [0.0]
+                for seconds in all_seconds:
+                    tally[bisect_left(self._bounds, seconds)] += 1
+                tally[-1] += sum(all_seconds)
 
     def family(self) -> Family:
         with self._lock:

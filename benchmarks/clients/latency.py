@@ -65,7 +65,7 @@ def consume_with_attune(url: str, queue: str, count: int) -> list[int]:
             done.set()
 
     consumer = Consumer(
-        topology(Task(url, queue, 0, 100)), "bench", handlers, url, prefetch=100, concurrency=1
+        topology(Task(url, queue, 0, 100)), "c0", handlers, url, prefetch=100, concurrency=1
     )
     consumer.start()
     while consumer.status.state != "consuming":
