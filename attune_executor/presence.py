@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from attune_mq import QueueInspector, Route, Topology, instantiate
 from attune_mq.payloads import ExecutionCancelRequested, ExecutionDispatch
@@ -22,7 +23,7 @@ class WorkerQueues:
     def __init__(self, topology: Topology, inspector: QueueInspector) -> None:
         self._topology = topology
         self._inspector = inspector
-        self._answers: dict[int, tuple[float, bool]] = {}
+        self._answers: dict[int, _Answer] = {}
         self._instances: dict[int, Topology] = {}
         self._lock = threading.Lock()
 
@@ -33,26 +34,40 @@ class WorkerQueues:
         return self._instance(worker_id).route(ExecutionCancelRequested.message_type)
 
     def known(self, worker_id: int) -> bool | None:
-        """Whether it lives, from memory, as :meth:`refresh` found it; ``None``: never asked."""
+        """Whether it lives, from memory, as the broker said last; ``None``: that is not known."""
         with self._lock:
             answer = self._answers.get(worker_id)
-        return None if answer is None else answer[1]
+            if answer is None:
+                return None
+            answer.is_used = True
+            return answer.is_alive
 
     def refresh(self) -> None:
-        """Asks the broker again about all whose answer is older than ``FRESH_S``."""
+        """Asks the broker again where an answer is older than ``FRESH_S`` and was used, and forgets
+        those that were not."""
         old = time.monotonic() - FRESH_S
         with self._lock:
-            stale = [worker for worker, (asked, _) in self._answers.items() if asked < old]
-        self.ask(stale)
+            stale = {key: one for key, one in self._answers.items() if one.asked_at_s < old}
+            for worker_id, answer in stale.items():
+                if not answer.is_used:
+                    del self._answers[worker_id]
+        for worker_id, answer in stale.items():
+            if answer.is_used:
+                self._ask(worker_id)
 
-    def ask(self, worker_ids: Iterable[int]) -> None:
-        """Asks the broker about these workers."""
+    def ask_until_one_lives(self, worker_ids: Iterable[int]) -> None:
+        """Asks the broker about these workers, in their order."""
         for worker_id in worker_ids:
-            now = time.monotonic()
-            queue = self._instance(worker_id).queues[self.QUEUE].name
-            alive = bool(self._inspector.consumer_count(queue))
-            with self._lock:
-                self._answers[worker_id] = (now, alive)
+            if self._ask(worker_id):
+                return
+
+    def _ask(self, worker_id: int) -> bool:
+        now_s = time.monotonic()
+        queue = self._instance(worker_id).queues[self.QUEUE].name
+        answer = _Answer(now_s, is_alive=bool(self._inspector.consumer_count(queue)))
+        with self._lock:
+            self._answers[worker_id] = answer
+        return answer.is_alive
 
     def _instance(self, worker_id: int) -> Topology:
         instance = self._instances.get(worker_id)
@@ -60,3 +75,12 @@ class WorkerQueues:
             instance = instantiate(self._topology, self.FAMILY, worker_id=worker_id)
             self._instances[worker_id] = instance
         return instance
+
+
+@dataclass
+class _Answer:
+    """``is_used``: somebody looked at it."""
+
+    asked_at_s: float
+    is_alive: bool
+    is_used: bool = False

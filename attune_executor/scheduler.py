@@ -56,7 +56,7 @@ class ExecutionScheduler:
                     message, lambda entry: self._schedule(entry, request, action.runtime)
                 )
             except _NotAsked as unknown:
-                self._workers.ask(unknown.worker_ids)
+                self._workers.ask_until_one_lives(unknown.worker_ids)
             else:
                 return
 
@@ -71,10 +71,13 @@ class ExecutionScheduler:
 
     def _living_worker(self, entry: Entry, runtime: str) -> store.Worker | None:
         able = store.workers_for_runtime(entry.tx, runtime)
-        unknown = [one.worker_id for one in able if self._workers.known(one.worker_id) is None]
-        if unknown:
-            raise _NotAsked(unknown)
-        return next((one for one in able if self._workers.known(one.worker_id)), None)
+        for place, worker in enumerate(able):
+            is_alive = self._workers.known(worker.worker_id)
+            if is_alive is None:
+                raise _NotAsked([one.worker_id for one in able[place:]])
+            if is_alive:
+                return worker
+        return None
 
     def _postpone(self, entry: Entry, request: ExecutionRequested) -> None:
         attempt = store.count_scheduling_attempt(entry.tx, request.execution_id, entry.now)
