@@ -31,6 +31,7 @@ from tests import planted
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "topology.yaml"
 
 RULES = """\
 version: 1

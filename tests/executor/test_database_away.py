@@ -11,7 +11,7 @@ import pytest
 from attune_mq import QueueInspector
 from tests.databases import PostgreSQLServer
 from tests.executor.rig import (
-    ROOT,
+    SHIPPED,
     Rig,
     dead_letter_queue,
     enforcement,
@@ -22,8 +22,6 @@ from tests.executor.rig import (
     running,
     settings_for,
 )
-
-SHIPPED = ROOT / "topology.yaml"
 
 
 def dead_letters(rig: Rig) -> int | None:

@@ -22,6 +22,7 @@ from attune_mq.payloads import (
 )
 from tests.executor.rig import (
     ROOT,
+    SHIPPED,
     Rig,
     dead_letter_queue,
     enforcement,
@@ -30,7 +31,6 @@ from tests.executor.rig import (
     settings_for,
 )
 
-SHIPPED = ROOT / "topology.yaml"
 LATER = ROOT / "examples" / "later-topology.yaml"
 
 

@@ -13,9 +13,7 @@ import pytest
 
 from attune_mq import Publisher, load_topology
 from tests.children import handed_on
-from tests.executor.rig import ROOT, enforcement, eventually, running, settings_for
-
-SHIPPED = ROOT / "topology.yaml"
+from tests.executor.rig import ROOT, SHIPPED, enforcement, eventually, running, settings_for
 
 
 class ExecutorProcess:

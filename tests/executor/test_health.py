@@ -13,11 +13,12 @@ import psycopg
 import pytest
 
 from attune_executor.__main__ import main, reachable
+from attune_executor.settings import ExecutorSettings
 from attune_mq import InvalidInput
-from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.transactional import database_watch
 from tests.databases import PostgreSQLServer
 from tests.executor.rig import (
+    SHIPPED,
     enforcement,
     eventually,
     free_port,
@@ -26,7 +27,7 @@ from tests.executor.rig import (
     running,
     settings_for,
 )
-from tests.executor.test_executor_process import SHIPPED, ExecutorProcess
+from tests.executor.test_executor_process import ExecutorProcess
 
 
 def test_an_answer_of_the_database_is_good_for_less_than_two_seconds() -> None:
@@ -76,16 +77,9 @@ def test_a_relay_that_does_not_run_is_seen(tmp_path: Path, broker_url: str) -> N
 
 
 def test_a_binding_that_is_deleted_is_seen_by_the_http_api(
-    tmp_path: Path, broker: EmbeddedBroker, broker_url: str
+    observed: ExecutorSettings, broker_url: str
 ) -> None:
-    settings = settings_for(
-        tmp_path,
-        broker_url,
-        SHIPPED,
-        health_port=free_port(),
-        management_url=broker.management_url,
-    )
-    with running(settings) as rig, pika.BlockingConnection(pika.URLParameters(broker_url)) as other:
+    with running(observed) as rig, pika.BlockingConnection(pika.URLParameters(broker_url)) as other:
         eventually(lambda: ready(rig))
         other.channel().queue_unbind("attune.executions.queue", "attune.executions", "execution")
 

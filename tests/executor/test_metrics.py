@@ -8,9 +8,16 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from tests.executor.rig import Rig, enforcement, eventually, free_port, running, settings_for
-from tests.executor.test_executor_process import SHIPPED
+from attune_executor.settings import ExecutorSettings
+from tests.executor.rig import (
+    SHIPPED,
+    Rig,
+    enforcement,
+    eventually,
+    free_port,
+    running,
+    settings_for,
+)
 
 QUEUE = "attune.executions.queue"
 
@@ -30,17 +37,8 @@ def value(rig: Rig, name: str, **labels: str) -> float | None:
     return scrape(rig).get((name, frozenset(labels.items())))
 
 
-def test_what_an_executor_did_can_be_read_at_metrics(
-    tmp_path: Path, broker: EmbeddedBroker, broker_url: str
-) -> None:
-    settings = settings_for(
-        tmp_path,
-        broker_url,
-        SHIPPED,
-        health_port=free_port(),
-        management_url=broker.management_url,
-    )
-    with running(settings) as rig, rig.worker(), rig.publisher() as publisher:
+def test_what_an_executor_did_can_be_read_at_metrics(observed: ExecutorSettings) -> None:
+    with running(observed) as rig, rig.worker(), rig.publisher() as publisher:
         publisher.publish_many(enforcement(number) for number in range(5))
         eventually(lambda: rig.executions() == {"completed": 5})
         eventually(lambda: value(rig, "outbox_messages") == 0)

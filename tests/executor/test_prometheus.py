@@ -13,9 +13,8 @@ from typing import Any
 
 import yaml
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from tests.executor.rig import enforcement, eventually, free_port, running, settings_for
-from tests.executor.test_executor_process import SHIPPED
+from attune_executor.settings import ExecutorSettings
+from tests.executor.rig import enforcement, eventually, free_port, running
 from tests.metrics.rules import (
     ALERTS,
     ALERTS_FILE,
@@ -90,15 +89,11 @@ def prometheus(folder: Path, target_port: int) -> Iterator[Prometheus]:
 
 @needs_prometheus
 def test_prometheus_understands_all_that_it_is_told_and_finds_all_well(
-    tmp_path: Path, broker: EmbeddedBroker, broker_url: str
+    observed: ExecutorSettings, tmp_path: Path
 ) -> None:
-    port = free_port()
-    settings = settings_for(
-        tmp_path, broker_url, SHIPPED, health_port=port, management_url=broker.management_url
-    )
     with (
-        running(settings) as rig,
-        prometheus(tmp_path, port) as server,
+        running(observed) as rig,
+        prometheus(tmp_path, observed.health_port) as server,
         rig.worker(),
         rig.publisher() as publisher,
     ):
