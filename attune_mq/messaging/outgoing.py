@@ -10,13 +10,12 @@ import pika
 
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused, Unroutable
 from attune_mq.messaging.frames import Confirm, content, publish_method
+from attune_mq.topology.objects import DEFAULT_EXCHANGE_AS_SHOWN
 
 MAX_HEADER_BYTES = 131_072 - 64
 """RabbitMQ's frame size, less what the frame itself needs."""
 MAX_IN_FLIGHT = 1_000
 """Messages sent and not confirmed. More do not make it faster (measured); they cost memory."""
-_DEFAULT_EXCHANGE = "amq.default"
-"""What the broker calls the default exchange when it names it."""
 
 
 class Unsendable(ValueError):
@@ -223,6 +222,6 @@ def blamed(entries: Sequence[Entry], text: str) -> Collection[Entry]:
     return {
         entry
         for entry in entries
-        if f"exchange '{entry.message.exchange or _DEFAULT_EXCHANGE}'" in text
+        if f"exchange '{entry.message.exchange or DEFAULT_EXCHANGE_AS_SHOWN}'" in text
         or (is_size and len(entry.message.body) == largest)
     }

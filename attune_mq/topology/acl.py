@@ -33,12 +33,10 @@ from attune_mq.topology.equivalence import BrokerRules
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.family_names import literal, name_pattern
 from attune_mq.topology.model import Topology
-from attune_mq.topology.objects import DeadLetterTo
+from attune_mq.topology.objects import DEFAULT_EXCHANGE_AS_SHOWN, DeadLetterTo
 from attune_mq.topology.routing import Router
 from attune_mq.topology.selection import needed_by, services
 
-DEFAULT_EXCHANGE_RESOURCE = "amq.default"
-"""What the default exchange, whose name is empty, is called where permissions are checked."""
 SERVER_NAMED = r"amq\.gen-.*"
 LOOKING_IS_FREE = (4, 0)
 """The last release that was seen to let everybody look."""
@@ -120,11 +118,11 @@ def _any_instance(topology: Topology, family: str) -> Topology:
 
 
 def _resource(name: str) -> str:
-    return literal(name or DEFAULT_EXCHANGE_RESOURCE)
+    return literal(name or DEFAULT_EXCHANGE_AS_SHOWN)
 
 
 def _resource_of(family: Family) -> PatternOf:
-    return lambda name: name_pattern(name or DEFAULT_EXCHANGE_RESOURCE, family)
+    return lambda name: name_pattern(name or DEFAULT_EXCHANGE_AS_SHOWN, family)
 
 
 def _runtime_needs(part: Topology, service: str, pattern_of: PatternOf) -> Iterator[Need]:

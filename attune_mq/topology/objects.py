@@ -50,6 +50,9 @@ BUILT_IN_EXCHANGES: Mapping[str, str] = MappingProxyType(
 """Exchanges that every virtual host has; a file can name them as keys without declaring them."""
 RESERVED_PREFIX = "amq."
 """Of names that the broker gives; it refuses a declaration of any other thing with such a name."""
+DEFAULT_EXCHANGE_AS_SHOWN = f"{RESERVED_PREFIX}default"
+"""What the broker calls the default exchange, whose name is empty, where it checks permissions and
+in what it says."""
 
 
 def _exchange_type(value: Any) -> str:
