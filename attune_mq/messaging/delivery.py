@@ -14,7 +14,6 @@ import pika
 import attune_mq.messaging.odd_headers  # noqa: F401 - so that no header ends a consumer
 from attune_mq.messaging.deaths import Death, deaths_of
 from attune_mq.messaging.envelope import Envelope, Ids
-from attune_mq.messaging.frames import Arrived
 from attune_mq.messaging.payload_model import Payload
 
 FAILURES = "x-attune-attempt"
@@ -177,18 +176,29 @@ class UnreadDelivery(Delivery):
     Headers are asked for at once, so that one which cannot be read shows where it always did.
     """
 
-    def __init__(self, arrived: Arrived, *, queue: str, consumer_tag: str) -> None:
+    def __init__(
+        self,
+        queue: str,
+        consumer_tag: str,
+        delivery_tag: int,
+        redelivered: bool,
+        exchange: str,
+        routing_key: str,
+        properties: bytes,
+        body: bytes,
+    ) -> None:
+        """``properties``: as they are encoded, flags included."""
         self.__dict__.update(
-            body=arrived.body,
-            delivery_tag=arrived.delivery_tag,
-            redelivered=arrived.redelivered,
-            exchange=arrived.exchange,
-            routing_key=arrived.routing_key,
+            body=body,
+            delivery_tag=delivery_tag,
+            redelivered=redelivered,
+            exchange=exchange,
+            routing_key=routing_key,
             queue=queue,
             consumer_tag=consumer_tag,
-            _encoded=arrived.properties,
+            _encoded=properties,
         )
-        if not arrived.properties[0] & _HAS_HEADERS:
+        if not properties[0] & _HAS_HEADERS:
             self.__dict__["headers"] = {}
 
     @cached_property

@@ -31,20 +31,18 @@ from attune_mq.messaging.frames import FRAME, FRAME_END, OVERHEAD_BYTES
 RECEIVE_BYTES = 32_768
 """At once; pika takes 4,096, which is six small messages."""
 
-T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
 
-class Reader(Protocol[T_co]):
-    """Reads what one kind of frames, or of their sequences, says."""
+class Reader(Protocol[T]):
+    """Reads what one kind of frames, or of their sequences, says. ``found``: what is complete, in
+    order, until somebody takes it."""
 
     channel: int
+    found: list[T]
 
     def take(self, data: bytes, at: int, kind: int, end: int) -> bool:
         """Whether the frame of ``data`` that begins ``at``, and ends before ``end``, was its."""
-
-    def complete(self) -> T_co | None:
-        """What was complete with the last frame that it took, once."""
 
 
 class DirectConnection(pika.SelectConnection):
@@ -160,7 +158,6 @@ class DirectConnection(pika.SelectConnection):
 
     def _read(self, reader: Reader[Any], data: bytes) -> int:
         """Reads all whole frames, and returns where the rest begins."""
-        found: list[Any] = []
         at, size = 0, len(data)
         while size - at >= OVERHEAD_BYTES:
             kind, channel, length = FRAME.unpack_from(data, at)
@@ -169,18 +166,17 @@ class DirectConnection(pika.SelectConnection):
                 break
             if data[end - 1] != FRAME_END:
                 raise pika_errors.InvalidFrameError("Invalid FRAME_END marker")
-            if channel == reader.channel and reader.take(data, at, kind, end):
-                if (one := reader.complete()) is not None:
-                    found.append(one)
-            else:
-                if found:
-                    self._sink(found)
-                    found = []
+            if channel != reader.channel or not reader.take(data, at, kind, end):
+                self._hand_over(reader)
                 self._process(data[at:end])
             at = end
+        self._hand_over(reader)
+        return at
+
+    def _hand_over(self, reader: Reader[Any]) -> None:
+        found, reader.found = reader.found, []
         if found:
             self._sink(found)
-        return at
 
     def _process(self, encoded: bytes) -> None:
         _, frame = decode_frame(encoded)

@@ -7,7 +7,7 @@ They are as strict as the services that are written in Rust: ``"12"``, ``12.0`` 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Annotated, Any, Final, TypeVar
@@ -54,10 +54,12 @@ def _timestamp(value: object) -> datetime:
             value = datetime.fromisoformat(value.upper())
         except ValueError:
             raise expected(_EXPECTED_TIMESTAMP) from None
-    if not isinstance(value, datetime) or value.utcoffset() is None:
+    if not isinstance(value, datetime):
         raise expected(_EXPECTED_TIMESTAMP)
     if value.tzinfo is UTC:
         return value
+    if value.utcoffset() is None:
+        raise expected(_EXPECTED_TIMESTAMP)
     try:
         return value.astimezone(UTC)
     except OverflowError:
@@ -66,38 +68,36 @@ def _timestamp(value: object) -> datetime:
 
 def check_json(value: T) -> T:
     """Returns *value* if JSON can hold it: finite, text as keys, not too deep (so no cycle)."""
-    level: list[object] = [value]
-    for _ in range(MAX_PAYLOAD_DEPTH):
-        below: list[object] = []
-        for item in level:
-            if type(item) not in _SIMPLE:
-                below += _inside(item)
-        if not below:
-            return value
-        level = below
-    if any(isinstance(item, (dict, list)) for item in level):
-        raise expected(f"JSON at most {MAX_PAYLOAD_DEPTH} levels deep", found="more")
-    for scalar in level:
-        _check_scalar(scalar)
+    _check(value, MAX_PAYLOAD_DEPTH)
     return value
 
 
-def _inside(item: object) -> Iterable[object]:
-    if isinstance(item, dict):
-        _check_keys(item)
-        return item.values()
-    if isinstance(item, list):
-        return item
-    _check_scalar(item)
-    return ()
+def _check(value: object, levels: int) -> None:
+    """Of a value that may have so many levels."""
+    if isinstance(value, dict):
+        _check_levels(levels)
+        for key, inner in value.items():
+            if type(key) is not str:
+                _check_key(key)
+            if type(inner) not in _SIMPLE:
+                _check(inner, levels - 1)
+    elif isinstance(value, list):
+        _check_levels(levels)
+        for inner in value:
+            if type(inner) not in _SIMPLE:
+                _check(inner, levels - 1)
+    else:
+        _check_scalar(value)
 
 
-def _check_keys(item: Mapping[object, object]) -> None:
-    for key in item:
-        if not isinstance(key, str):
-            raise expected(
-                "JSON, whose keys are strings", found=f"a key of type {type(key).__name__}"
-            )
+def _check_levels(levels: int) -> None:
+    if not levels:
+        raise expected(f"JSON at most {MAX_PAYLOAD_DEPTH} levels deep", found="more")
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise expected("JSON, whose keys are strings", found=f"a key of type {type(key).__name__}")
 
 
 def _check_scalar(item: object) -> None:

@@ -6,7 +6,10 @@ All others are pika's. Source: https://www.rabbitmq.com/amqp-0-9-1-protocol.html
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 METHOD: Final = 1
 HEADER: Final = 2
@@ -18,8 +21,8 @@ OVERHEAD_BYTES: Final = FRAME.size + 1
 
 _BASIC: Final = 60
 _DELIVER: Final = struct.pack(">HH", _BASIC, 60)
-_TAG: Final = struct.Struct(">Q?B")
-"""Delivery tag, redelivered, length of the exchange's name."""
+_TAG: Final = struct.Struct(">Q?")
+"""Delivery tag, redelivered."""
 _BODY_SIZE: Final = struct.Struct(">HHQ")
 _PUBLISH: Final = struct.pack(">HHH", _BASIC, 40, 0)
 _ACK: Final = struct.Struct(">BHLHHQ?B")
@@ -30,58 +33,67 @@ _REFUSED: Final = struct.pack(">HH", _BASIC, 120)
 _CONFIRM: Final = struct.Struct(">QB")
 
 
-class Arrived(NamedTuple):
-    """A delivery as it came: ``properties`` are not taken apart yet, flags included."""
+class DeliveryReader(Generic[T]):
+    """Puts the deliveries of one consumer together from their frames, on one channel.
 
-    delivery_tag: int
-    redelivered: bool
-    exchange: str
-    routing_key: str
-    properties: bytes
-    body: bytes
+    ``make`` is given delivery tag, redelivered, exchange, routing key, the properties as they came,
+    flags included, and the body.
+    """
 
-
-class DeliveryReader:
-    """Puts the deliveries of one consumer together from their frames, on one channel."""
-
-    def __init__(self, channel: int, consumer_tag: str) -> None:
+    def __init__(
+        self,
+        channel: int,
+        consumer_tag: str,
+        make: Callable[[int, bool, str, str, bytes, bytes], T],
+    ) -> None:
         self.channel = channel
+        self.found: list[T] = []
+        self._make = make
         self._opening = _DELIVER + shortstr(consumer_tag)
-        self._begun: tuple[int, bool, str, str] | None = None
-        self._properties: bytes | None = None
+        self._is_open = False
+        self._tag, self._redelivered = 0, False
+        self._encoded_names = b""
+        self._names = ("", "")
+        self._properties = b""
         self._body: list[bytes] = []
         self._left = 0
 
     def take(self, data: bytes, at: int, kind: int, end: int) -> bool:
         """Whether the frame of ``data`` that begins ``at``, and ends before ``end``, was ours."""
+        start = at + FRAME.size
         if kind == METHOD:
-            if not data.startswith(self._opening, at + FRAME.size):
+            if not data.startswith(self._opening, start):
                 return False
-            start = at + FRAME.size + len(self._opening)
-            tag, redelivered, length = _TAG.unpack_from(data, start)
-            start += _TAG.size
-            exchange, routing_key = data[start : start + length], data[start + length + 1 : end - 1]
-            self._begun = (tag, redelivered, _text(exchange), _text(routing_key))
+            start += len(self._opening)
+            self._tag, self._redelivered = _TAG.unpack_from(data, start)
+            self._read_names(data[start + _TAG.size : end - 1])
+            self._is_open = True
             return True
-        if self._begun is None:
+        if not self._is_open:
             return False
         if kind == HEADER:
-            self._left = _BODY_SIZE.unpack_from(data, at + FRAME.size)[2]
-            self._properties = data[at + FRAME.size + _BODY_SIZE.size : end - 1]
+            self._left = _BODY_SIZE.unpack_from(data, start)[2]
+            self._properties = data[start + _BODY_SIZE.size : end - 1]
         else:
-            self._body.append(data[at + FRAME.size : end - 1])
+            self._body.append(data[start : end - 1])
             self._left -= end - at - OVERHEAD_BYTES
+        if not self._left:
+            self._complete()
         return True
 
-    def complete(self) -> Arrived | None:
-        """The delivery whose last frame was taken, once."""
-        if self._left or self._properties is None or self._begun is None:
-            return None
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        arrived = Arrived(*self._begun, self._properties, body)
-        self._begun = self._properties = None
+    def _read_names(self, encoded: bytes) -> None:
+        """Exchange and routing key; most often those of the last delivery."""
+        if encoded != self._encoded_names:
+            key_at = encoded[0] + 1
+            self._names = (_text(encoded[1:key_at]), _text(encoded[key_at + 1 :]))
+            self._encoded_names = encoded
+
+    def _complete(self) -> None:
+        body = b"".join(self._body)
+        made = self._make(self._tag, self._redelivered, *self._names, self._properties, body)
+        self.found.append(made)
         self._body.clear()
-        return arrived
+        self._is_open = False
 
 
 class Confirm(NamedTuple):
@@ -97,7 +109,7 @@ class ConfirmReader:
 
     def __init__(self, channel: int) -> None:
         self.channel = channel
-        self._confirm: Confirm | None = None
+        self.found: list[Confirm] = []
 
     def take(self, data: bytes, at: int, kind: int, end: int) -> bool:
         """As :meth:`DeliveryReader.take`."""
@@ -105,12 +117,8 @@ class ConfirmReader:
         if kind != METHOD or method not in (_CONFIRMED, _REFUSED):
             return False
         tag, multiple = _CONFIRM.unpack_from(data, at + FRAME.size + 4)
-        self._confirm = Confirm(tag, bool(multiple & 1), method == _CONFIRMED)
+        self.found.append(Confirm(tag, bool(multiple & 1), method == _CONFIRMED))
         return True
-
-    def complete(self) -> Confirm | None:
-        confirm, self._confirm = self._confirm, None
-        return confirm
 
 
 def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from attune_mq.errors import ConsumeError
 from attune_mq.messaging.deadlines import Deadlines
 from attune_mq.messaging.delivery import Delivery, UnreadDelivery
 from attune_mq.messaging.direct import DirectConnection, never_called
-from attune_mq.messaging.frames import Arrived, DeliveryReader
+from attune_mq.messaging.frames import DeliveryReader
 from attune_mq.messaging.pausing import Pause, WaitingRoom
 from attune_mq.messaging.processing import Action, Replacement, Result, renewal
 from attune_mq.messaging.pulse import Pulse, Vitals
@@ -92,7 +92,7 @@ class Session:
         self._channel: BlockingChannel | None = None
         self._pulse: Pulse | None = None
         self._queue = ""
-        self._early: list[Arrived] | None = []  # what came with the broker's word that we consume
+        self._early: list[Delivery] | None = []  # what came with the broker's word that we consume
         self._unsettled = Unsettled(self._direct, can_settle=self.can_settle)
         self._not_begun: dict[int, Delivery] = {}
         self._deadlines = Deadlines(tag, spec.deadline_ms)
@@ -215,7 +215,8 @@ class Session:
         channel.basic_qos(prefetch_count=self._prefetch)
         self._queue = self._own_queue(channel)
         number = self._unsettled.channel = int(channel.channel_number)
-        self._direct.read_with(DeliveryReader(number, self._tag), self._on_deliveries)
+        read = partial(UnreadDelivery, self._queue, self._tag)
+        self._direct.read_with(DeliveryReader(number, self._tag, read), self._on_deliveries)
         channel.basic_consume(self._queue, never_called, consumer_tag=self._tag)
         counts = self._topology.queues[self._spec.queue].type != "stream"
         self._pulse = Pulse(self._connection, self._queue, counts=counts)
@@ -234,14 +235,13 @@ class Session:
             bind_queue(channel, binding, name)
         return name
 
-    def _on_deliveries(self, arrived: list[Arrived]) -> None:
+    def _on_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         if self._early is not None:
-            self._early += arrived
+            self._early += deliveries
             return
+        self._unsettled.add(deliveries)
         jobs = []
-        for one in arrived:
-            delivery = UnreadDelivery(one, queue=self._queue, consumer_tag=self._tag)
-            self._unsettled.add(delivery)
+        for delivery in deliveries:
             if self._telemetry is not None:
                 self._telemetry.delivered(delivery)
             if delivery.headers or self._stop_at is not None or self._pause.is_on:

@@ -60,9 +60,7 @@ class Progress:
         self._state: State = "starting"
         self._since_s = time.monotonic()
         self._detail: str | None = None
-        self.handled = 0
-        self.retried = 0
-        self.dead_lettered = 0
+        self._counts: dict[Counter, int] = {"handled": 0, "retried": 0, "dead_lettered": 0}
         self._connections = 0
 
     def connecting(self) -> None:
@@ -94,7 +92,7 @@ class Progress:
 
     def count(self, counter: Counter) -> None:
         with self._lock:
-            setattr(self, counter, getattr(self, counter) + 1)
+            self._counts[counter] += 1
 
     def status(
         self,
@@ -120,9 +118,9 @@ class Progress:
             since_s=since_s,
             detail=detail,
             in_flight=in_flight,
-            handled=self.handled,
-            retried=self.retried,
-            dead_lettered=self.dead_lettered,
+            handled=self._counts["handled"],
+            retried=self._counts["retried"],
+            dead_lettered=self._counts["dead_lettered"],
             connections=self._connections,
             is_alive=is_alive,
             concurrency=concurrency,

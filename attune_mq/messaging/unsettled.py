@@ -30,8 +30,9 @@ class Unsettled:
     def __len__(self) -> int:
         return len(self._deliveries)
 
-    def add(self, delivery: Delivery) -> None:
-        self._deliveries[delivery.delivery_tag] = delivery
+    def add(self, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            self._deliveries[delivery.delivery_tag] = delivery
 
     def acknowledge(self, done: set[int]) -> None:
         """One acknowledgement for the run of done messages that begins with the oldest unsettled:

@@ -8,12 +8,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_ENDED = object()
 
 
 class WorkerPool(Generic[T]):
@@ -27,9 +26,9 @@ class WorkerPool(Generic[T]):
         self.concurrency = concurrency
         self._work = work
         self._items: deque[T] = deque()
-        lock = threading.Lock()
-        self._to_do = threading.Condition(lock)
-        self._idle = threading.Condition(lock)
+        self._lock = threading.Lock()
+        self._to_do = threading.Condition(self._lock)
+        self._idle = threading.Condition(self._lock)
         self._while_idle: Callable[[], bool] | None = None
         self._running = 0
         self._closed = False
@@ -90,30 +89,36 @@ class WorkerPool(Generic[T]):
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
-        while (item := self._next()) is not _ENDED:
+        for item in self._coming():
             try:
-                self._work(cast(T, item))
+                self._work(item)
             except Exception:  # a defect must not cost the thread
                 logger.exception("A worker failed")
-            finally:
-                with self._idle:
-                    self._running -= 1
-                    if not self._running:
-                        self._idle.notify_all()
 
-    def _next(self) -> T | object:
+    def _coming(self) -> Iterator[T]:
+        """What is to be done next, again and again; asking for more says that it is done."""
         while True:
-            with self._to_do:
+            with self._lock:
                 while not (self._items or self._closed or self._while_idle):
                     self._to_do.wait()
                 if self._closed:
-                    return _ENDED
-                if self._items:
-                    self._running += 1
-                    return self._items.popleft()
+                    return
+                item = [self._items.popleft()] if self._items else []
+                self._running += len(item)
                 while_idle = self._while_idle
-            if while_idle is not None and not while_idle():
+            if item:
+                try:
+                    yield item[0]
+                finally:
+                    self._done()
+            elif while_idle is not None and not while_idle():
                 self._take_idleness_back(while_idle)
+
+    def _done(self) -> None:
+        with self._lock:
+            self._running -= 1
+            if not (self._running or self._items):
+                self._idle.notify_all()
 
     def _take_idleness_back(self, while_idle: Callable[[], bool]) -> None:
         with self._to_do:

@@ -34,10 +34,10 @@ _REMEMBERED = 10_000
 """Labels are looked up once for each combination; strangers' types beyond that each time."""
 
 
-_Handling = tuple[Labels, float, float | None]
-"""Seconds in the handler, and in the queue before; ``None``: not the first call, so that it does
-not count. Of plain tuples and numbers: of what waits here nothing keeps the garbage collector
-busy."""
+_Handling = tuple[str, str, float, float | None]
+"""Consumer's tag, message type, seconds in the handler, and in the queue before; ``None``: not the
+first call, so that it does not count. Of plain tuples and numbers: of what waits here nothing keeps
+the garbage collector busy."""
 
 
 class EventCounts(Telemetry):
@@ -122,15 +122,15 @@ class EventCounts(Telemetry):
         waited_s = None
         if _is_first_attempt(delivery) and not isinstance(outcome, Unavailable):
             waited_s = max(0.0, time.time() - seconds - envelope.timestamp.timestamp())
-        labels = self._of_consumer(delivery.consumer_tag, envelope.message_type)
-        self._handlings.add((labels, seconds, waited_s))
+        self._handlings.add((delivery.consumer_tag, envelope.message_type, seconds, waited_s))
 
     def settled(self, delivery: Delivery, envelope: Envelope | None, how: Settled) -> None:
         message_type = envelope.message_type if envelope else None
+        if isinstance(how, Acknowledge):
+            self._acknowledged.add((delivery.consumer_tag, message_type))
+            return
         labels = self._of_consumer(delivery.consumer_tag, message_type)
         match how:
-            case Acknowledge():
-                self._acknowledged.add(labels)
             case TryAgain():
                 self._retried.add(labels)
             case DeadLetter(reason):
@@ -149,14 +149,15 @@ class EventCounts(Telemetry):
         for tag, times in Counter(tags).items():
             self._delivered.add(self._of_tag(tag), times)
 
-    def _count_acknowledged(self, notes: list[Labels]) -> None:
-        for labels, times in Counter(notes).items():
-            self._consumed.add(labels, times)
+    def _count_acknowledged(self, notes: list[tuple[str, str | None]]) -> None:
+        for (tag, message_type), times in Counter(notes).items():
+            self._consumed.add(self._of_consumer(tag, message_type), times)
 
     def _count_handlings(self, notes: list[_Handling]) -> None:
         handled: defaultdict[Labels, list[float]] = defaultdict(list)
         waited: defaultdict[Labels, list[float]] = defaultdict(list)
-        for labels, seconds, waited_s in notes:
+        for tag, message_type, seconds, waited_s in notes:
+            labels = self._of_consumer(tag, message_type)
             handled[labels].append(seconds)
             if waited_s is not None:
                 waited[labels].append(waited_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import pika
 import pytest
@@ -15,11 +15,22 @@ from pika.frame import Body, Header, Heartbeat, Method
 
 from attune_mq.messaging import frames
 from attune_mq.messaging.direct import DirectConnection, Reader
-from attune_mq.messaging.frames import Arrived, Confirm, ConfirmReader, DeliveryReader
+from attune_mq.messaging.frames import Confirm, ConfirmReader, DeliveryReader
 
 CHANNEL, TAG, FRAME_BYTES = 7, "executor.enforcement@a", 4_096
 NAMES = st.text(max_size=60)
 PROPERTIES = pika.BasicProperties(content_type="application/json", headers={"n": 1})
+
+
+class Arrived(NamedTuple):
+    """What a reader says of a delivery."""
+
+    delivery_tag: int
+    redelivered: bool
+    exchange: str
+    routing_key: str
+    properties: bytes
+    body: bytes
 
 
 class Reading(DirectConnection):
@@ -74,7 +85,7 @@ def arrived(body: bytes, **fields: Any) -> Arrived:
 def test_a_delivery_arrives_whole_however_its_bytes_are_cut(
     body: bytes, cuts: list[int], **fields: Any
 ) -> None:
-    reading = Reading(DeliveryReader(CHANNEL, TAG))
+    reading = Reading(DeliveryReader(CHANNEL, TAG, Arrived))
     data = delivered(body, **fields)
 
     edges = [0, *sorted(cut % len(data) for cut in cuts), len(data)]
@@ -86,7 +97,7 @@ def test_a_delivery_arrives_whole_however_its_bytes_are_cut(
 
 
 def test_what_is_no_delivery_of_this_consumer_is_left_to_pika_in_its_order() -> None:
-    reading = Reading(DeliveryReader(CHANNEL, TAG))
+    reading = Reading(DeliveryReader(CHANNEL, TAG, Arrived))
 
     reading.feed(
         delivered(b"1")
@@ -105,7 +116,7 @@ def test_what_is_no_delivery_of_this_consumer_is_left_to_pika_in_its_order() -> 
 
 
 def test_names_that_are_no_utf_8_stay_bytes_as_with_pika() -> None:
-    reading = Reading(DeliveryReader(CHANNEL, TAG))
+    reading = Reading(DeliveryReader(CHANNEL, TAG, Arrived))
 
     reading.feed(delivered(b"", routing_key="k\u00e9").replace("\u00e9".encode(), b"\xff\xfe"))
 
@@ -114,7 +125,7 @@ def test_names_that_are_no_utf_8_stay_bytes_as_with_pika() -> None:
 
 def test_a_frame_without_its_end_is_refused() -> None:
     with pytest.raises(InvalidFrameError):
-        Reading(DeliveryReader(CHANNEL, TAG)).feed(delivered(b"body")[:-1] + b"?")
+        Reading(DeliveryReader(CHANNEL, TAG, Arrived)).feed(delivered(b"body")[:-1] + b"?")
 
 
 def test_confirms_of_the_channel_are_read_and_all_else_is_left_to_pika() -> None:
