@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple, Self, TypeVar, cast
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 from uuid import uuid4
 
 from pydantic import (
@@ -213,7 +213,9 @@ def _fill_in(fields: dict[str, Any], name: str, fallback: object) -> None:
 def _checked(kind: type[M], value: object, *, within: str = "") -> M:
     """As ``model_validate`` does, without a microsecond of what that does before."""
     try:
-        return cast(M, kind.__pydantic_validator__.validate_python(value))
+        checked: M = kind.__pydantic_validator__.validate_python(value)
     except ValidationError as error:
         problem = malformed(error, within=within)
+    else:
+        return checked
     raise problem

@@ -17,7 +17,7 @@ from attune_mq.messaging.delivery import Delivery, Message
 from attune_mq.messaging.envelope import Envelope, decode, decode_payload
 from attune_mq.messaging.payload_model import Payload, by_message_type
 from attune_mq.messaging.settlement import (
-    Done,
+    DONE,
     ErrorReport,
     Outcome,
     Unavailable,
@@ -124,7 +124,7 @@ class Handlers:
             self._handlers[type(message.payload)](message)
         except BaseException as error:  # also SystemExit: a handler cannot end the consumer
             return self._unavailable(error) or failure_of(error)
-        return Done()
+        return DONE
 
     def _unavailable(self, error: BaseException) -> Unavailable | None:
         if isinstance(error, DependencyUnavailable):

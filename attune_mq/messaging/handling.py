@@ -15,7 +15,8 @@ FIELDS = ("message_id", "correlation_id", "message_type", "consumer_tag", "queue
 
 
 class Handling:
-    """``envelope``: ``None`` until the body is read, and where it cannot be."""
+    """``envelope``: ``None`` until the body is read, and where it cannot be. Who reads it says so
+    here."""
 
     __slots__ = ("delivery", "envelope")
 
@@ -40,20 +41,13 @@ class Handling:
 _current: ContextVar[Handling | None] = ContextVar("attune_mq_handling", default=None)
 
 
-def begin(delivery: Delivery) -> Token[Handling | None]:
+def begin(handling: Handling) -> Token[Handling | None]:
     """From here on; :func:`end` it."""
-    return _current.set(Handling(delivery))
+    return _current.set(handling)
 
 
 def end(token: Token[Handling | None]) -> None:
     _current.reset(token)
-
-
-def has_read(envelope: Envelope | None) -> None:
-    """What is being handled turns out to be this."""
-    handling = _current.get()
-    if handling is not None:
-        handling.envelope = envelope
 
 
 def current_fields() -> dict[str, str | int | None]:

@@ -14,6 +14,7 @@ from attune_mq.messaging import handling
 from attune_mq.messaging.delivery import Delivery, Message
 from attune_mq.messaging.envelope import Envelope
 from attune_mq.messaging.handlers import Handlers
+from attune_mq.messaging.handling import Handling
 from attune_mq.messaging.masking import in_a_line
 from attune_mq.messaging.outgoing import Outgoing
 from attune_mq.messaging.pausing import Pause
@@ -128,13 +129,14 @@ class Processor:
         broker has given it to somebody else, who publishes the copy. ``is_trial``: whether a pause
         is over depends on what comes of handling it.
         """
-        token = handling.begin(delivery)
+        current = Handling(delivery)
+        token = handling.begin(current)
         try:
             scope = None if self._telemetry is None else self._telemetry.processing(delivery)
             if scope is None:
-                return self._process(delivery, still_ours, is_trial)
+                return self._process(current, still_ours, is_trial)
             with scope:
-                return self._process(delivery, still_ours, is_trial)
+                return self._process(current, still_ours, is_trial)
         finally:
             handling.end(token)
 
@@ -148,23 +150,21 @@ class Processor:
         self._settled(delivery, replacement.envelope, replacement.settlement)
         return Action.ACKNOWLEDGE
 
-    def _process(
-        self, delivery: Delivery, still_ours: Callable[[], bool], is_trial: bool
-    ) -> Result:
-        envelope = None
+    def _process(self, current: Handling, still_ours: Callable[[], bool], is_trial: bool) -> Result:
+        delivery, envelope = current.delivery, None
         settlement = _settlement_before_handling(delivery, self._policy)
         if settlement is None:
             envelope, read = self._handlers.read(delivery)
-            handling.has_read(envelope)
+            current.envelope = envelope
             outcome = self._outcome_of(read, is_trial) if isinstance(read, Message) else read
             settlement = decide(outcome, delivery.failures, self._policy)
         match self._effect(delivery, envelope, settlement):
+            case Action() | Hold() as effect:
+                return effect
             case Replacement() as replacement if still_ours():
                 return self.replace(delivery, replacement)
             case Replacement():
                 return Action.GIVE_BACK
-            case Action() | Hold() as other:
-                return other
 
     def _outcome_of(self, message: Message[Any], is_trial: bool) -> Outcome:
         """With what it says of what the handler needs."""

@@ -193,7 +193,7 @@ class Publisher:
             trouble = self._connection.trouble or "the broker has not answered"
             reason = f"no confirm within {deadline_s:g} s: {trouble}"
             self._connection.abandon(batch, reason)
-        return batch.outcomes
+        return batch.end()
 
     def outgoing(
         self,

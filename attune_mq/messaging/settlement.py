@@ -84,6 +84,10 @@ class Done:
     pass
 
 
+DONE = Done()
+"""There is but one."""
+
+
 @dataclass(frozen=True)
 class Failed:
     """The handler raised. ``delay_ms`` is what it asked for, if it did."""
@@ -133,6 +137,9 @@ Outcome = Done | Failed | Rejected | Unreadable | Unhandled | Unavailable
 @dataclass(frozen=True)
 class Acknowledge:
     pass
+
+
+ACKNOWLEDGE = Acknowledge()
 
 
 @dataclass(frozen=True)
@@ -218,7 +225,7 @@ def decide(outcome: Outcome, failures: int, policy: RetryPolicy) -> Settlement:
     """``failures``: how often this message failed before."""
     match outcome:
         case Done():
-            return Acknowledge()
+            return ACKNOWLEDGE
         case Failed(error, delay_ms):
             return _after_failure(error, failures + 1, delay_ms, policy)
         case Unavailable():

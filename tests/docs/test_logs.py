@@ -16,7 +16,7 @@ ROWS = PAGE.rows_under("Which message a line is about")
 
 def a_line(formatter: logging.Formatter) -> str:
     """Of a handling."""
-    token = handling.begin(delivery())
+    token = handling.begin(handling.Handling(delivery()))
     record = logging.makeLogRecord({"name": "billing", "msg": "said", "levelname": "WARNING"})
     logs.MessageFields().filter(record)
     handling.end(token)

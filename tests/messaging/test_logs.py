@@ -102,7 +102,7 @@ def test_every_line_of_a_handling_says_which_message_it_is_about(
 
 def test_a_line_outside_of_a_handling_says_nothing_of_a_message() -> None:
     log = written("json")
-    handling.end(handling.begin(delivery()))
+    handling.end(handling.begin(handling.Handling(delivery())))
     logger.info("idle")
 
     assert set(log.objects[0]) == {"time", "level", "logger", "message"}
@@ -110,7 +110,7 @@ def test_a_line_outside_of_a_handling_says_nothing_of_a_message() -> None:
 
 def test_what_cannot_be_read_is_known_by_its_properties() -> None:
     log = written("text")
-    token = handling.begin(delivery(b"no envelope", queue="work.queue"))
+    token = handling.begin(handling.Handling(delivery(b"no envelope", queue="work.queue")))
     logger.info("unreadable")
     handling.end(token)
 
@@ -124,7 +124,7 @@ FORGED = "m-1\r\n12:00:00 ERROR   billing: forged\x1b[2J\x00\x9b\u2028\u202e"
 @pytest.mark.parametrize("format", logs.FORMATS)
 def test_an_id_forges_no_line_and_moves_no_cursor(format: logs.Format) -> None:
     log = written(format)
-    token = handling.begin(delivery(b"", message_id=FORGED))
+    token = handling.begin(handling.Handling(delivery(b"", message_id=FORGED)))
     logger.info("message %s", FORGED)
     handling.end(token)
 

@@ -527,6 +527,20 @@ messages:
     assert (bench.depth("one"), bench.depth("two")) == (1, 1)
 
 
+def test_what_was_published_leaves_nothing_to_the_garbage_collector(publisher: Publisher) -> None:
+    publisher.publish(request(0))  # what the first one makes is kept
+    gc.collect()
+    gc.disable()
+    try:
+        publisher.publish(request(1))
+        publisher.publish_many([request(2), request(3)])
+        left = gc.collect()
+    finally:
+        gc.enable()
+
+    assert left == 0
+
+
 def open_threads_and_descriptors() -> tuple[int, int]:
     gc.collect()  # a socket that pika dropped is closed when it is collected
     return threading.active_count(), len(os.listdir("/dev/fd"))

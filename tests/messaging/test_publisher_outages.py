@@ -304,14 +304,17 @@ def test_what_eight_threads_have_a_receipt_for_is_handled_in_spite_of_an_outage_
             wait_for_state(consumer, "consuming")
             writers += [Writer(publisher, number * 1_000_000) for number in range(8)]
             asked = [pool.submit(writer.run) for writer in writers]
-            for writer in writers:
-                writer.wait_for_receipts(10)
-            outage(frail_broker)
-            wait_until(lambda: publisher.connections > 1, "the publisher connects again")
-            wait_until(lambda: consumer.status.connections > 1, "the consumer connects again")
-            for writer in writers:
-                writer.wait_for_receipts(len(writer.receipts) + 10)
-                writer.over.set()
+            try:
+                for writer in writers:
+                    writer.wait_for_receipts(10)
+                outage(frail_broker)
+                wait_until(lambda: publisher.connections > 1, "the publisher connects again")
+                wait_until(lambda: consumer.status.connections > 1, "the consumer connects again")
+                for writer in writers:
+                    writer.wait_for_receipts(len(writer.receipts) + 10)
+            finally:
+                for writer in writers:
+                    writer.over.set()
             for one in asked:
                 one.result(WAIT_S)
             confirmed = {number for writer in writers for number in writer.receipts}
