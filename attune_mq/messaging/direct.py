@@ -9,9 +9,9 @@ Any thread may send. What pika itself does with the frames that come, and with t
 excludes that: a message must not follow the answer to the closing of its channel, nor come between
 two halves of a frame.
 
-It builds on what pika keeps to itself, ``_on_data_available``, ``_on_stream_terminated``,
-``_process_frame``, ``_output_marshaled_frames`` and its transport; the tests of this module say
-what of it.
+It builds on what pika keeps to itself, ``_on_data_available``, ``_proto_connection_lost``,
+``_on_stream_terminated``, ``_process_frame``, ``_output_marshaled_frames`` and its transport; the
+tests of this module say what of it.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ class DirectConnection(pika.SelectConnection):
     @property
     def has_sent_all(self) -> bool:
         """Whether the operating system has all that was to be sent."""
-        inner = cast(Any, self)
-        return inner._transport is None or not (self._rest or inner._get_write_buffer_size())
+        transport = cast(Any, self)._transport  # which another thread may let go at any moment
+        return transport is None or not (self._rest or transport.get_write_buffer_size())
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Calls it on the connection's thread, while that waits for events. From any thread; on a
@@ -183,6 +183,12 @@ class DirectConnection(pika.SelectConnection):
         if frame is not None:
             with self.exclusive:
                 cast(Any, self)._process_frame(frame)
+
+    def _proto_connection_lost(self, error: BaseException | None) -> None:
+        """From when pika forgets its transport to when it marks the connection as closed."""
+        inner_super: Any = super()
+        with self.exclusive:
+            inner_super._proto_connection_lost(error)
 
     def _on_stream_terminated(self, reason: Exception | None) -> None:
         inner_super: Any = super()

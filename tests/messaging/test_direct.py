@@ -41,9 +41,17 @@ class Sending(DirectConnection):
         self.soon.append(callback)
 
     def _process_frame(self, _frame: Any) -> None:
+        self.note_whether_others_wait()
+
+    def note_whether_others_wait(self) -> None:
         with ThreadPoolExecutor(1) as pool:
-            could = pool.submit(lambda: self.exclusive.acquire(blocking=False)).result()
-        self.held_elsewhere.append(not could)
+            self.held_elsewhere.append(not pool.submit(self._can_have_it).result())
+
+    def _can_have_it(self) -> bool:
+        can = self.exclusive.acquire(blocking=False)
+        if can:
+            self.exclusive.release()
+        return can
 
     def feed(self, data: bytes) -> None:
         self._on_data_available(data)
@@ -120,6 +128,22 @@ def test_nobody_sends_while_pika_is_at_a_frame(ends: tuple[socket.socket, socket
     connection.read_with(ConfirmReader(1), lambda _: None)
 
     connection.feed(Heartbeat().marshal())
+
+    assert connection.held_elsewhere == [True]
+
+
+def test_nobody_sends_while_pika_takes_leave_of_a_lost_connection(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It forgets its transport first, says so in the log, and marks the connection as closed then.
+    A publisher whose connection was lost just then raised ``AttributeError`` to its caller."""
+    connection = Sending(ends[0])
+    monkeypatch.setattr("pika.SelectConnection._on_stream_terminated", lambda *_: None)
+    monkeypatch.setattr(
+        "pika.adapters.base_connection.LOGGER.log", lambda *_: connection.note_whether_others_wait()
+    )
+
+    connection._proto_connection_lost(ConnectionResetError())
 
     assert connection.held_elsewhere == [True]
 
