@@ -175,7 +175,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     try:
-        stream = open(file, "rb")  # noqa: SIM115
+        stream = open(file, "rb")  # noqa: SIM115 - closed below; an error of reading is another
     except OSError as error:
         raise InvalidInput(f"--batch {file}: cannot be read: {error.strerror}") from None
     with stream:

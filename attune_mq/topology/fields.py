@@ -31,7 +31,7 @@ class FrozenDict(dict[str, V]):
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse
 
-    def __hash__(self) -> int:  # type: ignore[override]
+    def __hash__(self) -> int:  # type: ignore[override] # a dict has none
         return hash(frozenset(self.items()))
 
     def __deepcopy__(self, _: object) -> FrozenDict[V]:
