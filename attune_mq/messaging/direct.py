@@ -10,8 +10,8 @@ excludes that: a message must not follow the answer to the closing of its channe
 two halves of a frame.
 
 It builds on what pika keeps to itself, ``_on_data_available``, ``_proto_connection_lost``,
-``_on_stream_terminated``, ``_process_frame``, ``_output_marshaled_frames`` and its transport; the
-tests of this module say what of it.
+``_process_frame``, ``_output_marshaled_frames`` and its transport; the tests of this module say
+what of it.
 """
 
 from __future__ import annotations
@@ -188,15 +188,10 @@ class DirectConnection(pika.SelectConnection):
         """From when pika forgets its transport to when it marks the connection as closed."""
         inner_super: Any = super()
         with self.exclusive:
-            inner_super._proto_connection_lost(error)
-
-    def _on_stream_terminated(self, reason: Exception | None) -> None:
-        inner_super: Any = super()
-        with self.exclusive:
             if self._outlet is not None:
                 self._outlet.close()
                 self._outlet = None
-            inner_super._on_stream_terminated(reason)
+            inner_super._proto_connection_lost(error)
 
 
 def never_called(*_: object) -> None:

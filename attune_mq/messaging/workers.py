@@ -103,15 +103,16 @@ class WorkerPool(Generic[T]):
                     self._to_do.wait()
                 if self._closed:
                     return
-                item = [self._items.popleft()] if self._items else []
-                self._running += len(item)
-                while_idle = self._while_idle
-            if item:
+                while_idle = None if self._items else self._while_idle
+                if while_idle is None:
+                    item = self._items.popleft()
+                    self._running += 1
+            if while_idle is None:
                 try:
-                    yield item[0]
+                    yield item
                 finally:
                     self._done()
-            elif while_idle is not None and not while_idle():
+            elif not while_idle():
                 self._take_idleness_back(while_idle)
 
     def _done(self) -> None:

@@ -155,7 +155,7 @@ def test_nothing_is_sent_over_a_connection_that_has_ended(
     connection = Sending(ends[0])
     monkeypatch.setattr("pika.SelectConnection._on_stream_terminated", lambda *_: None)
 
-    connection._on_stream_terminated(None)
+    connection._proto_connection_lost(ConnectionResetError())
     connection.send(b"late")
 
     assert ends[0].fileno() == -1
