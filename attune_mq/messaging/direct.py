@@ -10,8 +10,8 @@ excludes that: a message must not follow the answer to the closing of its channe
 two halves of a frame.
 
 It builds on what pika keeps to itself, ``_on_data_available``, ``_proto_connection_lost``,
-``_process_frame``, ``_output_marshaled_frames`` and its transport; the tests of this module say
-what of it.
+``_terminate_stream``, ``_process_frame``, ``_output_marshaled_frames`` and its transport; the tests
+of this module say what of it.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class DirectConnection(pika.SelectConnection):
         self.exclusive = threading.RLock()
         self._outlet: socket.socket | None = None
         self._rest = b""  # what the operating system did not take at once
+        self._is_ending = False
         super().__init__(*args, **kwargs)
         after_fork(self._leave_to_parent)
 
@@ -184,12 +185,13 @@ class DirectConnection(pika.SelectConnection):
     def _read(self, reader: Reader[Any], data: bytes) -> int:
         """Reads all whole frames, and returns where the rest begins."""
         at, size = 0, len(data)
-        while size - at >= OVERHEAD_BYTES:
+        while size - at >= OVERHEAD_BYTES and not self._is_ending:
             kind, channel, length = FRAME.unpack_from(data, at)
             end = at + length + OVERHEAD_BYTES
             if end > size:
                 break
             if data[end - 1] != FRAME_END:
+                self._hand_over(reader)
                 raise pika_errors.InvalidFrameError("Invalid FRAME_END marker")
             if channel != reader.channel or not reader.take(data, at, kind, end):
                 self._hand_over(reader)
@@ -208,6 +210,12 @@ class DirectConnection(pika.SelectConnection):
         if frame is not None:
             with self.exclusive:
                 cast(Any, self)._process_frame(frame)
+
+    def _terminate_stream(self, error: Exception | None) -> None:
+        """Nothing that comes after it counts: the broker closed the connection, or we gave up."""
+        self._is_ending = True
+        inner_super: Any = super()
+        inner_super._terminate_stream(error)
 
     def _proto_connection_lost(self, error: BaseException | None) -> None:
         """From when pika forgets its transport to when it marks the connection as closed."""

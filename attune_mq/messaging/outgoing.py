@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import threading
 from collections.abc import Collection, Container, Sequence
 from typing import NamedTuple, Self
 
 import pika
+from pika import exceptions as pika_errors
 
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused, Unroutable
 from attune_mq.messaging.frames import HEADER_OVERHEAD_BYTES, Confirm, content, publish_method
@@ -21,6 +23,20 @@ MAX_IN_FLIGHT = 1_000
 """Messages sent and not confirmed. More do not make it faster (measured); they cost memory."""
 MAX_IN_FLIGHT_BYTES = 16 * 1024 * 1024
 """Their bodies, beyond the first: what the socket does not take is held in memory."""
+
+
+UNENCODABLE = (
+    pika_errors.AMQPError,
+    struct.error,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What pika stumbles over where AMQP cannot carry a value. Not every ``Exception``: that of a time
+limit which passes in this moment is the caller's."""
 
 
 class Unsendable(ValueError):
@@ -58,7 +74,7 @@ class Outgoing(NamedTuple):
         """Raises :class:`Unsendable`, see :meth:`problem`."""
         try:
             encoded = b"".join(self.properties.encode())
-        except Exception as error:  # pika's own, struct's, Unicode's: whatever it stumbles on
+        except UNENCODABLE as error:
             raise Unsendable.because(error) from error
         if len(encoded) > max_bytes:
             raise Unsendable(
@@ -189,6 +205,7 @@ class Ledger:
         self._entries: dict[int, Entry] = {}
         self._next_tag = 1
         self._bytes = 0
+        self._returned: dict[tuple[str | None, str | None, str | None], list[str]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -217,7 +234,10 @@ class Ledger:
         else:
             tags = self._up_to(confirm.delivery_tag or self._next_tag - 1)
         entries = [self._entries.pop(tag) for tag in tags]
-        self._bytes -= sum(len(entry.message.body) for entry in entries)
+        for entry in entries:
+            self._bytes -= len(entry.message.body)
+            if self._returned:
+                self._mark_if_returned(entry)
         return entries
 
     def _up_to(self, last: int) -> list[int]:
@@ -233,19 +253,24 @@ class Ledger:
     def returned(
         self, message_id: str | None, exchange: str | None, routing_key: str | None, why: str
     ) -> None:
-        """Marks the oldest such message: ``basic.return`` has no delivery tag, and comes before
-        the confirm of its message, in the order in which messages were published."""
-        for entry in self._entries.values():
-            message = entry.message
-            same = message.exchange == exchange and message.routing_key == routing_key
-            if same and message.properties.message_id == message_id and entry.returned is None:
-                entry.returned = why
-                return
+        """``basic.return`` has no delivery tag. It comes before the confirm of its message, so of
+        several that look alike it is the first to be confirmed."""
+        self._returned.setdefault((message_id, exchange, routing_key), []).append(why)
+
+    def _mark_if_returned(self, entry: Entry) -> None:
+        message = entry.message
+        looks = message.properties.message_id, message.exchange, message.routing_key
+        reasons = self._returned.get(looks)
+        if reasons:
+            entry.returned = reasons.pop(0)
+            if not reasons:
+                del self._returned[looks]
 
     def drain(self) -> list[Entry]:
         """All that is left, when the channel is gone."""
         entries = list(self._entries.values())
         self._entries.clear()
+        self._returned.clear()
         self._next_tag = 1
         self._bytes = 0
         return entries
