@@ -39,7 +39,7 @@ def write_payload(payload: Payload) -> dict[str, Any]:
     try:
         body, written = _as_json(payload)
     except Exception as error:
-        reraise_interruption(error)
+        _reraise_interruption(error)
         reason = error
     else:
         return _read_back(payload, body, written)
@@ -62,27 +62,15 @@ def read_payload(payload_type: type[P], data: Mapping[str, Any]) -> P:
     raise problem
 
 
-def reraise_interruption(error: BaseException | None) -> None:
-    """pydantic makes an error of its own of what is raised within a serializer in Python, also of
-    what a signal raises there (Ctrl-C): that is no word about the message."""
-    while error is not None:
-        if isinstance(error, MemoryError) or not isinstance(error, Exception):
-            raise error
-        error = error.__cause__
+def _as_json(payload: Payload) -> tuple[bytes, dict[str, Any]]:
+    """Not at once, by pydantic's ``model_dump_json``: that forgets what a signal raised in it."""
+    written: dict[str, Any] = payload.model_dump(mode="json", warnings=False)
+    inf_nan_mode = type(payload).model_config.get("ser_json_inf_nan", "null")
+    body = to_json(written, inf_nan_mode=inf_nan_mode)
+    return body, written if inf_nan_mode == "null" else from_json(body, allow_inf_nan=False)
 
 
-def lone_surrogate(error: BaseException) -> bool:
-    """Whether text that UTF-8 cannot hold is what could not be written."""
-    return "surrogates not allowed" in str(error)
-
-
-def _as_json(payload: Payload, include: set[str] | None = None) -> tuple[str, dict[str, Any]]:
-    """JSON has no NaN, and its numbers have an end for those who read them."""
-    body = payload.model_dump_json(include=include, warnings=False)
-    return body, from_json(body, allow_inf_nan=False)
-
-
-def _read_back(payload: Payload, body: str, written: dict[str, Any]) -> dict[str, Any]:
+def _read_back(payload: Payload, body: bytes, written: dict[str, Any]) -> dict[str, Any]:
     kind = type(payload)
     try:
         read = kind.__pydantic_validator__.validate_json(body)
@@ -91,13 +79,29 @@ def _read_back(payload: Payload, body: str, written: dict[str, Any]) -> dict[str
         problems = tuple(islice(_differences(payload, read), MAX_PROBLEMS))
     except ValidationError as error:
         problems = malformed(error, within=WITHIN).problems
+        if error.errors()[0]["type"] == "json_invalid":  # a number that no reader takes
+            problems = tuple(islice(_not_written(payload, error), MAX_PROBLEMS))
     except Exception as error:  # of a validator, of ``claims``, of ``==``
-        reraise_interruption(error)
+        _reraise_interruption(error)
         problems = (f"found {type(error).__name__} in reading it back",)
     raise MalformedMessage(
         f"{WITHIN}: expected JSON that {kind.__name__} reads as an equal value, found other JSON",
         *problems,
     )
+
+
+def _reraise_interruption(error: BaseException | None) -> None:
+    """pydantic makes an error of its own of what is raised within a serializer in Python, also of
+    what a signal raises there (Ctrl-C): that is no word about the message."""
+    while error is not None:
+        if isinstance(error, MemoryError) or not isinstance(error, Exception):
+            raise error
+        error = error.__cause__
+
+
+def _is_lone_surrogate(error: BaseException) -> bool:
+    """Whether text that UTF-8 cannot hold is what could not be written."""
+    return "surrogates not allowed" in str(error)
 
 
 def _differences(payload: Payload, read: Payload) -> Iterator[str]:
@@ -133,7 +137,7 @@ def _not_written(payload: Payload, reason: Exception) -> Iterator[str]:
     found = False
     for name, value in _parts(payload).items():
         try:
-            _as_json(payload, {name})
+            from_json(to_json(payload.model_dump(mode="json", include={name}, warnings=False)))
         except Exception as error:
             found = True
             yield f"{WITHIN}.{name_of(name)}: {_expected(error, value)}"
@@ -142,6 +146,6 @@ def _not_written(payload: Payload, reason: Exception) -> Iterator[str]:
 
 
 def _expected(error: Exception, value: object) -> str:
-    if lone_surrogate(error):
+    if _is_lone_surrogate(error):
         return "expected text that UTF-8 can hold, found a lone surrogate"
     return f"expected a value that JSON can hold, found {json_type(value)}"

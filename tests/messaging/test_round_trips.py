@@ -109,7 +109,17 @@ json_like = st.recursive(
     max_leaves=5,
 )
 anything = json_like | st.sampled_from(
-    [datetime(2020, 1, 1), Colour.RED, Word.YES, Cat(), {1}, b"\xff", Decimal("1.10"), object(), int]
+    [
+        datetime(2020, 1, 1),
+        Colour.RED,
+        Word.YES,
+        Cat(),
+        {1},
+        b"\xff",
+        Decimal("1.10"),
+        object(),
+        int,
+    ]
 )
 zones = st.none() | st.timezones()
 
@@ -245,3 +255,284 @@ def taken(kind: type[Payload], body: bytes) -> Payload:
     handlers.on(kind)(handle)
     assert deliver(handlers, body) == Acknowledge()
     return got[0]
+
+
+def refusal(payload: Payload) -> str:
+    """Why it is not published; said without its values, also in the trace and in warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(MalformedMessage) as caught:
+            Envelope.of(payload)
+    assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+    return str(caught.value)
+
+
+class Score(Payload):
+    message_type = "Score"
+    score: float
+
+
+class Anything(Payload):
+    message_type = "Anything"
+    value: Any
+
+
+class Signed(Payload):
+    message_type = "Signed"
+    password: SecretStr
+
+
+class Raw(Payload):
+    message_type = "Raw"
+    name: str = "s3cr3t"
+    blob: bytes
+
+
+class ShoutedOnce(Payload):
+    """Reads something else than what it wrote."""
+
+    message_type = "ShoutedOnce"
+    word: str
+
+    @field_validator("word")
+    @classmethod
+    def louder(cls, word: str) -> str:
+        return word + "!"
+
+
+class WrittenOtherwise(Payload):
+    message_type = "WrittenOtherwise"
+    at: datetime
+
+    @field_serializer("at")
+    def as_a_day(self, at: datetime) -> str:
+        return at.strftime("%d.%m.%Y")
+
+
+class Computing(Payload):
+    message_type = "Computing"
+    model_config = ConfigDict(extra="forbid")
+    side: int
+
+    @computed_field
+    def area(self) -> int:
+        return self.side**2
+
+
+class Hidden(Payload):
+    message_type = "Hidden"
+    shown: int
+    kept: int = Field(default=0, exclude=True)
+
+
+class Private(Payload):
+    message_type = "Private"
+    number: int
+    _seen: int = PrivateAttr(default=0)
+
+
+class WrittenUnderAnotherName(Payload):
+    message_type = "WrittenUnderAnotherName"
+    size: int = Field(validation_alias="in", serialization_alias="out")
+
+
+class ForOthers(Payload):
+    message_type = "ForOthers"
+    n: int = 0
+
+    @classmethod
+    def claims(cls, data: Any) -> bool:
+        return False
+
+
+class Failing(Payload):
+    """Its validator depends on more than the value."""
+
+    message_type = "Failing"
+    fails: ClassVar[bool] = False
+    n: int
+
+    @model_validator(mode="after")
+    def ask_elsewhere(self) -> Failing:
+        if Failing.fails:
+            raise RuntimeError("s3cr3t")
+        return self
+
+
+class Unwritable(Payload):
+    message_type = "Unwritable"
+    token: str
+
+    @model_serializer
+    def never(self) -> dict[str, Any]:
+        raise ZeroDivisionError(self.token)
+
+
+class Page(Payload, Generic[T]):
+    message_type = "Page"
+    rows: list[T]
+
+
+def unlike(payload: Payload, **attributes: Any) -> Payload:
+    for name, value in attributes.items():
+        setattr(payload, name, value)
+    return payload
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("payload", "named"),
+    [
+        (Score(score=float("nan")), "payload.score: expected a number, found null"),
+        (Score(score=float("-inf")), "payload.score: expected a number, found null"),
+        (Score.model_construct(score="s3cr3t"), "payload.score: expected"),
+        (Anything(value=(1,)), "payload.value: expected a value that is read back equal"),
+        (Anything(value=datetime(2020, 1, 1)), "payload.value: expected a value that is read"),
+        (Anything(value=float("nan")), "payload.value: expected a value that is read back equal"),
+        (Anything(value={1: "s3cr3t"}), "payload.value: expected a value that is read back equal"),
+        (Anything(value=10**4400), "payload.value: expected a value that JSON can hold"),
+        (Anything(value=object()), "payload.value: expected a value that JSON can hold"),
+        (Anything(value="s3cr3t \ud800"), "payload.value: expected text that UTF-8 can hold"),
+        (Anything(value={"\ud800": "s3cr3t"}), "payload.value: expected text that UTF-8 can"),
+        (Signed(password=SecretStr("s3cr3t")), "payload.password: expected a value that is"),
+        (Raw(blob=b"s3cr3t \xff"), "payload.blob: expected a value that JSON can hold"),
+        (ShoutedOnce(word="s3cr3t"), "payload.word: expected a value that is read back equal"),
+        (WrittenOtherwise(at=datetime(2020, 1, 1)), "payload.at: expected a value"),
+        (Computing(side=2), "payload.area: expected"),
+        (Hidden(shown=1, kept=2), "payload.kept: expected a value that is read back equal"),
+        (unlike(Private(number=1), _seen=2), "payload._seen: expected a value that is read"),
+        (WrittenUnderAnotherName(**{"in": 1}), "payload.in: required, and missing"),
+        (ForOthers(), "payload: `claims` of ForOthers does not take it"),
+        (Unwritable(token="s3cr3t"), "payload.token: expected a value that JSON can hold"),
+        (Page[int].model_construct(rows=["s3cr3t"]), "payload.rows.0: expected an integer"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Payload) else "",
+)
+def test_what_would_not_be_read_back_equal_is_refused_by_field_and_without_its_value(
+    payload: Payload, named: str
+) -> None:
+    assert named in refusal(payload)
+
+
+def test_a_value_that_holds_itself_is_refused() -> None:
+    circle: dict[str, Any] = {}
+    circle["again"] = circle
+
+    assert "payload.value" in refusal(Anything(value=circle))
+
+
+def test_a_validator_that_fails_when_it_is_read_back_refuses_the_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    payload = Failing(n=1)
+    monkeypatch.setattr(Failing, "fails", True)
+
+    assert "RuntimeError" in refusal(payload)
+
+
+@pytest.mark.parametrize("nothing", [{"a": 1}, Cat(), None, "text"], ids=repr)
+def test_what_is_no_payload_is_refused(nothing: Any) -> None:
+    with pytest.raises(MalformedMessage, match="expected a Payload"):
+        Envelope.of(nothing)
+
+
+def test_a_class_without_a_message_type_is_refused() -> None:
+    class Nameless(Payload):
+        n: int = 0
+
+    with pytest.raises(MalformedMessage, match="message_type: expected a string, found null"):
+        Envelope.of(Nameless())
+
+
+class Carried(Payload):
+    message_type = "Carried"
+    model_config = ConfigDict(strict=True, ser_json_bytes="base64", val_json_bytes="base64")
+    id: UUID
+    at: datetime
+    colour: Colour
+    price: Decimal
+    tags: set[str]
+    pair: tuple[int, str]
+    blob: bytes
+    by_day: dict[date, timedelta]
+
+
+def test_a_strict_class_reads_what_json_has_no_type_for() -> None:
+    payload = Carried(
+        id=UUID(int=1),
+        at=datetime(2020, 1, 1, 12, tzinfo=BERLIN),
+        colour=Colour.RED,
+        price=Decimal("1.10"),
+        tags={"a"},
+        pair=(1, "a"),
+        blob=b"\xff\x00",
+        by_day={date(2020, 1, 1): timedelta(days=1, microseconds=1)},
+    )
+
+    assert taken(Carried, encode(Envelope.of(payload))) == payload
+
+
+def test_a_strict_class_still_refuses_what_json_has_a_type_for() -> None:
+    body = encode(Envelope.of(Score(score=1.0))).replace(b'"Score"', b'"StrictScore"')
+
+    class StrictScore(Score):
+        model_config = ConfigDict(strict=True)
+        message_type = "StrictScore"
+
+    assert taken(StrictScore, body) == StrictScore(score=1.0)
+    with pytest.raises(MalformedMessage, match=r"payload\.score: expected"):
+        decode(body.replace(b"1.0}", b'"1.0"}')).payload_as(StrictScore)
+
+
+def test_a_class_that_writes_infinity_as_text_reads_it() -> None:
+    class Ratio(Payload):
+        message_type = "Ratio"
+        model_config = ConfigDict(ser_json_inf_nan="strings")
+        ratio: float
+
+    payload = Ratio(ratio=float("inf"))
+
+    assert taken(Ratio, encode(Envelope.of(payload))) == payload
+
+
+def test_a_generic_class_reads_its_own() -> None:
+    payload = Page[UUID](rows=[UUID(int=1)])
+
+    assert taken(Page[UUID], encode(Envelope.of(payload))) == payload
+
+
+def test_what_interrupts_the_writing_of_a_payload_is_no_malformed_message() -> None:
+    class Interrupted(Payload):
+        message_type = "Interrupted"
+        n: int = 0
+
+        @model_serializer(mode="wrap")
+        def interrupt(self, write: Any) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Envelope.of(Interrupted())
+
+
+@pytest.mark.parametrize(
+    "update",
+    [{"message_id": 5}, {"payload": {"n": float("nan")}}, {"timestamp": datetime(2020, 1, 1)}],
+    ids=repr,
+)
+def test_a_copy_of_an_envelope_is_as_valid_as_the_envelope(update: dict[str, Any]) -> None:
+    envelope = Envelope.of(Score(score=1.0))
+
+    with pytest.raises(ValidationError):
+        envelope.model_copy(update=update)
+    again = envelope.model_copy(update={"message_id": "m-2"})
+    assert decode(encode(again)) == again
+
+
+def test_headers_that_were_copied_with_a_wrong_value_are_refused() -> None:
+    envelope = Envelope.of(Score(score=1.0))
+    wrong = envelope.headers.model_copy(update={"retry_count": "s3cr3t"})
+
+    with pytest.raises(ValidationError):
+        envelope.model_copy(update={"headers": wrong})
