@@ -106,8 +106,8 @@ def test_others_wait_for_no_deadline_when_one_caller_is_interrupted(
     assert accounts.false_words() == []
 
 
-class Alarm(Exception):
-    """What a time limit raises in the midst of a call."""
+class Alarm(BaseException):
+    """As of a time limit that passes in the midst of a call."""
 
 
 def interrupted_after(seconds: float, work: Callable[[], object]) -> bool:
