@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 DOUBT_S = 1.0
 """The least age of a channel that is replaced because of a nack."""
+TRY_AGAIN_S = 0.1
+"""Where the broker allows one channel (``channel_max``)."""
 DRAIN_S = 5.0
 """How long it is waited for what is in flight on a channel that is to be replaced."""
 
@@ -137,7 +139,7 @@ class ConfirmChannel:
             self._telemetry.connection_opened(self._name)
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
-        connection.channel(on_open_callback=self._on_channel_open)
+        self._open_channel(connection)
         Silence(connection, self._silent_since_s, lambda: self._channel).watch()
 
     def on_lost(self, failure: AttuneError, *, was_open: bool) -> None:
@@ -199,8 +201,15 @@ class ConfirmChannel:
             else:
                 for entry in entries:
                     entry.unconfirmed("the channel was replaced, as others were refused on it")
-        if channel.connection.is_open and not self.is_closing:
-            channel.connection.channel(on_open_callback=self._on_channel_open)
+        self._open_channel(cast(DirectConnection, channel.connection))
+
+    def _open_channel(self, connection: DirectConnection) -> None:
+        if connection is not self._connection or not connection.is_open or self.is_closing:
+            return
+        try:
+            connection.channel(on_open_callback=self._on_channel_open)
+        except pika_errors.NoFreeChannels:  # pika still counts the one that was closed
+            connection.ioloop.call_later(TRY_AGAIN_S, lambda: self._open_channel(connection))
 
     @staticmethod
     def _blame(entries: list[Entry], code: int, text: str) -> None:
