@@ -17,14 +17,19 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Forwards to the broker of ``url``; :attr:`url` is the same URL by way of the proxy."""
+    """Forwards to the broker of ``url``; :attr:`url` is the same URL by way of the proxy.
 
-    def __init__(self, url: str) -> None:
+    ``to_broker_bytes_per_s``: a slow link, on which little is on its way at once."""
+
+    def __init__(self, url: str, *, to_broker_bytes_per_s: int | None = None) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
         self._target = (parts.hostname, parts.port)
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._rate = to_broker_bytes_per_s
+        if self._rate is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK_BYTES)
         port = self._listener.getsockname()[1]
         user, _, _ = parts.netloc.rpartition("@")
         self.url = urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}"))
@@ -79,7 +84,7 @@ class Proxy:
             except OSError:  # the broker is down: the client sees a closed connection
                 client.close()
                 continue
-            line = _Line(client, broker, self._changed)
+            line = _Line(client, broker, self._changed, self._rate)
             with self._changed:
                 if self._cut_next_after is not None:
                     direction, byte_count = self._cut_next_after
@@ -99,8 +104,13 @@ class _Line:
     """One connection: two threads, each forwarding in one direction."""
 
     def __init__(
-        self, client: socket.socket, broker: socket.socket, changed: threading.Condition
+        self,
+        client: socket.socket,
+        broker: socket.socket,
+        changed: threading.Condition,
+        to_broker_bytes_per_s: int | None,
     ) -> None:
+        self._rate = to_broker_bytes_per_s
         self._sockets = (client, broker)
         self._changed = changed
         self._open = True
@@ -133,6 +143,8 @@ class _Line:
             while data := source.recv(CHUNK_BYTES):
                 with self._changed:
                     self._changed.wait_for(lambda: direction not in self.stalled or not self._open)
+                    if self._rate is not None and direction == "to broker":
+                        self._changed.wait_for(lambda: not self._open, len(data) / self._rate)
                     if not self._open:
                         return
                 left = self.left.get(direction)
