@@ -23,6 +23,9 @@ FINAL = frozenset(ExecutionStatus) - frozenset(_ON_THE_WAY)
 #: The states in which an execution waits for the executor to choose a worker.
 UNSCHEDULED = frozenset({ExecutionStatus.REQUESTED, ExecutionStatus.SCHEDULING})
 
+#: The states in which a cancellation is for the worker to carry out: a dispatch is out.
+DISPATCHED = frozenset({ExecutionStatus.SCHEDULED, ExecutionStatus.RUNNING})
+
 #: The states in which an execution is a worker's to do: what a worker's load is made of.
 WITH_WORKER = frozenset(_ON_THE_WAY) - UNSCHEDULED
 

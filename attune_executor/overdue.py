@@ -1,0 +1,102 @@
+"""What becomes of an execution that its worker does not report about. Pure: no database, no broker.
+
+An execution *has begun* when a worker reported that it runs. What has begun is ended for the sake
+of its dispatch only when its worker is away as well; what has not is failed or scheduled anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from attune_executor.store import Execution
+from attune_mq.payloads import ExecutionStatus
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long is waited for a word of a worker; the settings of these names say what for."""
+
+    dispatch_grace: timedelta
+    dispatch_limit: timedelta
+    worker_absence: timedelta
+    running_limit: timedelta
+
+
+@dataclass(frozen=True)
+class Absence:
+    """For how long, up to now, a worker's queue was seen without a consumer, and not at all."""
+
+    without_consumer: timedelta = timedelta(0)
+    without_queue: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True)
+class ScheduleAnew:
+    """No worker can get its dispatch any more."""
+
+
+@dataclass(frozen=True)
+class End:
+    """``is_out``: a worker may still have its dispatch, and is to be told."""
+
+    status: ExecutionStatus
+    reason: str
+    is_out: bool = False
+
+
+Verdict = ScheduleAnew | End | None
+
+
+def verdict(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> Verdict:
+    """What is to become of an execution that a worker has; ``None``: it is waited for."""
+    if execution.status is ExecutionStatus.RUNNING or execution.started_at is not None:
+        return _begun(execution, absence, limits, now)
+    if execution.status is ExecutionStatus.CANCELING:
+        return _canceling(execution, absence, limits, now)
+    return _scheduled(execution, absence, limits, now)
+
+
+def _scheduled(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> Verdict:
+    if _is_past(execution.dispatch_died_at, limits.dispatch_grace, now):
+        return End(ExecutionStatus.FAILED, "its dispatch died: its worker did not begin it in time")
+    if _has_no_queue(execution, absence, limits, now):
+        return ScheduleAnew()
+    if _is_past(execution.updated_at, limits.dispatch_limit, now):
+        reason = f"its worker reported nothing in {limits.dispatch_limit}"
+        return End(ExecutionStatus.FAILED, reason, is_out=True)
+    return None
+
+
+def _canceling(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> Verdict:
+    """It was asked for while it was ``scheduled``."""
+    if _is_past(execution.dispatch_died_at, limits.dispatch_grace, now) or _has_no_queue(
+        execution, absence, limits, now
+    ):
+        return End(ExecutionStatus.CANCELLED, "no worker began it")
+    if _is_past(execution.updated_at, limits.dispatch_limit, now):
+        reason = f"its worker did not answer the cancellation in {limits.dispatch_limit}"
+        return End(ExecutionStatus.ABANDONED, reason)
+    return None
+
+
+def _begun(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> Verdict:
+    is_away = absence.without_consumer >= limits.worker_absence
+    has_no_dispatch = (
+        execution.dispatch_died_at is not None or absence.without_queue >= limits.worker_absence
+    )
+    if is_away and has_no_dispatch:
+        return End(ExecutionStatus.ABANDONED, "its worker is gone, and its dispatch as well")
+    if _is_past(execution.updated_at, limits.running_limit, now):
+        reason = f"its worker reported nothing in {limits.running_limit}"
+        return End(ExecutionStatus.ABANDONED, reason, is_out=True)
+    return None
+
+
+def _has_no_queue(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> bool:
+    grace = limits.dispatch_grace
+    return absence.without_queue >= grace and _is_past(execution.scheduled_at, grace, now)
+
+
+def _is_past(moment: datetime | None, limit: timedelta, now: datetime) -> bool:
+    return moment is not None and moment + limit <= now

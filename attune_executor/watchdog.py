@@ -1,0 +1,147 @@
+"""The watchdog of dispatches: no execution waits for ever for a worker that does not report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from attune_executor.dispatches import (
+    end_unreported,
+    unreported,
+    unschedule,
+    withdraw,
+    workers_with_work,
+)
+from attune_executor.ledger import Entry, Ledger
+from attune_executor.manager import ask_to_cancel, tell_people
+from attune_executor.overdue import Absence, End, Limits, ScheduleAnew, verdict
+from attune_executor.presence import WorkerQueues
+from attune_executor.store import Execution
+from attune_mq.payloads import ExecutionRequested, ExecutionStatus
+from attune_mq.transactional import utc_now
+
+logger = logging.getLogger(__name__)
+
+
+class DispatchWatchdog:
+    """Looks at the executions that workers have, and decides by :func:`~.overdue.verdict`.
+
+    Each executor has one, and of several that decide at once one has its way. A decision is one
+    transaction: the new state, set only if nothing was heard since it was read; what was for the
+    worker, taken out of the outbox; the notification, or the request to be scheduled anew. When
+    the power fails, all of it has happened or none, and the next look decides again.
+
+    How long a worker is away is measured from when this watchdog first saw it so. That begins
+    again with the process; all else is measured by the clock, from what the database holds.
+
+    An execution can run twice: where it is scheduled anew, since its worker's queue was gone for
+    the grace, and that worker had begun it without reporting so.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        workers: WorkerQueues,
+        *,
+        limits: Limits,
+        attempts: int,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._workers = workers
+        self._limits = limits
+        self._attempts = attempts
+        self._clock_s = clock_s
+        self._without_consumer: dict[int, float] = {}
+        self._without_queue: dict[int, float] = {}
+
+    def look(self) -> None:
+        """One look at all of them.
+
+        Raises what the broker or the database raises where it is away; the next look goes on.
+        """
+        limits, now = self._limits, utc_now()
+        with self._ledger.reading() as tx:
+            worker_ids = workers_with_work(tx)
+        absences = self._absences(worker_ids)
+        with self._ledger.reading() as tx:
+            seen = unreported(
+                tx,
+                workers_without_queue=[w for w in worker_ids if absences[w].without_queue],
+                silent_before=now - min(limits.dispatch_limit, limits.running_limit),
+            )
+        for execution in seen:
+            absence = absences.get(execution.worker_id or 0, Absence())
+            match verdict(execution, absence, limits, now):
+                case ScheduleAnew():
+                    self._schedule_anew(execution)
+                case End() as end:
+                    self._end(execution, end)
+                case None:
+                    pass
+
+    def _absences(self, worker_ids: list[int]) -> dict[int, Absence]:
+        consumers = {worker_id: self._workers.consumers(worker_id) for worker_id in worker_ids}
+        now_s = self._clock_s()
+        without_consumer = [worker for worker, number in consumers.items() if not number]
+        without_queue = [worker for worker, number in consumers.items() if number is None]
+        self._without_consumer = {
+            worker: self._without_consumer.get(worker, now_s) for worker in without_consumer
+        }
+        self._without_queue = {
+            worker: self._without_queue.get(worker, now_s) for worker in without_queue
+        }
+        return {
+            worker: Absence(
+                timedelta(seconds=now_s - self._without_consumer.get(worker, now_s)),
+                timedelta(seconds=now_s - self._without_queue.get(worker, now_s)),
+            )
+            for worker in worker_ids
+        }
+
+    def _schedule_anew(self, execution: Execution) -> None:
+        if execution.scheduling_attempts >= self._attempts:
+            reason = f"its worker's queue is gone, after {self._attempts} attempts"
+            self._end(execution, End(ExecutionStatus.FAILED, reason))
+            return
+
+        def decide(entry: Entry) -> None:
+            # First: a dispatch that a relay has in hand may still reach a queue that comes back.
+            if withdraw(entry.tx, execution, entry.now) and unschedule(
+                entry.tx, execution, entry.now
+            ):
+                entry.say(_request(execution))
+                logger.warning(
+                    "Execution %d is scheduled anew: the queue of worker %s is gone",
+                    execution.execution_id,
+                    execution.worker_id,
+                )
+
+        self._ledger.decide(decide)
+
+    def _end(self, execution: Execution, end: End) -> None:
+        execution_id, worker_id = execution.execution_id, execution.worker_id
+
+        def decide(entry: Entry) -> None:
+            result = {"error": end.reason}
+            if not end_unreported(entry.tx, execution, end.status, entry.now, result):
+                return
+            tell_people(entry, execution_id, end.status)
+            withdraw(entry.tx, execution, entry.now)
+            if end.is_out and worker_id is not None:
+                ask_to_cancel(entry, self._workers, execution_id, worker_id)
+            logger.warning("Execution %d is %s: %s", execution_id, end.status.value, end.reason)
+
+        self._ledger.decide(decide)
+
+
+def _request(execution: Execution) -> ExecutionRequested:
+    return ExecutionRequested(
+        execution_id=execution.execution_id,
+        action_id=execution.action_id,
+        action_ref=execution.action_ref,
+        enforcement_id=execution.enforcement_id,
+        config=execution.config,
+    )
