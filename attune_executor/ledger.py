@@ -78,9 +78,19 @@ class Ledger:
 
         self._commit(work)
 
-    def decide(self, effect: Callable[[Entry], None]) -> None:
-        """Has an effect that no message asked for, in a transaction as :meth:`once` has it."""
-        self._commit(lambda tx: effect(Entry(tx, self._outbox, self._service)))
+    def decide(self, effect: Callable[[Entry], bool]) -> bool:
+        """Has an effect that no message asked for, in a transaction as :meth:`once` has it.
+
+        Returns what ``effect`` returned, once that is committed.
+        """
+        decided = False
+
+        def work(tx: Connection) -> None:
+            nonlocal decided
+            decided = effect(Entry(tx, self._outbox, self._service))
+
+        self._commit(work)
+        return decided
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that only reads."""

@@ -25,10 +25,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Absence:
-    """For how long, up to now, a worker's queue was seen without a consumer, and not at all."""
+    """For how long, up to now, a worker's queue was seen without a consumer, and not at all;
+    ``None``: it has a consumer, it is there."""
 
-    without_consumer: timedelta = timedelta(0)
-    without_queue: timedelta = timedelta(0)
+    without_consumer: timedelta | None = None
+    without_queue: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,9 @@ def _canceling(execution: Execution, absence: Absence, limits: Limits, now: date
 
 
 def _begun(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> Verdict:
-    is_away = absence.without_consumer >= limits.worker_absence
-    has_no_dispatch = (
-        execution.dispatch_died_at is not None or absence.without_queue >= limits.worker_absence
-    )
-    if is_away and has_no_dispatch:
+    has_no_queue = _lasts(absence.without_queue, limits.worker_absence)
+    is_away = _lasts(absence.without_consumer, limits.worker_absence)
+    if has_no_queue or (is_away and execution.dispatch_died_at is not None):
         return End(ExecutionStatus.ABANDONED, "its worker is gone, and its dispatch as well")
     if _is_past(execution.updated_at, limits.running_limit, now):
         reason = f"its worker reported nothing in {limits.running_limit}"
@@ -95,7 +94,11 @@ def _begun(execution: Execution, absence: Absence, limits: Limits, now: datetime
 
 def _has_no_queue(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> bool:
     grace = limits.dispatch_grace
-    return absence.without_queue >= grace and _is_past(execution.scheduled_at, grace, now)
+    return _lasts(absence.without_queue, grace) and _is_past(execution.scheduled_at, grace, now)
+
+
+def _lasts(absent: timedelta | None, limit: timedelta) -> bool:
+    return absent is not None and absent >= limit
 
 
 def _is_past(moment: datetime | None, limit: timedelta, now: datetime) -> bool:

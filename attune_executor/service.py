@@ -93,10 +93,10 @@ class Executor:
         watchdog = DispatchWatchdog(
             ledger, workers, limits=_limits(settings), attempts=settings.scheduling_attempts
         )
-        looks = Periodic("dispatch-watchdog", _look_interval_s(settings), watchdog.look)
-        self.service.run_beside(looks)
+        self.watchdog = Periodic("dispatch-watchdog", _look_interval_s(settings), watchdog.look)
+        self.service.run_beside(self.watchdog)
         self.health = (
-            health_server(self.service, ledger, looks, metrics, settings)
+            health_server(self.service, ledger, self.watchdog, metrics, settings)
             if settings.health_port
             else None
         )

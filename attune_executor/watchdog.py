@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from attune_executor.dispatches import (
@@ -69,7 +70,9 @@ class DispatchWatchdog:
         with self._ledger.reading() as tx:
             seen = unreported(
                 tx,
-                workers_without_queue=[w for w in worker_ids if absences[w].without_queue],
+                workers_without_queue=[
+                    w for w in worker_ids if absences[w].without_queue is not None
+                ],
                 silent_before=now - min(limits.dispatch_limit, limits.running_limit),
             )
         for execution in seen:
@@ -85,18 +88,23 @@ class DispatchWatchdog:
     def _absences(self, worker_ids: list[int]) -> dict[int, Absence]:
         consumers = {worker_id: self._workers.consumers(worker_id) for worker_id in worker_ids}
         now_s = self._clock_s()
-        without_consumer = [worker for worker, number in consumers.items() if not number]
-        without_queue = [worker for worker, number in consumers.items() if number is None]
         self._without_consumer = {
-            worker: self._without_consumer.get(worker, now_s) for worker in without_consumer
+            worker: self._without_consumer.get(worker, now_s)
+            for worker, number in consumers.items()
+            if not number
         }
         self._without_queue = {
-            worker: self._without_queue.get(worker, now_s) for worker in without_queue
+            worker: self._without_queue.get(worker, now_s)
+            for worker, number in consumers.items()
+            if number is None
         }
+
+        def so_far(since_s: float | None) -> timedelta | None:
+            return None if since_s is None else timedelta(seconds=now_s - since_s)
+
         return {
             worker: Absence(
-                timedelta(seconds=now_s - self._without_consumer.get(worker, now_s)),
-                timedelta(seconds=now_s - self._without_queue.get(worker, now_s)),
+                so_far(self._without_consumer.get(worker)), so_far(self._without_queue.get(worker))
             )
             for worker in worker_ids
         }
@@ -107,34 +115,37 @@ class DispatchWatchdog:
             self._end(execution, End(ExecutionStatus.FAILED, reason))
             return
 
-        def decide(entry: Entry) -> None:
-            # First: a dispatch that a relay has in hand may still reach a queue that comes back.
-            if withdraw(entry.tx, execution, entry.now) and unschedule(
-                entry.tx, execution, entry.now
-            ):
-                entry.say(_request(execution))
+        def decide(entry: Entry) -> bool:
+            if not unschedule(entry.tx, execution, entry.now):
+                return False
+            if not withdraw(entry.tx, execution, entry.now):
+                raise _InHand
+            entry.say(_request(execution))
+            return True
+
+        with suppress(_InHand):
+            if self._ledger.decide(decide):
                 logger.warning(
                     "Execution %d is scheduled anew: the queue of worker %s is gone",
                     execution.execution_id,
                     execution.worker_id,
                 )
 
-        self._ledger.decide(decide)
-
     def _end(self, execution: Execution, end: End) -> None:
         execution_id, worker_id = execution.execution_id, execution.worker_id
 
-        def decide(entry: Entry) -> None:
+        def decide(entry: Entry) -> bool:
             result = {"error": end.reason}
             if not end_unreported(entry.tx, execution, end.status, entry.now, result):
-                return
+                return False
             tell_people(entry, execution_id, end.status)
             withdraw(entry.tx, execution, entry.now)
             if end.is_out and worker_id is not None:
                 ask_to_cancel(entry, self._workers, execution_id, worker_id)
-            logger.warning("Execution %d is %s: %s", execution_id, end.status.value, end.reason)
+            return True
 
-        self._ledger.decide(decide)
+        if self._ledger.decide(decide):
+            logger.warning("Execution %d is %s: %s", execution_id, end.status.value, end.reason)
 
 
 def _request(execution: Execution) -> ExecutionRequested:
@@ -145,3 +156,8 @@ def _request(execution: Execution) -> ExecutionRequested:
         enforcement_id=execution.enforcement_id,
         config=execution.config,
     )
+
+
+class _InHand(Exception):
+    """A relay may be publishing the dispatch, to a queue that may come back: it is tried again
+    at the next look, and nothing of the transaction stays."""

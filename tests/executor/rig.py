@@ -23,6 +23,7 @@ from attune_mq.payloads import (
     ExecutionCompleted,
     ExecutionDispatch,
     ExecutionStatus,
+    ExecutionStatusChanged,
     NotificationCreated,
     WorkerRegistered,
 )
@@ -70,6 +71,16 @@ def enforcement(number: int, rule: str = "demo.greet") -> EnforcementCreated:
         rule_ref=rule,
         trigger_ref="demo.tick",
         payload={"n": number, "token": planted.PAYLOAD},
+    )
+
+
+def running_report(dispatch: ExecutionDispatch) -> ExecutionStatusChanged:
+    return ExecutionStatusChanged(
+        execution_id=dispatch.execution_id,
+        action_ref=dispatch.action_ref,
+        previous_status=ExecutionStatus.SCHEDULED,
+        new_status=ExecutionStatus.RUNNING,
+        changed_at=datetime.now(UTC),
     )
 
 
@@ -137,11 +148,14 @@ class Rig:
         worker_id: int = 1,
         *,
         work: Callable[[ExecutionDispatch], ExecutionStatus] = lambda _: ExecutionStatus.COMPLETED,
+        reports_running: bool = False,
+        url: str | None = None,
     ) -> Iterator[Service]:
+        """``url``: another way to the broker, such as a proxy."""
         service = Service(
             "worker",
             self.topology,
-            self.url,
+            url or self.url,
             family="worker",
             worker_id=worker_id,
             telemetry=self.telemetry,
@@ -151,6 +165,8 @@ class Rig:
         def run(message: Message[ExecutionDispatch]) -> None:
             dispatch = message.payload
             self.seen.note(self.seen.dispatches, dispatch)
+            if reports_running:
+                service.publisher.publish(running_report(dispatch))
             service.publisher.publish(
                 ExecutionCompleted(
                     execution_id=dispatch.execution_id,

@@ -1,215 +1,20 @@
 """Two executors handle messages about one execution at the same moment: whichever is first, what
-the database says is so. Each executor has an engine of its own, as two processes have."""
+the database says is so."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from threading import Barrier
-from typing import Any, TypeVar
 
-import pika
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import update
 
-from attune_executor import store
-from attune_executor.ledger import Ledger
-from attune_executor.manager import ExecutionManager
-from attune_executor.presence import WorkerQueues
-from attune_executor.rules import Action, Rules
-from attune_executor.scheduler import ExecutionScheduler
-from attune_executor.tables import executions, messages
-from attune_mq import Envelope, Message, QueueInspector, load_topology
-from attune_mq.messaging.delivery import Delivery
-from attune_mq.payloads import (
-    ExecutionCancelRequested,
-    ExecutionCompleted,
-    ExecutionDispatch,
-    ExecutionRequested,
-    ExecutionStatus as S,
-    ExecutionStatusChanged,
-    Payload,
-    WorkerRegistered,
-)
-from attune_mq.transactional import create_database_engine, reading
-
-NUMBER = 60
-WORKER = 1
-RULES = Rules(version=1, actions={"core.echo": Action(id=1, runtime="shell")}, rules={})
-
-P = TypeVar("P", bound=Payload)
-Handle = Callable[[int], None]
-
-
-class LivingWorkers(WorkerQueues):
-    """Routes as in the shipped file; the broker is not asked."""
-
-    def known(self, worker_id: int) -> bool | None:
-        return self.is_alive
-
-    def refresh(self) -> None:
-        pass
-
-    is_alive = True
-
-
-class NotPublished:
-    """What the outbox holds is looked at there."""
-
-    def publish_envelopes(self, items: Sequence[Any]) -> list[None]:
-        raise AssertionError("no relay runs")
-
-
-def message(payload: P, headers: dict[str, Any] | None = None) -> Message[P]:
-    envelope = Envelope.of(payload, source_service="test")
-    delivery = Delivery(
-        body=b"",
-        properties=pika.BasicProperties(message_id=envelope.message_id, headers=headers),
-        delivery_tag=1,
-        redelivered=False,
-        exchange="",
-        routing_key="",
-        queue="attune.executions.queue",
-        consumer_tag="executor.manager",
-    )
-    return Message(payload, envelope, delivery)
-
-
-class OneExecutor:
-    """Scheduler and manager of one executor, without a broker."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        topology = load_topology()
-        self.workers = LivingWorkers(topology, QueueInspector("amqp://nowhere.invalid"))
-        self.ledger = Ledger(engine, NotPublished(), service="executor")
-        self.scheduler = ExecutionScheduler(
-            self.ledger, RULES, self.workers, attempts=5, delay_s=1.0
-        )
-        self.manager = ExecutionManager(self.ledger, self.workers)
-
-    def schedule(self, execution_id: int) -> None:
-        self.scheduler.on_request(
-            message(ExecutionRequested(execution_id=execution_id, action_ref="core.echo"))
-        )
-
-    def cancel(self, execution_id: int) -> None:
-        request = ExecutionCancelRequested(execution_id=execution_id, worker_id=WORKER)
-        self.manager.on_cancel(message(request))
-
-    def runs(self, execution_id: int) -> None:
-        change = ExecutionStatusChanged(
-            execution_id=execution_id,
-            action_ref="core.echo",
-            previous_status=S.SCHEDULED,
-            new_status=S.RUNNING,
-            changed_at=datetime.now(UTC),
-        )
-        self.manager.on_status(message(change))
-
-    def ends(self, execution_id: int, status: S = S.COMPLETED) -> None:
-        done = ExecutionCompleted(
-            execution_id=execution_id,
-            action_id=1,
-            action_ref="core.echo",
-            status=status,
-            completed_at=datetime.now(UTC),
-        )
-        self.manager.on_completed(message(done))
-
-    def dispatch_dies(self, execution_id: int, reason: str = "expired") -> None:
-        with reading(self.engine) as tx:
-            scheduled_at = execution_in(tx, execution_id).scheduled_at
-        dead = ExecutionDispatch(
-            execution_id=execution_id,
-            worker_id=WORKER,
-            action_ref="core.echo",
-            scheduled_attempt_updated_at=scheduled_at or datetime.now(UTC),
-        )
-        death = {"queue": f"worker.{WORKER}.executions", "reason": reason, "count": 1}
-        self.manager.on_dead_dispatch(message(dead, {"x-death": [death]}))
-
-
-def execution_in(tx: Any, execution_id: int) -> store.Execution:
-    execution = store.get_execution(tx, execution_id)
-    assert execution is not None
-    return execution
-
-
-@dataclass
-class Pair:
-    """Two executors, and what is to be found in their database."""
-
-    one: OneExecutor
-    other: OneExecutor
-    ids: list[int]
-
-    def race(self, left: Handle, right: Handle) -> None:
-        """Both at the same moment, for each execution. What one of them raises is raised."""
-        start = Barrier(2)
-
-        def run(handle: Handle) -> None:
-            for execution_id in self.ids:
-                start.wait(60)
-                handle(execution_id)
-
-        with ThreadPoolExecutor(2) as pool:
-            done = [pool.submit(run, handle) for handle in (left, right)]
-        for one in done:
-            one.result()
-
-    def each(self, handle: Handle) -> None:
-        for execution_id in self.ids:
-            handle(execution_id)
-
-    def states(self) -> Counter[str]:
-        with reading(self.one.engine) as tx:
-            return Counter(status.value for status in tx.scalars(select(executions.c.status)))
-
-    def execution(self, execution_id: int) -> store.Execution:
-        with reading(self.one.engine) as tx:
-            return execution_in(tx, execution_id)
-
-    def said(self, kind: str) -> Counter[int]:
-        """How often each execution is in the outbox with a routing key that has ``kind`` in it, or
-        as a message of that type."""
-        rows = messages.outbox.c
-        query = select(rows.message_type, rows.routing_key, rows.body)
-        with reading(self.one.engine) as tx:
-            found = [
-                json.loads(row.body)["payload"]
-                for row in tx.execute(query)
-                if kind == row.message_type or f".{kind}." in (row.routing_key or "")
-            ]
-        return Counter(int(one.get("execution_id", one.get("entity"))) for one in found)
-
-    def once_each(self) -> Counter[int]:
-        return Counter(self.ids)
-
-
-@pytest.fixture
-def pair(database_url: str) -> Iterator[Pair]:
-    engines = [create_database_engine(database_url) for _ in range(2)]
-    store.migrate(engines[0])
-    now = datetime.now(UTC)
-    registered = WorkerRegistered(
-        worker_id=WORKER, name="w", runtimes=("shell",), registered_at=now
-    )
-    with engines[0].begin() as tx:
-        store.register_worker(tx, registered, now)
-        ids = [
-            store.create_execution(
-                tx, enforcement_id=None, action_ref="core.echo", action_id=1, now=now
-            )
-            for _ in range(NUMBER)
-        ]
-    yield Pair(*map(OneExecutor, engines), ids=[one for one in ids if one is not None])
-    for engine in engines:
-        engine.dispose()
+from attune_executor.tables import messages
+from attune_mq.payloads import ExecutionStatus as S
+from attune_mq.transactional import to_us, utc_now
+from tests.executor.two_executors import NUMBER, OneExecutor, Pair
 
 
 def test_a_cancellation_that_races_a_schedule_reaches_the_worker_or_nothing_is_dispatched(
@@ -340,3 +145,156 @@ def test_a_cancellation_of_what_nobody_scheduled_here_goes_to_the_worker_that_it
 
     assert pair.states() == {"canceling": NUMBER}
     assert pair.said("cancel") == pair.once_each()
+
+
+def a_worker_is_gone(pair: Pair) -> None:
+    for executor in (pair.one, pair.other):
+        executor.workers.number = None
+
+
+def both_look(pair: Pair) -> None:
+    start = Barrier(2)
+
+    def look(executor: OneExecutor) -> None:
+        start.wait(60)
+        executor.look()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(look, (pair.one, pair.other)))
+
+
+def test_two_watchdogs_fail_an_execution_whose_dispatch_died_once(pair: Pair) -> None:
+    pair.each(pair.one.schedule)
+    pair.each(pair.one.dispatch_dies)
+
+    both_look(pair)
+
+    assert pair.states() == {"failed": NUMBER}
+    assert pair.said("NotificationCreated") == pair.once_each()
+
+
+def test_two_watchdogs_schedule_an_execution_anew_once_and_take_the_old_dispatch_back(
+    pair: Pair,
+) -> None:
+    pair.each(pair.one.schedule)
+    a_worker_is_gone(pair)
+
+    both_look(pair)
+
+    assert pair.states() == {"requested": NUMBER}
+    assert pair.said("ExecutionRequested") == pair.once_each()
+    assert not pair.said("dispatch")
+
+
+def test_a_dispatch_that_a_relay_has_in_hand_is_not_sent_to_another_worker(pair: Pair) -> None:
+    pair.each(pair.one.schedule)
+    a_worker_is_gone(pair)
+    outbox = messages.outbox
+    a_minute = to_us(utc_now() + timedelta(minutes=1))
+    with pair.one.engine.begin() as tx:
+        tx.execute(update(outbox).values(claimed_by="a relay", available_at_us=a_minute))
+
+    both_look(pair)
+    assert pair.states() == {"scheduled": NUMBER}
+
+    with pair.one.engine.begin() as tx:
+        tx.execute(update(outbox).values(available_at_us=0))  # the lease is over
+    both_look(pair)
+    assert pair.states() == {"requested": NUMBER}
+    assert not pair.said("dispatch")
+
+
+def test_an_execution_that_is_scheduled_anew_and_again_fails_after_its_last_attempt(
+    pair: Pair,
+) -> None:
+    a_worker_is_gone(pair)
+
+    for _ in range(5):
+        pair.each(pair.one.schedule)
+        assert pair.states() == {"scheduled": NUMBER}
+        pair.other.look()
+
+    assert pair.states() == {"failed": NUMBER}
+    assert pair.said("NotificationCreated") == pair.once_each()
+
+
+def test_a_report_that_races_the_watchdog_is_heard_or_the_worker_is_asked_to_stop(
+    pair: Pair,
+) -> None:
+    pair.each(pair.one.schedule)
+    pair.each(pair.one.dispatch_dies)
+    start = Barrier(2)
+
+    def report() -> None:
+        start.wait(60)
+        for execution_id in reversed(pair.ids):
+            pair.one.runs(execution_id)
+
+    def look() -> None:
+        start.wait(60)
+        pair.other.look()
+
+    with ThreadPoolExecutor(2) as pool:
+        for one in [pool.submit(report), pool.submit(look)]:
+            one.result()
+
+    failed = Counter(one for one in pair.ids if pair.execution(one).status is S.FAILED)
+    assert pair.states() == +Counter(failed=len(failed), running=NUMBER - len(failed))
+    assert pair.said("cancel") == failed
+    assert pair.said("NotificationCreated") == failed
+
+
+def test_a_cancellation_that_races_a_scheduling_anew_is_never_forgotten(pair: Pair) -> None:
+    pair.each(pair.one.schedule)
+    a_worker_is_gone(pair)
+    start = Barrier(2)
+
+    def cancel() -> None:
+        start.wait(60)
+        for execution_id in reversed(pair.ids):
+            pair.one.cancel(execution_id)
+
+    def look() -> None:
+        start.wait(60)
+        pair.other.look()
+
+    with ThreadPoolExecutor(2) as pool:
+        for one in [pool.submit(cancel), pool.submit(look)]:
+            one.result()
+    pair.other.look()
+
+    assert pair.states() == {"cancelled": NUMBER}
+    assert pair.said("NotificationCreated") == pair.once_each()
+    assert not pair.said("dispatch")
+    assert not pair.said("cancel")
+
+
+def test_what_runs_where_the_worker_is_gone_is_abandoned_once(pair: Pair) -> None:
+    pair.each(pair.one.schedule)
+    pair.each(pair.one.runs)
+    pair.each(pair.one.dispatch_dies)
+    both_look(pair)
+    assert pair.states() == {"running": NUMBER}
+
+    a_worker_is_gone(pair)
+    both_look(pair)
+    assert pair.states() == {"abandoned": NUMBER}
+    assert pair.said("NotificationCreated") == pair.once_each()
+
+
+def test_a_dispatch_of_an_earlier_scheduling_that_dies_is_not_that_of_the_later_one(
+    pair: Pair,
+) -> None:
+    pair.each(pair.one.schedule)
+    first = {one: pair.execution(one).scheduled_at for one in pair.ids}
+    a_worker_is_gone(pair)
+    pair.other.look()
+    pair.each(pair.other.schedule)
+
+    for reason in ("expired", "rejected"):
+        pair.each(
+            lambda one, reason=reason: pair.one.dispatch_dies(one, reason, first[one])  # type: ignore[misc]
+        )
+
+    assert pair.states() == {"scheduled": NUMBER}
+    assert all(pair.execution(one).dispatch_died_at is None for one in pair.ids)
