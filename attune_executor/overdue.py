@@ -25,11 +25,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Absence:
-    """For how long, up to now, a worker's queue was seen without a consumer, and not at all;
-    ``None``: it has a consumer, it is there."""
+    """For how long, up to now, a worker's queue was seen without a consumer, or not at all, and the
+    dispatch was seen to have died. ``None``: it has a consumer, it is there, it did not die."""
 
     without_consumer: timedelta | None = None
     without_queue: timedelta | None = None
+    without_dispatch: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ def verdict(execution: Execution, absence: Absence, limits: Limits, now: datetim
 
 
 def _scheduled(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> Verdict:
-    if _is_past(execution.dispatch_died_at, limits.dispatch_grace, now):
+    if _lasts(absence.without_dispatch, limits.dispatch_grace):
         return End(ExecutionStatus.FAILED, "its dispatch died: its worker did not begin it in time")
-    if _has_no_queue(execution, absence, limits, now):
+    if _lasts(absence.without_queue, limits.dispatch_grace):
         return ScheduleAnew()
     if _is_past(execution.updated_at, limits.dispatch_limit, now):
         reason = f"its worker reported nothing in {limits.dispatch_limit}"
@@ -71,9 +72,8 @@ def _scheduled(execution: Execution, absence: Absence, limits: Limits, now: date
 
 def _canceling(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> Verdict:
     """It was asked for while it was ``scheduled``."""
-    if _is_past(execution.dispatch_died_at, limits.dispatch_grace, now) or _has_no_queue(
-        execution, absence, limits, now
-    ):
+    grace = limits.dispatch_grace
+    if _lasts(absence.without_dispatch, grace) or _lasts(absence.without_queue, grace):
         return End(ExecutionStatus.CANCELLED, "no worker began it")
     if _is_past(execution.updated_at, limits.dispatch_limit, now):
         reason = f"its worker did not answer the cancellation in {limits.dispatch_limit}"
@@ -84,7 +84,7 @@ def _canceling(execution: Execution, absence: Absence, limits: Limits, now: date
 def _begun(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> Verdict:
     has_no_queue = _lasts(absence.without_queue, limits.worker_absence)
     is_away = _lasts(absence.without_consumer, limits.worker_absence)
-    if has_no_queue or (is_away and execution.dispatch_died_at is not None):
+    if has_no_queue or (is_away and absence.without_dispatch is not None):
         return End(ExecutionStatus.ABANDONED, "its worker is gone, and its dispatch as well")
     if _is_past(execution.updated_at, limits.running_limit, now):
         reason = f"its worker reported nothing in {limits.running_limit}"
@@ -92,14 +92,9 @@ def _begun(execution: Execution, absence: Absence, limits: Limits, now: datetime
     return None
 
 
-def _has_no_queue(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> bool:
-    grace = limits.dispatch_grace
-    return _lasts(absence.without_queue, grace) and _is_past(execution.scheduled_at, grace, now)
-
-
 def _lasts(absent: timedelta | None, limit: timedelta) -> bool:
     return absent is not None and absent >= limit
 
 
-def _is_past(moment: datetime | None, limit: timedelta, now: datetime) -> bool:
-    return moment is not None and moment + limit <= now
+def _is_past(moment: datetime, limit: timedelta, now: datetime) -> bool:
+    return moment + limit <= now

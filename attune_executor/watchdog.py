@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ from attune_executor.dispatches import (
 )
 from attune_executor.ledger import Entry, Ledger
 from attune_executor.manager import ask_to_cancel, tell_people
-from attune_executor.overdue import Absence, End, Limits, ScheduleAnew, verdict
+from attune_executor.overdue import Absence, End, Limits, ScheduleAnew, Verdict, verdict
 from attune_executor.presence import WorkerQueues
 from attune_executor.store import Execution
 from attune_mq.payloads import ExecutionRequested, ExecutionStatus
@@ -34,8 +34,9 @@ class DispatchWatchdog:
     worker, taken out of the outbox; the notification, or the request to be scheduled anew. When
     the power fails, all of it has happened or none, and the next look decides again.
 
-    How long a worker is away is measured from when this watchdog first saw it so. That begins
-    again with the process; all else is measured by the clock, from what the database holds.
+    How long a worker or a dispatch is gone is measured from when this watchdog first saw it so, on
+    the monotonic clock. That begins again with the process. For how long nothing was heard is
+    measured by the clock of the machine.
 
     An execution can run twice: where it is scheduled anew, since its worker's queue was gone for
     the grace, and that worker had begun it without reporting so.
@@ -55,59 +56,49 @@ class DispatchWatchdog:
         self._limits = limits
         self._attempts = attempts
         self._clock_s = clock_s
-        self._without_consumer: dict[int, float] = {}
-        self._without_queue: dict[int, float] = {}
+        self._without_consumer = _Since()
+        self._without_queue = _Since()
+        self._without_dispatch = _Since()
 
     def look(self) -> None:
         """One look at all of them.
 
         Raises what the broker or the database raises where it is away; the next look goes on.
         """
-        limits, now = self._limits, utc_now()
+        limits, now, now_s = self._limits, utc_now(), self._clock_s()
         with self._ledger.reading() as tx:
             worker_ids = workers_with_work(tx)
-        absences = self._absences(worker_ids)
+        consumers = {worker_id: self._workers.consumers(worker_id) for worker_id in worker_ids}
+        self._without_consumer.are([one for one, number in consumers.items() if not number], now_s)
+        self._without_queue.are([one for one, number in consumers.items() if number is None], now_s)
         with self._ledger.reading() as tx:
             seen = unreported(
                 tx,
-                workers_without_queue=[
-                    w for w in worker_ids if absences[w].without_queue is not None
-                ],
+                workers_without_queue=self._without_queue.keys(),
                 silent_before=now - min(limits.dispatch_limit, limits.running_limit),
             )
+        dead = [one.execution_id for one in seen if one.dispatch_died_at is not None]
+        self._without_dispatch.are(dead, now_s)
         for execution in seen:
-            absence = absences.get(execution.worker_id or 0, Absence())
-            match verdict(execution, absence, limits, now):
-                case ScheduleAnew():
-                    self._schedule_anew(execution)
-                case End() as end:
-                    self._end(execution, end)
-                case None:
-                    pass
-
-    def _absences(self, worker_ids: list[int]) -> dict[int, Absence]:
-        consumers = {worker_id: self._workers.consumers(worker_id) for worker_id in worker_ids}
-        now_s = self._clock_s()
-        self._without_consumer = {
-            worker: self._without_consumer.get(worker, now_s)
-            for worker, number in consumers.items()
-            if not number
-        }
-        self._without_queue = {
-            worker: self._without_queue.get(worker, now_s)
-            for worker, number in consumers.items()
-            if number is None
-        }
-
-        def so_far(since_s: float | None) -> timedelta | None:
-            return None if since_s is None else timedelta(seconds=now_s - since_s)
-
-        return {
-            worker: Absence(
-                so_far(self._without_consumer.get(worker)), so_far(self._without_queue.get(worker))
+            self._decide(
+                execution, verdict(execution, self._absence(execution, now_s), limits, now)
             )
-            for worker in worker_ids
-        }
+
+    def _absence(self, execution: Execution, now_s: float) -> Absence:
+        return Absence(
+            self._without_consumer.lasts(execution.worker_id, now_s),
+            self._without_queue.lasts(execution.worker_id, now_s),
+            self._without_dispatch.lasts(execution.execution_id, now_s),
+        )
+
+    def _decide(self, execution: Execution, decided: Verdict) -> None:
+        match decided:
+            case ScheduleAnew():
+                self._schedule_anew(execution)
+            case End():
+                self._end(execution, decided)
+            case None:
+                pass
 
     def _schedule_anew(self, execution: Execution) -> None:
         if execution.scheduling_attempts >= self._attempts:
@@ -156,6 +147,20 @@ def _request(execution: Execution) -> ExecutionRequested:
         enforcement_id=execution.enforcement_id,
         config=execution.config,
     )
+
+
+class _Since(dict[int, float]):
+    """Since when something was seen to be so, without a break."""
+
+    def are(self, ids: Iterable[int], now_s: float) -> None:
+        """These are so now, and no others."""
+        still = {one: self.get(one, now_s) for one in ids}
+        self.clear()
+        self.update(still)
+
+    def lasts(self, one: int | None, now_s: float) -> timedelta | None:
+        since_s = None if one is None else self.get(one)
+        return None if since_s is None else timedelta(seconds=now_s - since_s)
 
 
 class _InHand(Exception):

@@ -56,7 +56,7 @@ def settings_for(
         rules=rules,
         database_url=SecretStr(database_url or f"sqlite:///{folder / 'attune.db'}"),
         scheduling_delay_s=0.1,
-        **{"health_port": 0, **more},
+        **{"health_port": 0, "dispatch_grace_s": 1.0, **more},
     )
 
 

@@ -23,6 +23,10 @@ LIMITS = Limits(
 THERE = Absence()
 AWAY = Absence(without_consumer=50 * SECOND)
 GONE = Absence(without_consumer=50 * SECOND, without_queue=50 * SECOND)
+JUST_GONE = Absence(without_consumer=9 * SECOND, without_queue=9 * SECOND)
+JUST_DIED = Absence(without_dispatch=9 * SECOND)
+DIED = Absence(without_dispatch=10 * SECOND)
+DIED_AND_AWAY = replace(AWAY, without_dispatch=SECOND)
 
 SCHEDULED = Execution(
     execution_id=1,
@@ -43,32 +47,30 @@ CANCELING = replace(SCHEDULED, status=S.CANCELING)
 CANCELING_WHAT_RUNS = replace(RUNNING, status=S.CANCELING)
 
 
-def died(execution: Execution) -> Execution:
-    return replace(execution, dispatch_died_at=NOON)
-
-
 @pytest.mark.parametrize(
     ("execution", "absence", "after_s", "becomes"),
     [
         (SCHEDULED, THERE, 99, None),
         (SCHEDULED, THERE, 100, S.FAILED),
         (SCHEDULED, AWAY, 99, None),
-        (SCHEDULED, GONE, 9, None),
-        (SCHEDULED, GONE, 10, ScheduleAnew()),
-        (died(SCHEDULED), THERE, 9, None),
-        (died(SCHEDULED), THERE, 10, S.FAILED),
+        (SCHEDULED, JUST_GONE, 99, None),
+        (SCHEDULED, GONE, 1, ScheduleAnew()),
+        (SCHEDULED, JUST_DIED, 99, None),
+        (SCHEDULED, DIED, 1, S.FAILED),
         (CANCELING, THERE, 99, None),
         (CANCELING, THERE, 100, S.ABANDONED),
-        (CANCELING, GONE, 10, S.CANCELLED),
-        (died(CANCELING), THERE, 9, None),
-        (died(CANCELING), THERE, 10, S.CANCELLED),
+        (CANCELING, JUST_GONE, 99, None),
+        (CANCELING, GONE, 1, S.CANCELLED),
+        (CANCELING, JUST_DIED, 99, None),
+        (CANCELING, DIED, 1, S.CANCELLED),
         (RUNNING, AWAY, 999, None),
+        (RUNNING, JUST_GONE, 999, None),
         (RUNNING, GONE, 1, S.ABANDONED),
-        (died(RUNNING), THERE, 999, None),
-        (died(RUNNING), AWAY, 1, S.ABANDONED),
+        (RUNNING, DIED, 999, None),
+        (RUNNING, DIED_AND_AWAY, 1, S.ABANDONED),
         (RUNNING, THERE, 1_000, S.ABANDONED),
-        (died(CANCELING_WHAT_RUNS), THERE, 999, None),
-        (died(CANCELING_WHAT_RUNS), AWAY, 1, S.ABANDONED),
+        (CANCELING_WHAT_RUNS, DIED, 999, None),
+        (CANCELING_WHAT_RUNS, DIED_AND_AWAY, 1, S.ABANDONED),
         (CANCELING_WHAT_RUNS, THERE, 1_000, S.ABANDONED),
     ],
 )
@@ -83,10 +85,7 @@ def test_an_execution_without_a_report_is_waited_for_or_ended_or_scheduled_anew(
 def test_a_worker_that_may_still_have_the_dispatch_is_told() -> None:
     late = NOON + 1_000 * SECOND
     told = [verdict(one, THERE, LIMITS, late) for one in (SCHEDULED, RUNNING)]
-    not_told = [
-        verdict(died(SCHEDULED), THERE, LIMITS, late),
-        verdict(CANCELING, GONE, LIMITS, late),
-    ]
+    not_told = [verdict(SCHEDULED, DIED, LIMITS, late), verdict(CANCELING, GONE, LIMITS, late)]
 
     assert [one.is_out for one in told if isinstance(one, End)] == [True, True]
     assert [one.is_out for one in not_told if isinstance(one, End)] == [False, False]
@@ -97,16 +96,13 @@ waits = st.integers(0, 2_000).map(lambda seconds: seconds * SECOND)
 
 @given(
     execution=st.sampled_from([SCHEDULED, RUNNING, CANCELING, CANCELING_WHAT_RUNS]),
-    has_died=st.booleans(),
-    absence=st.builds(Absence, st.none() | waits, st.none() | waits),
+    absence=st.builds(Absence, *[st.none() | waits] * 3),
     wait=waits,
 )
 def test_what_runs_is_never_failed_nor_run_a_second_time_and_nothing_waits_for_ever(
-    execution: Execution, has_died: bool, absence: Absence, wait: timedelta
+    execution: Execution, absence: Absence, wait: timedelta
 ) -> None:
-    decided: Verdict = verdict(
-        died(execution) if has_died else execution, absence, LIMITS, NOON + wait
-    )
+    decided: Verdict = verdict(execution, absence, LIMITS, NOON + wait)
 
     if execution.started_at is not None:
         assert decided is None or (isinstance(decided, End) and decided.status is S.ABANDONED)

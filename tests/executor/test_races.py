@@ -11,10 +11,11 @@ from threading import Barrier
 import pytest
 from sqlalchemy import update
 
+from attune_executor import store
 from attune_executor.tables import messages
-from attune_mq.payloads import ExecutionStatus as S
-from attune_mq.transactional import to_us, utc_now
-from tests.executor.two_executors import NUMBER, OneExecutor, Pair
+from attune_mq.payloads import ExecutionStatus as S, WorkerRegistered
+from attune_mq.transactional import reading, to_us, utc_now
+from tests.executor.two_executors import NUMBER, WORKER, OneExecutor, Pair, message
 
 
 def test_a_cancellation_that_races_a_schedule_reaches_the_worker_or_nothing_is_dispatched(
@@ -298,3 +299,28 @@ def test_a_dispatch_of_an_earlier_scheduling_that_dies_is_not_that_of_the_later_
 
     assert pair.states() == {"scheduled": NUMBER}
     assert all(pair.execution(one).dispatch_died_at is None for one in pair.ids)
+
+
+def test_of_registrations_at_once_the_latest_counts(pair: Pair) -> None:
+    now = utc_now()
+
+    def register(executor: OneExecutor, runtime: str, number: int) -> None:
+        executor.scheduler.on_worker(
+            message(
+                WorkerRegistered(
+                    worker_id=WORKER,
+                    name=runtime,
+                    runtimes=(runtime,),
+                    registered_at=now + timedelta(microseconds=number + (runtime == "new")),
+                )
+            )
+        )
+
+    pair.race(
+        lambda number: register(pair.one, "old", 2 * number),
+        lambda number: register(pair.other, "new", 2 * number),
+    )
+
+    with reading(pair.one.engine) as tx:
+        assert [one.name for one in store.workers_for_runtime(tx, "new")] == ["new"]
+        assert store.workers_for_runtime(tx, "old") == []
