@@ -29,10 +29,6 @@ DISPATCHED = frozenset({ExecutionStatus.SCHEDULED, ExecutionStatus.RUNNING})
 #: The states in which an execution is a worker's to do: what a worker's load is made of.
 WITH_WORKER = frozenset(_ON_THE_WAY) - UNSCHEDULED
 
-#: The states that are the worker's to report. Those before are the executor's own, whatever a
-#: message says.
-REPORTABLE = FINAL | {ExecutionStatus.RUNNING, ExecutionStatus.CANCELING}
-
 
 def can_move(current: ExecutionStatus, new: ExecutionStatus) -> bool:
     """Whether an execution in state ``current`` may go to ``new``; to itself it may not."""

@@ -82,14 +82,30 @@ def _canceling(execution: Execution, absence: Absence, limits: Limits, now: date
 
 
 def _begun(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> Verdict:
-    has_no_queue = _lasts(absence.without_queue, limits.worker_absence)
-    is_away = _lasts(absence.without_consumer, limits.worker_absence)
-    if has_no_queue or (is_away and absence.without_dispatch is not None):
+    limit = limits.worker_absence
+    is_dead = absence.without_dispatch is not None
+    if _lasts(absence.without_queue, limit) or (
+        is_dead and _lasts(absence.without_consumer, limit)
+    ):
         return End(ExecutionStatus.ABANDONED, "its worker is gone, and its dispatch as well")
+    if is_dead and _is_silent(execution, absence, limits, now):
+        return End(ExecutionStatus.ABANDONED, "its dispatch died, and its worker fell silent")
     if _is_past(execution.updated_at, limits.running_limit, now):
         reason = f"its worker reported nothing in {limits.running_limit}"
         return End(ExecutionStatus.ABANDONED, reason, is_out=True)
     return None
+
+
+def _is_silent(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> bool:
+    """Whether what would have been heard by now was not, since the dispatch died: of a worker that
+    repeats its report while the action runs, or was asked to cancel. It may have been restarted."""
+    if execution.status is ExecutionStatus.CANCELING:
+        limit = limits.dispatch_limit
+    elif execution.started_at is not None and execution.updated_at > execution.started_at:
+        limit = limits.worker_absence
+    else:
+        return False
+    return _lasts(absence.without_dispatch, limit) and _is_past(execution.updated_at, limit, now)
 
 
 def _lasts(absent: timedelta | None, limit: timedelta) -> bool:

@@ -226,7 +226,8 @@ def move_execution(
     moved = move.execute(tx, execution_id=execution_id, said=result, now_us=to_us(now))
     if moved.rowcount == 1:
         return True
-    _keep_late_result(tx, execution_id, new, result)
+    if new in FINAL and result is not None:
+        _keep.execute(tx, execution_id=execution_id, reached=new, said=result)
     return False
 
 
@@ -309,13 +310,6 @@ _keep = Prepared(
         .values(result=bindparam("said"))
     )
 )
-
-
-def _keep_late_result(
-    tx: Connection, execution_id: int, status: ExecutionStatus, result: Any
-) -> None:
-    if status in FINAL and result is not None:
-        _keep.execute(tx, execution_id=execution_id, reached=status, said=result)
 
 
 def execution_of(row: Row[Any]) -> Execution:

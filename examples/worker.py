@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,9 @@ from attune_mq.payloads import (
 )
 
 RUNTIMES = ("shell", "python")
+REPEAT_S = 60.0
+"""How often it is said again that an action runs, so that the executor can tell a worker that works
+from one that was restarted meanwhile."""
 REMEMBERED = 1_000
 """Executions, so that a dispatch or a cancellation that comes again is recognised."""
 Outcome = tuple[ExecutionStatus, dict[str, Any]]
@@ -140,16 +144,7 @@ class Worker:
         """That it runs is said before it does, so that nobody takes it for one that never began."""
         if run.is_cancelled:
             return ExecutionStatus.CANCELLED, {}
-        self.report(
-            ExecutionStatusChanged(
-                execution_id=dispatch.execution_id,
-                action_ref=dispatch.action_ref,
-                previous_status=ExecutionStatus.SCHEDULED,
-                new_status=ExecutionStatus.RUNNING,
-                changed_at=datetime.now(UTC),
-            ),
-            correlation_id,
-        )
+        self.report(running(dispatch), correlation_id)
         return self.execute(run, dispatch, action)
 
     def execute(self, run: Run, dispatch: ExecutionDispatch, action: dict[str, Any]) -> Outcome:
@@ -169,12 +164,19 @@ class Worker:
                 errors="replace",
                 start_new_session=True,  # so that what it starts ends with it
             )
-        try:
-            stdout, stderr = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            end(process, signal.SIGKILL)
-            process.communicate()
-            return ExecutionStatus.TIMEOUT, {"error": f"ran longer than {timeout_s} s"}
+        ends_at_s = time.monotonic() + timeout_s
+        while True:
+            left_s = ends_at_s - time.monotonic()
+            try:
+                stdout, stderr = process.communicate(timeout=max(0.0, min(left_s, REPEAT_S)))
+                break
+            except subprocess.TimeoutExpired:
+                if left_s <= REPEAT_S:
+                    end(process, signal.SIGKILL)
+                    process.communicate()
+                    return ExecutionStatus.TIMEOUT, {"error": f"ran longer than {timeout_s} s"}
+                with suppress(BrokerUnavailable, PublishError):  # the next one does
+                    self.service.publisher.publish(running(dispatch))
         result = {"stdout": stdout, "stderr": stderr, "exit_code": process.returncode}
         if process.returncode == 0:  # although it may have been asked to stop
             return ExecutionStatus.COMPLETED, result
@@ -186,6 +188,16 @@ class Worker:
             run.is_cancelled = True
             if run.process is not None:
                 end(run.process, signal.SIGTERM)
+
+
+def running(dispatch: ExecutionDispatch) -> ExecutionStatusChanged:
+    return ExecutionStatusChanged(
+        execution_id=dispatch.execution_id,
+        action_ref=dispatch.action_ref,
+        previous_status=ExecutionStatus.SCHEDULED,
+        new_status=ExecutionStatus.RUNNING,
+        changed_at=datetime.now(UTC),
+    )
 
 
 def end(process: subprocess.Popen[str], how: signal.Signals) -> None:

@@ -32,7 +32,9 @@ def working(rig: Rig, entry: str) -> Iterator[Service]:
     """A worker whose one action is ``entry``, in a shell."""
     actions: dict[str, Any] = {"core.echo": {"id": 1, "runtime": "shell", "entry": entry}}
     service = Service("worker", rig.topology, rig.url, family="worker", worker_id=1)
-    service.run_beside(example().Worker(service, 1, actions))
+    worker = example()
+    vars(worker)["REPEAT_S"] = 0.1
+    service.run_beside(worker.Worker(service, 1, actions))
     service.start()
     yield service
     service.stop(5)
@@ -106,3 +108,29 @@ def test_an_action_that_ends_well_although_it_was_to_be_cancelled_has_completed(
         publisher.publish(ExecutionCancelRequested(execution_id=1, worker_id=1))
 
         eventually(lambda: rig.executions() == {"completed": 1})
+
+
+def test_an_action_that_runs_is_reported_again_and_again(rig: Rig, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with (
+        working(rig, f"while [ ! -e {go} ]; do sleep 0.02; done; echo done"),
+        rig.publisher() as publisher,
+    ):
+        publisher.publish(enforcement(1))
+
+        def is_heard_of_again() -> bool:
+            with reading(rig.executor.engine) as tx:
+                execution = store.get_execution(tx, 1)
+            return (
+                execution is not None
+                and execution.started_at is not None
+                and execution.updated_at > execution.started_at
+            )
+
+        eventually(is_heard_of_again)
+        go.touch()
+        eventually(lambda: rig.executions() == {"completed": 1})
+        with reading(rig.executor.engine) as tx:
+            execution = store.get_execution(tx, 1)
+        assert execution is not None
+        assert execution.result["stdout"] == "done\n"
