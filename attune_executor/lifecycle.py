@@ -3,6 +3,7 @@
 ``requested`` → ``scheduling`` → ``scheduled`` → ``running`` → (``canceling``) → one of the final
 states. Messages arrive late, twice and out of order, so a state may be skipped (``completed``
 before ``running`` was heard of), but an execution never goes back, and a final state is final.
+One exception: from ``scheduled`` to ``requested``, when no worker can get its dispatch any more.
 """
 
 from __future__ import annotations

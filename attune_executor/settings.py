@@ -51,8 +51,8 @@ class ExecutorSettings(BaseSettings):
     """How long an execution is ``scheduled``, or a cancellation unanswered, without a word of its
     worker. Longer than the dispatch TTL (5 min) and the broker's consumer timeout (30 min)."""
     worker_absence_s: Seconds = 300.0
-    """How long a worker may be away (no consumer on its queue), or silent where it reports again and
-    again, before what it runs is abandoned, once the dispatch is dead."""
+    """How long a worker may be away (no consumer on its queue), or silent where it reports again
+    and again, before what it runs is abandoned, once the dispatch is dead."""
     running_limit_s: Wait = 86_400.0
     """How long an execution runs without a word of its worker before it is abandoned."""
     inbox_keep_days: Annotated[float, Field(ge=1)] = 7.0
