@@ -25,12 +25,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Absence:
-    """For how long, up to now, a worker's queue was seen without a consumer, or not at all, and the
-    dispatch was seen to have died. ``None``: it has a consumer, it is there, it did not die."""
+    """For how long, up to now, a worker's queue was seen without a consumer, or not at all; the
+    dispatch was seen to have died; and nothing new was seen of the execution. ``None``: it is not
+    so. It is begun anew where broker or database were away, since reports are then on their way.
+    """
 
     without_consumer: timedelta | None = None
     without_queue: timedelta | None = None
     without_dispatch: timedelta | None = None
+    without_word: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def _scheduled(execution: Execution, absence: Absence, limits: Limits, now: date
         return End(ExecutionStatus.FAILED, "its dispatch died: its worker did not begin it in time")
     if _lasts(absence.without_queue, limits.dispatch_grace):
         return ScheduleAnew()
-    if _is_past(execution.updated_at, limits.dispatch_limit, now):
+    if _is_silent(execution, absence, limits, limits.dispatch_limit, now):
         reason = f"its worker reported nothing in {limits.dispatch_limit}"
         return End(ExecutionStatus.FAILED, reason, is_out=True)
     return None
@@ -75,7 +78,7 @@ def _canceling(execution: Execution, absence: Absence, limits: Limits, now: date
     grace = limits.dispatch_grace
     if _lasts(absence.without_dispatch, grace) or _lasts(absence.without_queue, grace):
         return End(ExecutionStatus.CANCELLED, "no worker began it")
-    if _is_past(execution.updated_at, limits.dispatch_limit, now):
+    if _is_silent(execution, absence, limits, limits.dispatch_limit, now):
         reason = f"its worker did not answer the cancellation in {limits.dispatch_limit}"
         return End(ExecutionStatus.ABANDONED, reason)
     return None
@@ -88,29 +91,35 @@ def _begun(execution: Execution, absence: Absence, limits: Limits, now: datetime
         is_dead and _lasts(absence.without_consumer, limit)
     ):
         return End(ExecutionStatus.ABANDONED, "its worker is gone, and its dispatch as well")
-    if is_dead and _is_silent(execution, absence, limits, now):
+    if is_dead and _fell_silent(execution, absence, limits, now):
         return End(ExecutionStatus.ABANDONED, "its dispatch died, and its worker fell silent")
-    if _is_past(execution.updated_at, limits.running_limit, now):
+    if _is_silent(execution, absence, limits, limits.running_limit, now):
         reason = f"its worker reported nothing in {limits.running_limit}"
         return End(ExecutionStatus.ABANDONED, reason, is_out=True)
     return None
 
 
-def _is_silent(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> bool:
-    """Whether what would have been heard by now was not, since the dispatch died: of a worker that
-    repeats its report while the action runs, or was asked to cancel. It may have been restarted."""
+def _fell_silent(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> bool:
+    """Whether what would have been heard since the dispatch died was not: of a worker that repeats
+    its report while the action runs, or was asked to cancel. It may have been restarted."""
     if execution.status is ExecutionStatus.CANCELING:
         limit = limits.dispatch_limit
     elif execution.started_at is not None and execution.updated_at > execution.started_at:
         limit = limits.worker_absence
     else:
         return False
-    return _lasts(absence.without_dispatch, limit) and _is_past(execution.updated_at, limit, now)
+    has_lasted = _lasts(absence.without_dispatch, limit)
+    return has_lasted and _is_silent(execution, absence, limits, limit, now)
+
+
+def _is_silent(
+    execution: Execution, absence: Absence, limits: Limits, limit: timedelta, now: datetime
+) -> bool:
+    """By the clock, and for some time before our own eyes: after an executor was away, what it
+    should have heard meanwhile still has to be taken from its queue."""
+    is_seen = _lasts(absence.without_word, min(limit, limits.worker_absence))
+    return is_seen and execution.updated_at + limit <= now
 
 
 def _lasts(absent: timedelta | None, limit: timedelta) -> bool:
     return absent is not None and absent >= limit
-
-
-def _is_past(moment: datetime, limit: timedelta, now: datetime) -> bool:
-    return moment + limit <= now

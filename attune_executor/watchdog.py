@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 from attune_executor.dispatches import (
     end_unreported,
@@ -25,6 +26,8 @@ from attune_mq.transactional import utc_now
 
 logger = logging.getLogger(__name__)
 
+K = TypeVar("K")
+
 
 class DispatchWatchdog:
     """Looks at the executions that workers have, and decides by :func:`~.overdue.verdict`.
@@ -35,8 +38,8 @@ class DispatchWatchdog:
     the power fails, all of it has happened or none, and the next look decides again.
 
     How long a worker or a dispatch is gone is measured from when this watchdog first saw it so, on
-    the monotonic clock. That begins again with the process. For how long nothing was heard is
-    measured by the clock of the machine.
+    the monotonic clock. That begins again with the process, and after a look that failed. For how
+    long nothing was heard is measured by the clock of the machine as well.
 
     An execution can run twice: where it is scheduled anew, since its worker's queue was gone for
     the grace, and that worker had begun it without reporting so.
@@ -56,15 +59,30 @@ class DispatchWatchdog:
         self._limits = limits
         self._attempts = attempts
         self._clock_s = clock_s
-        self._without_consumer = _Since()
-        self._without_queue = _Since()
-        self._without_dispatch = _Since()
+        self._without_consumer = _Since[int]()
+        self._without_queue = _Since[int]()
+        self._without_dispatch = _Since[int]()
+        self._without_word = _Since[tuple[int, datetime]]()
 
     def look(self) -> None:
         """One look at all of them.
 
-        Raises what the broker or the database raises where it is away; the next look goes on.
+        Raises what the broker or the database raises where it is away. The next look begins anew:
+        what was to be heard meanwhile is still on its way.
         """
+        try:
+            self._look()
+        except BaseException:
+            for since in (
+                self._without_consumer,
+                self._without_queue,
+                self._without_dispatch,
+                self._without_word,
+            ):
+                since.clear()
+            raise
+
+    def _look(self) -> None:
         limits, now, now_s = self._limits, utc_now(), self._clock_s()
         with self._ledger.reading() as tx:
             worker_ids = workers_with_work(tx)
@@ -79,6 +97,7 @@ class DispatchWatchdog:
             )
         dead = [one.execution_id for one in seen if one.dispatch_died_at is not None]
         self._without_dispatch.are(dead, now_s)
+        self._without_word.are([(one.execution_id, one.updated_at) for one in seen], now_s)
         for execution in seen:
             self._decide(
                 execution, verdict(execution, self._absence(execution, now_s), limits, now)
@@ -89,6 +108,7 @@ class DispatchWatchdog:
             self._without_consumer.lasts(execution.worker_id, now_s),
             self._without_queue.lasts(execution.worker_id, now_s),
             self._without_dispatch.lasts(execution.execution_id, now_s),
+            self._without_word.lasts((execution.execution_id, execution.updated_at), now_s),
         )
 
     def _decide(self, execution: Execution, decided: Verdict) -> None:
@@ -149,16 +169,16 @@ def _request(execution: Execution) -> ExecutionRequested:
     )
 
 
-class _Since(dict[int, float]):
+class _Since(dict[K, float]):
     """Since when something was seen to be so, without a break."""
 
-    def are(self, ids: Iterable[int], now_s: float) -> None:
+    def are(self, these: Iterable[K], now_s: float) -> None:
         """These are so now, and no others."""
-        still = {one: self.get(one, now_s) for one in ids}
+        still = {one: self.get(one, now_s) for one in these}
         self.clear()
         self.update(still)
 
-    def lasts(self, one: int | None, now_s: float) -> timedelta | None:
+    def lasts(self, one: K | None, now_s: float) -> timedelta | None:
         since_s = None if one is None else self.get(one)
         return None if since_s is None else timedelta(seconds=now_s - since_s)
 

@@ -26,7 +26,8 @@ GONE = Absence(without_consumer=50 * SECOND, without_queue=50 * SECOND)
 JUST_GONE = Absence(without_consumer=9 * SECOND, without_queue=9 * SECOND)
 JUST_DIED = Absence(without_dispatch=9 * SECOND)
 DIED = Absence(without_dispatch=10 * SECOND)
-DIED_LONG_AGO = Absence(without_dispatch=100 * SECOND)
+SILENT = Absence(without_word=50 * SECOND)
+DIED_LONG_AGO = Absence(without_dispatch=100 * SECOND, without_word=50 * SECOND)
 DIED_AND_AWAY = replace(AWAY, without_dispatch=SECOND)
 
 SCHEDULED = Execution(
@@ -52,15 +53,17 @@ CANCELING_WHAT_RUNS = replace(RUNNING, status=S.CANCELING)
 @pytest.mark.parametrize(
     ("execution", "absence", "after_s", "becomes"),
     [
-        (SCHEDULED, THERE, 99, None),
-        (SCHEDULED, THERE, 100, S.FAILED),
+        (SCHEDULED, THERE, 1_000, None),
+        (SCHEDULED, SILENT, 99, None),
+        (SCHEDULED, SILENT, 100, S.FAILED),
         (SCHEDULED, AWAY, 99, None),
         (SCHEDULED, JUST_GONE, 99, None),
         (SCHEDULED, GONE, 1, ScheduleAnew()),
         (SCHEDULED, JUST_DIED, 99, None),
         (SCHEDULED, DIED, 1, S.FAILED),
-        (CANCELING, THERE, 99, None),
-        (CANCELING, THERE, 100, S.ABANDONED),
+        (CANCELING, THERE, 1_000, None),
+        (CANCELING, SILENT, 99, None),
+        (CANCELING, SILENT, 100, S.ABANDONED),
         (CANCELING, JUST_GONE, 99, None),
         (CANCELING, GONE, 1, S.CANCELLED),
         (CANCELING, JUST_DIED, 99, None),
@@ -75,12 +78,14 @@ CANCELING_WHAT_RUNS = replace(RUNNING, status=S.CANCELING)
         (REPEATED, DIED_LONG_AGO, 51, S.ABANDONED),
         (REPEATED, DIED, 999, None),
         (REPEATED, THERE, 999, None),
-        (RUNNING, THERE, 1_000, S.ABANDONED),
+        (RUNNING, THERE, 5_000, None),
+        (RUNNING, SILENT, 999, None),
+        (RUNNING, SILENT, 1_000, S.ABANDONED),
         (CANCELING_WHAT_RUNS, DIED, 999, None),
         (CANCELING_WHAT_RUNS, DIED_LONG_AGO, 99, None),
         (CANCELING_WHAT_RUNS, DIED_LONG_AGO, 100, S.ABANDONED),
         (CANCELING_WHAT_RUNS, DIED_AND_AWAY, 1, S.ABANDONED),
-        (CANCELING_WHAT_RUNS, THERE, 1_000, S.ABANDONED),
+        (CANCELING_WHAT_RUNS, SILENT, 1_000, S.ABANDONED),
     ],
 )
 def test_an_execution_without_a_report_is_waited_for_or_ended_or_scheduled_anew(
@@ -93,7 +98,7 @@ def test_an_execution_without_a_report_is_waited_for_or_ended_or_scheduled_anew(
 
 def test_a_worker_that_may_still_have_the_dispatch_is_told() -> None:
     late = NOON + 1_000 * SECOND
-    told = [verdict(one, THERE, LIMITS, late) for one in (SCHEDULED, RUNNING)]
+    told = [verdict(one, SILENT, LIMITS, late) for one in (SCHEDULED, RUNNING)]
     not_told = [verdict(SCHEDULED, DIED, LIMITS, late), verdict(CANCELING, GONE, LIMITS, late)]
 
     assert [one.is_out for one in told if isinstance(one, End)] == [True, True]
@@ -105,7 +110,7 @@ waits = st.integers(0, 2_000).map(lambda seconds: seconds * SECOND)
 
 @given(
     execution=st.sampled_from([SCHEDULED, RUNNING, REPEATED, CANCELING, CANCELING_WHAT_RUNS]),
-    absence=st.builds(Absence, *[st.none() | waits] * 3),
+    absence=st.builds(Absence, *[st.none() | waits] * 4),
     wait=waits,
 )
 def test_what_runs_is_never_failed_nor_run_a_second_time_and_nothing_waits_for_ever(
@@ -115,5 +120,6 @@ def test_what_runs_is_never_failed_nor_run_a_second_time_and_nothing_waits_for_e
 
     if execution.started_at is not None:
         assert decided is None or (isinstance(decided, End) and decided.status is S.ABANDONED)
-    if wait >= LIMITS.running_limit + SECOND:
+    seen = absence.without_word or timedelta(0)
+    if wait > LIMITS.running_limit and seen >= LIMITS.worker_absence:
         assert decided is not None

@@ -9,10 +9,11 @@ from datetime import timedelta
 from threading import Barrier
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from attune_executor import store
-from attune_executor.tables import messages
+from attune_executor.tables import executions, messages
+from attune_mq import BrokerUnavailable
 from attune_mq.payloads import ExecutionStatus as S, WorkerRegistered
 from attune_mq.transactional import reading, to_us, utc_now
 from tests.executor.two_executors import NUMBER, WORKER, OneExecutor, Pair, message
@@ -324,3 +325,27 @@ def test_of_registrations_at_once_the_latest_counts(pair: Pair) -> None:
     with reading(pair.one.engine) as tx:
         assert [one.name for one in store.workers_for_runtime(tx, "new")] == ["new"]
         assert store.workers_for_runtime(tx, "old") == []
+
+
+def test_what_was_reported_while_no_executor_was_there_is_waited_for(pair: Pair) -> None:
+    pair.each(pair.one.schedule)
+    two_days_ago = to_us(utc_now() - timedelta(days=2))
+    with pair.one.engine.begin() as tx:
+        tx.execute(update(executions).values(updated_at_us=two_days_ago))
+        tx.execute(delete(messages.outbox))
+    executor = pair.one
+
+    executor.watchdog.look()
+    executor.clock_s += 1_000.0
+    executor.workers.is_broker_there = False
+    with pytest.raises(BrokerUnavailable):
+        executor.watchdog.look()
+    executor.workers.is_broker_there = True
+    executor.watchdog.look()
+    assert pair.states() == {"scheduled": NUMBER}
+
+    pair.other.ends(pair.ids[0])
+    executor.clock_s += 1_000.0
+    executor.watchdog.look()
+    assert pair.states() == {"completed": 1, "failed": NUMBER - 1}
+    assert pair.said("cancel") == Counter(pair.ids[1:])

@@ -24,7 +24,7 @@ from attune_executor.rules import Action, Rules
 from attune_executor.scheduler import ExecutionScheduler
 from attune_executor.tables import executions, messages
 from attune_executor.watchdog import DispatchWatchdog
-from attune_mq import Envelope, Message, QueueInspector, load_topology
+from attune_mq import BrokerUnavailable, Envelope, Message, QueueInspector, load_topology
 from attune_mq.messaging.delivery import Delivery
 from attune_mq.payloads import (
     ExecutionCancelRequested,
@@ -41,7 +41,12 @@ from attune_mq.transactional import create_database_engine, reading
 NUMBER = 60
 WORKER = 1
 NOW, NEVER = timedelta(0), timedelta(days=1)
-LIMITS = Limits(dispatch_grace=NOW, dispatch_limit=NEVER, worker_absence=NOW, running_limit=NEVER)
+LIMITS = Limits(
+    dispatch_grace=NOW,
+    dispatch_limit=NEVER,
+    worker_absence=timedelta(seconds=10),
+    running_limit=NEVER,
+)
 RULES = Rules(version=1, actions={"core.echo": Action(id=1, runtime="shell")}, rules={})
 
 P = TypeVar("P", bound=Payload)
@@ -53,11 +58,14 @@ class LivingWorkers(WorkerQueues):
 
     is_alive = True
     number: int | None = 1
+    is_broker_there = True
 
     def known(self, worker_id: int) -> bool | None:
         return self.is_alive
 
     def consumers(self, worker_id: int) -> int | None:
+        if not self.is_broker_there:
+            raise BrokerUnavailable("it is away")
         return self.number
 
     def refresh(self) -> None:
