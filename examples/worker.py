@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from attune_mq import BrokerUnavailable, Envelope, Message, PublishError, Service
+from attune_mq import AttuneError, BrokerUnavailable, Envelope, Message, NotConfirmed, Service
 from attune_mq.payloads import (
     ExecutionCancelRequested,
     ExecutionCompleted,
@@ -90,18 +90,18 @@ class Worker:
                 runtimes=RUNTIMES,
                 registered_at=datetime.now(UTC),
             )
-            with suppress(BrokerUnavailable, PublishError):  # it stops
+            with suppress(AttuneError):  # the next one may arrive
                 self.report(registered)
             self.stopping.wait(15)
 
     def report(self, payload: Payload, correlation_id: str | None = None) -> None:
-        """Until the broker has confirmed it: nobody asks again for what a worker has to say."""
+        """Until the broker has confirmed or refused it: nobody asks a worker again."""
         envelope = Envelope.of(payload, source_service="worker", correlation_id=correlation_id)
         while True:
             try:
                 self.service.publisher.publish(envelope)
                 return
-            except (BrokerUnavailable, PublishError):
+            except (BrokerUnavailable, NotConfirmed):
                 if self.stopping.wait(1):
                     raise
 
@@ -175,7 +175,7 @@ class Worker:
                     end(process, signal.SIGKILL)
                     process.communicate()
                     return ExecutionStatus.TIMEOUT, {"error": f"ran longer than {timeout_s} s"}
-                with suppress(BrokerUnavailable, PublishError):  # the next one does
+                with suppress(AttuneError):  # the next one may arrive
                     self.service.publisher.publish(running(dispatch))
         result = {"stdout": stdout, "stderr": stderr, "exit_code": process.returncode}
         if process.returncode == 0:  # although it may have been asked to stop

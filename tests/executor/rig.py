@@ -16,7 +16,17 @@ from pydantic import SecretStr
 from attune_executor import store
 from attune_executor.service import Executor
 from attune_executor.settings import ExecutorSettings
-from attune_mq import Message, Publisher, Service, Telemetry, Topology, expand
+from attune_mq import (
+    BrokerUnavailable,
+    Envelope,
+    Message,
+    NotConfirmed,
+    Publisher,
+    Service,
+    Telemetry,
+    Topology,
+    expand,
+)
 from attune_mq.payloads import (
     EnforcementCreated,
     ExecutionCancelRequested,
@@ -25,6 +35,7 @@ from attune_mq.payloads import (
     ExecutionStatus,
     ExecutionStatusChanged,
     NotificationCreated,
+    Payload,
     WorkerRegistered,
 )
 from attune_mq.transactional import reading
@@ -82,6 +93,20 @@ def running_report(dispatch: ExecutionDispatch) -> ExecutionStatusChanged:
         new_status=ExecutionStatus.RUNNING,
         changed_at=datetime.now(UTC),
     )
+
+
+def report(service: Service, payload: Payload) -> None:
+    """Until it is confirmed, although connections are cut."""
+    envelope = Envelope.of(payload, source_service="worker")
+
+    def is_confirmed() -> bool:
+        try:
+            service.publisher.publish(envelope)
+        except (BrokerUnavailable, NotConfirmed):
+            return False
+        return True
+
+    eventually(is_confirmed)
 
 
 class Seen:
@@ -166,8 +191,9 @@ class Rig:
             dispatch = message.payload
             self.seen.note(self.seen.dispatches, dispatch)
             if reports_running:
-                service.publisher.publish(running_report(dispatch))
-            service.publisher.publish(
+                report(service, running_report(dispatch))
+            report(
+                service,
                 ExecutionCompleted(
                     execution_id=dispatch.execution_id,
                     action_id=1,
@@ -175,7 +201,7 @@ class Rig:
                     status=work(dispatch),
                     result={"by": worker_id},
                     completed_at=datetime.now(UTC),
-                )
+                ),
             )
 
         @service.on(ExecutionCancelRequested)
