@@ -199,20 +199,31 @@ class RecordingPublisher(Publisher):
         self, messages: Sequence[Outgoing], *, timeout_s: float | None = None
     ) -> list[Outcome]:
         with self._recording:
-            return [self.failure or self._take(message) for message in messages]
+            return [self._fail(message) or self._take(message) for message in messages]
+
+    def _fail(self, message: Outgoing) -> PublishError | None:
+        """Each message fails with an error of its own, as those of the real one do."""
+        if self.failure is None:
+            return None
+        failure = type(self.failure).__new__(type(self.failure), *self.failure.args)
+        failure.__dict__.update(self.failure.__dict__, message_id=message.properties.message_id)
+        return failure
 
     def _take(self, message: Outgoing) -> Outcome:
         headers = dict(message.properties.headers or {})
+        message_id = str(message.properties.message_id)
         problem = message.problem()
         routing = self._routing(message, headers)
         if problem or routing.refused:
-            return PublishRefused(f"{message}: refused: {problem or routing.refused}")
+            text = f"{message}: refused: {problem or routing.refused}"
+            return PublishRefused(text, message_id=message_id)
         if routing.unroutable and message.mandatory:
-            return Unroutable(f"{message}: no queue takes it; bind a queue to that key")
+            text = f"{message}: no queue takes it; bind a queue to that key"
+            return Unroutable(text, message_id=message_id)
         self._published.append(
             Published(message.exchange, message.routing_key, message.body, headers, routing.queues)
         )
-        return Receipt(str(message.properties.message_id), message.exchange, message.routing_key)
+        return Receipt(message_id, message.exchange, message.routing_key)
 
     def _routing(self, message: Outgoing, headers: Mapping[str, Any]) -> Routing:
         """By the whole file and all instances: what one of them takes is taken."""

@@ -158,7 +158,7 @@ def encode(envelope: Envelope) -> bytes:
     Raises :class:`~attune_mq.errors.MalformedMessage` for text that UTF-8 cannot hold (half of a
     surrogate pair), which Python's strings can.
     """
-    # Nothing of it in Python: pydantic would make an error of its own of what a signal raises there.
+    # No callback of pydantic: it makes an error of its own of what a signal raises in one.
     fields = {**envelope.__dict__, "headers": envelope.headers.as_json()}
     try:
         return to_json(fields)

@@ -98,6 +98,20 @@ class Publisher:
         ``route``: where to, if not where the topology sends the type; such as the route of one
         instance of a family. ``headers``: AMQP headers, of 131,008 bytes with all properties.
 
+        To publish again what was not confirmed, publish the same envelope again: its
+        ``message_id`` tells consumers that it is the same message::
+
+            message = Envelope.of(payload, source_service="billing")
+            while True:
+                try:
+                    return publisher.publish(message)
+                except NotConfirmed:
+                    time.sleep(pause_s)
+
+        A payload that is published again is a new message, with a new id, unless it is given
+        ``message_id=error.message_id``, the id in the error. With :meth:`publish_many`, give
+        envelopes.
+
         Raises :class:`~attune_mq.errors.PublishError` by its kinds:
         :class:`~attune_mq.errors.Unroutable`; :class:`~attune_mq.errors.PublishRefused`, also for
         headers that AMQP cannot carry, such as a ``float``; and
@@ -233,8 +247,8 @@ class Publisher:
         return self._connection.connections
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Closes the connection. Callers that still wait get :class:`NotConfirmed`, as do those
-        that come later."""
+        """Closes the connection, for good. Callers that still wait get :class:`NotConfirmed`, as
+        do those that come later, with ``sent=False``: make a new publisher. Again: does nothing."""
         with self._start:
             self._closed = True
         self._connection.close(timeout_s)

@@ -35,10 +35,9 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-
 from typing_extensions import TypedDict
 
-from attune_mq.errors import AttuneError, MalformedMessage
+from attune_mq.errors import MalformedMessage
 from attune_mq.messaging.delivery import Message
 from attune_mq.messaging.envelope import Envelope, decode, encode
 from attune_mq.messaging.fields import JsonData, Secret, Timestamp
