@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -19,6 +19,10 @@ from typing import Final
 from attune_mq.errors import NotSynchronous
 
 _FUNCTIONS: Final = (FunctionType, MethodType, BuiltinFunctionType, partial)
+_CONTEXT_MANAGERS: Final = (
+    contextlib.AbstractContextManager,
+    contextlib.AbstractAsyncContextManager,
+)
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 _LAZY_MODULES: Final = frozenset({"builtins", "itertools"})
 """Whose iterators do nothing until they are asked: generators, ``map``. A database's cursor, which
@@ -76,15 +80,12 @@ def _kind(function: object) -> str | None:
 def _unfinished(returned: object) -> str | None:
     if inspect.isawaitable(returned):
         return f"an awaitable ({type(returned).__name__})"
-    if isinstance(returned, AsyncIterator):
-        return f"an asynchronous iterator ({type(returned).__name__})"
+    if inspect.isasyncgen(returned):
+        return "an asynchronous generator"
     if isinstance(returned, Iterator) and type(returned).__module__ in _LAZY_MODULES:
         return f"a lazy iterator ({type(returned).__name__})"
-    if isinstance(
-        returned, contextlib.AbstractContextManager | contextlib.AbstractAsyncContextManager
-    ):
-        is_of_a_generator = type(returned).__module__ == "contextlib"
-        return "a context manager, which nobody entered" if is_of_a_generator else None
+    if isinstance(returned, _CONTEXT_MANAGERS) and type(returned).__module__ == "contextlib":
+        return "a context manager, which nobody entered"
     if isinstance(returned, Future):
         return "a Future, for which nobody waits"
     if isinstance(returned, _FUNCTIONS):
