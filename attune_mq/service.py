@@ -125,9 +125,7 @@ class Service:
         check_synchronous(background.stop, f"stop of {name}")
         with self._life:
             if self._has_begun or self._is_to_stop:
-                raise LifecycleError(
-                    f"service '{self.name}': expected run_beside before start, got it after"
-                )
+                raise LifecycleError(f"service '{self.name}': expected run_beside before start")
             self._backgrounds.append(background)
 
     @property
@@ -219,9 +217,8 @@ class Service:
         """Drains the consumers, stops what runs beside them, closes the publisher.
 
         Handlers may take ``deadline_s`` to finish; what has not finished then is delivered again.
-        Called again, also while it stops, with a shorter deadline, that counts; once it is stopped
-        nothing happens. Before :meth:`start` it ends the service, too: its publisher is closed, and
-        it cannot be started any more. During :meth:`start` in another thread, that raises.
+        Called again meanwhile, the new deadline counts; once it is stopped nothing happens. Before
+        :meth:`start` it ends the service, too. :meth:`start` in another thread then raises.
         """
         self._is_to_stop = True
         if self.phase == "stopping":
@@ -270,8 +267,8 @@ class Service:
         return True
 
     def _stops_within(self, pause_s: float) -> bool:
-        until = time.monotonic() + pause_s
-        while not self._is_to_stop and (left_s := until - time.monotonic()) > 0:
+        until_s = time.monotonic() + pause_s
+        while not self._is_to_stop and (left_s := until_s - time.monotonic()) > 0:
             if self._requested_within(min(left_s, _LOOK_AGAIN_S)):
                 return True
         return self._is_to_stop

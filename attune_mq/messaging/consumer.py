@@ -162,7 +162,10 @@ class Consumer:
         return loop is not None and pool is not None and loop.is_alive() and pool.is_alive
 
     def start(self) -> None:
-        """Runs in a thread of its own. Raises as :meth:`run` does."""
+        """Runs in a thread of its own. Raises as :meth:`run` does, and
+        :class:`~attune_mq.errors.LifecycleError` for a consumer that was stopped before, too."""
+        if self._stopping.is_set():
+            raise self._is_over("stopped")
         self._begin()
         self._thread = threading.Thread(target=self._run_claimed, name=self.tag, daemon=True)
         self._thread.start()
@@ -171,9 +174,9 @@ class Consumer:
         """Consumes in this thread until :meth:`stop` is called from another.
 
         Raises :class:`~attune_mq.errors.DuplicateConsumerTag`, and
-        :class:`~attune_mq.errors.LifecycleError` for a consumer that was started or stopped
-        before: it lives once, make a new one. A broker that is away, or refuses, is not raised but
-        waited for, and said in the log and by :attr:`status`.
+        :class:`~attune_mq.errors.LifecycleError` for a consumer that was started before: it lives
+        once, make a new one. One that was stopped before returns at once. A broker that is away,
+        or refuses, is not raised but waited for, and said in the log and by :attr:`status`.
         """
         self._begin()
         self._run_claimed()
@@ -182,7 +185,7 @@ class Consumer:
         """Asks it to stop; returns at once. Nothing new begins; what is being handled may finish
         until the deadline; what was not begun goes back to the queue now. Called again with
         ``0`` it stops at once: what is being handled goes back too, and may be done twice. Before
-        it was started it cannot be started any more.
+        :meth:`start`, that raises then.
 
         From any thread, but not from a signal handler, which might wait for a lock that its own
         thread holds; :meth:`Service.run` takes care of that.
@@ -201,14 +204,16 @@ class Consumer:
 
     def _begin(self) -> None:
         with self._life:
-            if self._has_begun or self._stopping.is_set():
-                was = "started" if self._has_begun else "stopped"
-                raise LifecycleError(
-                    f"consumer '{self.tag}': expected one that was neither started nor stopped, "
-                    f"got one that was {was} before; make a new Consumer"
-                )
+            if self._has_begun:
+                raise self._is_over("started")
             self._claim_tag()
             self._has_begun = True
+
+    def _is_over(self, was: str) -> LifecycleError:
+        return LifecycleError(
+            f"consumer '{self.tag}': expected one that was neither started nor stopped, got one "
+            f"that was {was} before; make a new Consumer"
+        )
 
     def _claim_tag(self) -> None:
         with _tags_lock:

@@ -71,8 +71,8 @@ class Handlers:
             check_synchronous(handler, f"handler for {payload.__name__}")
             if payload in self._handlers:
                 raise ConsumeError(f"expected one handler for {payload.__name__}, got a second")
+            self._known = by_message_type([*self._handlers, payload])
             self._handlers[payload] = handler
-            self._known = by_message_type(self._handlers)
             return handler
 
         return register

@@ -7,7 +7,7 @@ import functools
 import itertools
 import sqlite3
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -16,6 +16,7 @@ from unittest.mock import AsyncMock, MagicMock
 import pytest
 
 from attune_mq.errors import NotSynchronous
+from attune_mq.health.server import HealthServer
 from attune_mq.messaging.dead_letters import replay_dead_letters
 from attune_mq.messaging.delivery import Delivery, Message
 from attune_mq.messaging.envelope import Envelope
@@ -229,6 +230,16 @@ def test_a_message_whose_handler_returned_a_coroutine_is_dead_lettered(bench: Be
 # What else is given to be called.
 
 
+def test_a_class_whose_claims_would_not_run_has_no_handler() -> None:
+    class Claiming(ExecutionRequested):
+        @classmethod
+        async def claims(cls, data: Mapping[str, object]) -> bool:  # type: ignore[override]
+            return False
+
+    with pytest.raises(NotSynchronous, match="claims of Claiming"):
+        Handlers().on(Claiming)(lambda _: None)
+
+
 class Listening(Telemetry):
     async def handled(  # type: ignore[override]
         self, delivery: Delivery, envelope: Envelope, outcome: Outcome, seconds: float
@@ -279,6 +290,15 @@ def test_a_service_does_not_run_whose_background_did_not_start(
         service.start()
 
     assert service.phase == "stopped"
+
+
+def test_what_would_not_tell_of_its_trouble_is_not_watched(topology: Topology) -> None:
+    health = HealthServer(Service("tests", topology, CLOSED_URL))
+
+    with pytest.raises(NotSynchronous, match="watch of billing API"):
+        health.watch("billing API", coroutine)  # type: ignore[arg-type]
+    with pytest.raises(NotSynchronous, match="report of billing API"):
+        health.report("billing API", coroutine)
 
 
 @pytest.mark.parametrize("given", ["matching", "on_survey", "on_progress"])
