@@ -119,8 +119,8 @@ class Publisher:
         when another message on its way made the broker close the channel (``sent`` is ``True`` in
         all three: it may be in its queues), or at once where no host lets us in.
         :class:`~attune_mq.topology.model.UnknownName` for a type without a route and
-        :class:`~attune_mq.errors.MalformedMessage` for one that cannot be written: nothing was
-        sent.
+        :class:`~attune_mq.errors.MalformedMessage` for one that cannot be written, or that its own
+        class would not read back equal: nothing was sent.
 
         One thing the broker does not tell: when an exchange is deleted while many messages to it
         are on their way, all of them count as refused, though the first may have been taken.
