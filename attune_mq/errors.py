@@ -50,7 +50,17 @@ class UnknownMessageType(InvalidInput):
         return f"no payload class reads this message of type {self.message_type!r}"
 
 
-class ForkedProcess(InvalidInput):
+class NotSynchronous(InvalidInput):
+    """A function that was given, such as a handler, returns before its work is done: a coroutine
+    function, a generator. Make it a plain function."""
+
+
+class LifecycleError(InvalidInput):
+    """A call that does not fit the life of its object: started twice, started after it was
+    stopped. The message says what to do; mostly to make a new object."""
+
+
+class ForkedProcess(LifecycleError):
     """Something was used in a fork of the process that it was started in. Its connections belong to
     that process, and nothing was sent over them: make a new one in the child, after the fork."""
 
@@ -131,7 +141,15 @@ class InfrastructureError(AttuneError):
 
 
 class PublishError(AttuneError):
-    """A message is not known to be in a queue. The caller still owns it."""
+    """A message is not known to be in a queue. The caller still owns it.
+
+    ``message_id`` is its id, where the error is about one message: published again with the same,
+    it is the same message to consumers.
+    """
+
+    def __init__(self, text: str = "", *, message_id: str | None = None) -> None:
+        super().__init__(text)
+        self.message_id = message_id
 
 
 class Unroutable(PublishError):
@@ -155,8 +173,8 @@ class NotConfirmed(PublishError):
     consumers that drop what they have seen.
     """
 
-    def __init__(self, text: str, *, sent: bool) -> None:
-        super().__init__(text)
+    def __init__(self, text: str, *, sent: bool, message_id: str | None = None) -> None:
+        super().__init__(text, message_id=message_id)
         self.sent = sent
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -14,13 +15,14 @@ from typing import Literal, Protocol, TypeVar
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.report import SetupReport
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import AttuneError, BrokerUnavailable
+from attune_mq.errors import BrokerUnavailable, LifecycleError
 from attune_mq.messaging.backoff import Backoff
 from attune_mq.messaging.consumer import DEFAULT_STOP_DEADLINE_S, Consumer
 from attune_mq.messaging.handlers import Handler, Handlers, Probe, Sign
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.status import ConsumerStatus
+from attune_mq.messaging.synchronous import check_ran, check_synchronous
 from attune_mq.messaging.telemetry import Telemetry
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.families import instantiate
@@ -36,7 +38,7 @@ Phase = Literal["starting", "running", "stopping", "stopped"]
 class Background(Protocol):
     """Something that runs beside the consumers: an outbox relay, a timer."""
 
-    def start(self) -> None: ...
+    def start(self) -> object: ...
 
     def stop(self, deadline_s: float) -> object: ...
 
@@ -60,6 +62,9 @@ class Service:
     ``setup="verify"``: the infrastructure is managed elsewhere and only looked at.
     ``wait_s``: how long to wait, at the start, for a broker that is not there yet.
     ``telemetry``: is told of all that consumers and publisher do.
+
+    A service lives once: :meth:`start` or :meth:`run`, then :meth:`stop`. For another life make
+    another service; its handlers are registered anew.
     """
 
     def __init__(
@@ -93,6 +98,9 @@ class Service:
         self._backgrounds: list[Background] = []
         self._running_beside: list[Background] = []
         self._consumers: list[Consumer] = []
+        self._life = threading.RLock()  # of whoever starts or stops it
+        self._has_begun = False
+        self._is_to_stop = False
         # A signal handler may interrupt its own thread anywhere, also while that holds a lock which
         # the handler would wait for. Putting into this queue is safe even then.
         self._requests: SimpleQueue[None] = SimpleQueue()
@@ -106,8 +114,19 @@ class Service:
         self.handlers.depends_on(name, *signs, probe=probe)
 
     def run_beside(self, background: Background) -> None:
-        """Starts it before the consumers and stops it after them."""
-        self._backgrounds.append(background)
+        """Starts it before the consumers and stops it after them.
+
+        Raises :class:`~attune_mq.errors.NotSynchronous` where its ``start`` or ``stop`` is a
+        coroutine function, and :class:`~attune_mq.errors.LifecycleError` once the service was
+        started: it would not be.
+        """
+        name = type(background).__name__
+        check_synchronous(background.start, f"start of {name}")
+        check_synchronous(background.stop, f"stop of {name}")
+        with self._life:
+            if self._has_begun or self._is_to_stop:
+                raise LifecycleError(f"service '{self.name}': expected run_beside before start")
+            self._backgrounds.append(background)
 
     @property
     def consumers(self) -> tuple[ConsumerStatus, ...]:
@@ -119,38 +138,72 @@ class Service:
 
         Raises what :func:`setup_infrastructure` raises, and
         :class:`~attune_mq.topology.model.UnknownName` where handlers are registered and the file
-        has no consumer for any of them. What had been started by then is stopped again.
+        has no consumer for any of them: nothing was started then, and it may be called again. What
+        a background or a consumer raises is raised, too: what had been started by then is stopped,
+        and the service with it.
+
+        Raises :class:`~attune_mq.errors.LifecycleError` for a service that was started before, or
+        stopped before or meanwhile: nothing changes then.
         """
-        tags = self._tags()
-        self._set_up()
-        try:
-            for background in self._backgrounds:
-                background.start()
-                self._running_beside.append(background)
-            for tag in tags:
-                consumer = self._consumer(tag)
-                consumer.start()
-                self._consumers.append(consumer)
-            self.phase = "running"
-        except BaseException:
-            self.stop(0)
-            raise
+        with self._life:
+            self._check_unused()
+            tags = self._tags()
+            self._set_up()
+            self._has_begun = True
+            try:
+                self._start_all(tags)
+            except BaseException:
+                self._stop_all(0)
+                raise
+
+    def _start_all(self, tags: list[str]) -> None:
+        for background in self._backgrounds:
+            self._check_goes_on()
+            check_ran(background.start(), f"start of {type(background).__name__}")
+            self._running_beside.append(background)
+        for tag in tags:
+            self._check_goes_on()
+            consumer = self._consumer(tag)
+            consumer.start()
+            self._consumers.append(consumer)
+        self._check_goes_on()
+        self.phase = "running"
+
+    def _check_unused(self) -> None:
+        if self._has_begun or self._is_to_stop:
+            raise LifecycleError(
+                f"service '{self.name}': expected one that was neither started nor stopped, got "
+                f"one that is {self.phase}; make a new Service"
+            )
+
+    def _check_goes_on(self) -> None:
+        if self._is_to_stop:
+            raise _StopRequested(f"service '{self.name}': stopped while it started")
 
     def run(self, *, deadline_s: float = DEFAULT_STOP_DEADLINE_S) -> None:
         """:meth:`start`, then consume until SIGTERM or SIGINT (Ctrl-C), then drain.
 
-        ``deadline_s``: how long handlers may take to finish. A second signal stops at once. Call
-        it from the main thread. Raises what :meth:`start` raises.
+        ``deadline_s``: how long handlers may take to finish. A second signal stops at once. Raises
+        what :meth:`start` raises; the service is stopped then, whatever it was.
+
+        Raises :class:`~attune_mq.errors.LifecycleError` for a service that was started or stopped
+        before, and outside of the main thread, where Python has no signals: nothing changes then.
         """
+        self._check_unused()
+        if threading.current_thread() is not threading.main_thread():
+            raise LifecycleError(
+                f"service '{self.name}': expected run in the main thread, which gets the signals, "
+                f"got it in '{threading.current_thread().name}'; call start and stop instead"
+            )
         restore = [(one, signal.signal(one, self._on_signal)) for one in _SIGNALS]
         try:
             self.start()
             # A signal that comes between Python's last look for one and its falling asleep wakes
             # nobody: so look again, now and then.
-            while not self._requested_within(_LOOK_AGAIN_S):
+            while not self._is_to_stop and not self._requested_within(_LOOK_AGAIN_S):
                 pass
         except _StopRequested:
-            logger.info("Stopped while waiting for the broker")
+            logger.info("Stopped while it started")
         finally:
             self.stop(deadline_s)
             for one, handler in restore:
@@ -164,17 +217,29 @@ class Service:
         """Drains the consumers, stops what runs beside them, closes the publisher.
 
         Handlers may take ``deadline_s`` to finish; what has not finished then is delivered again.
+        Called again meanwhile, the new deadline counts; once it is stopped nothing happens. Before
+        :meth:`start` it ends the service, too. :meth:`start` in another thread then raises.
         """
+        self._is_to_stop = True
+        if self.phase == "stopping":
+            for consumer in self._consumers:
+                consumer.stop(deadline_s)
+        with self._life:
+            if self.phase != "stopped":
+                self._stop_all(deadline_s)
+
+    def _stop_all(self, deadline_s: float) -> None:
         self.phase = "stopping"
         if self._consumers:
             logger.info("Stopping: handlers have %g s to finish", deadline_s)
         stop_at = self._stop_consumers(deadline_s)
         while self._running_beside:
             background = self._running_beside.pop()
+            name = type(background).__name__
             try:
-                background.stop(max(1.0, stop_at - time.monotonic()))
+                check_ran(background.stop(max(1.0, stop_at - time.monotonic())), f"stop of {name}")
             except Exception:  # the others are to be stopped all the same
-                logger.exception("%s could not be stopped in order", type(background).__name__)
+                logger.exception("%s could not be stopped in order", name)
         self.publisher.close()
         self.phase = "stopped"
 
@@ -200,6 +265,13 @@ class Service:
         except Empty:
             return False
         return True
+
+    def _stops_within(self, pause_s: float) -> bool:
+        until_s = time.monotonic() + pause_s
+        while not self._is_to_stop and (left_s := until_s - time.monotonic()) > 0:
+            if self._requested_within(min(left_s, _LOOK_AGAIN_S)):
+                return True
+        return self._is_to_stop
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._requests.put(None)
@@ -256,11 +328,11 @@ class Service:
                 if time.monotonic() + pause_s > deadline:
                     raise
                 logger.warning("Waiting for the broker: %s", error)
-                if self._requested_within(pause_s):
+                if self._stops_within(pause_s):
                     raise _StopRequested("asked to stop while waiting for the broker") from error
 
 
-class _StopRequested(AttuneError):
+class _StopRequested(LifecycleError):
     """There is nothing to start any more."""
 
 

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 import pika
 
-from attune_mq.errors import PublishError, PublishRefused, Unroutable
+from attune_mq.errors import NotConfirmed, PublishError, PublishRefused, Unroutable
 from attune_mq.messaging.delivery import COUNTED_IN, FAILURES, Delivery
 from attune_mq.messaging.envelope import Envelope, decode, encode
 from attune_mq.messaging.handlers import Handlers
@@ -180,6 +180,7 @@ class RecordingPublisher(Publisher):
         super().__init__(topology, UNUSED_URL, source_service=source_service)
         self._routers = [Router(one) for one in (topology, *instances)]
         self._recording = threading.Lock()
+        self._is_closed = False
         self._published: list[Published] = []
         self.failure: PublishError | None = None
         """While it is set, every message fails with it, as when the broker is away."""
@@ -199,20 +200,40 @@ class RecordingPublisher(Publisher):
         self, messages: Sequence[Outgoing], *, timeout_s: float | None = None
     ) -> list[Outcome]:
         with self._recording:
-            return [self.failure or self._take(message) for message in messages]
+            return [self._fail(message) or self._take(message) for message in messages]
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """It takes no more, as the real one; what was taken stays."""
+        super().close(timeout_s)
+        self._is_closed = True
+
+    def _fail(self, message: Outgoing) -> PublishError | None:
+        """Each message fails with an error of its own, as those of the real one do."""
+        message_id = message.properties.message_id
+        if self._is_closed:
+            text = f"{message}: not confirmed: the publisher is closed"
+            return NotConfirmed(text, sent=False, message_id=message_id)
+        if self.failure is None:
+            return None
+        failure = type(self.failure).__new__(type(self.failure), *self.failure.args)
+        failure.__dict__.update(self.failure.__dict__, message_id=message_id)
+        return failure
 
     def _take(self, message: Outgoing) -> Outcome:
         headers = dict(message.properties.headers or {})
+        message_id = str(message.properties.message_id)
         problem = message.problem()
         routing = self._routing(message, headers)
         if problem or routing.refused:
-            return PublishRefused(f"{message}: refused: {problem or routing.refused}")
+            text = f"{message}: refused: {problem or routing.refused}"
+            return PublishRefused(text, message_id=message_id)
         if routing.unroutable and message.mandatory:
-            return Unroutable(f"{message}: no queue takes it; bind a queue to that key")
+            text = f"{message}: no queue takes it; bind a queue to that key"
+            return Unroutable(text, message_id=message_id)
         self._published.append(
             Published(message.exchange, message.routing_key, message.body, headers, routing.queues)
         )
-        return Receipt(str(message.properties.message_id), message.exchange, message.routing_key)
+        return Receipt(message_id, message.exchange, message.routing_key)
 
     def _routing(self, message: Outgoing, headers: Mapping[str, Any]) -> Routing:
         """By the whole file and all instances: what one of them takes is taken."""

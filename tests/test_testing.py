@@ -17,6 +17,7 @@ from attune_mq import (
     Message,
     NotConfirmed,
     Publisher,
+    PublishManyFailed,
     PublishRefused,
     Reject,
     RetryLater,
@@ -129,6 +130,32 @@ def test_a_failure_would_be_tried_again_and_at_last_dead_lettered(
     assert isinstance(last, DeadLetter)
     assert (last.reason, last.attempts) == ("attempts exhausted", 3)
     assert last.error.trace.startswith("Traceback")
+
+
+def test_each_message_that_fails_has_an_error_with_its_own_id(
+    recording: RecordingPublisher,
+) -> None:
+    recording.failure = Unroutable("no queue")
+    messages = [Envelope.of(ENFORCEMENT) for _ in range(2)]
+
+    with pytest.raises(PublishManyFailed) as caught:
+        recording.publish_many(messages)
+
+    failures = caught.value.failures
+    assert [failures[n].message_id for n in range(2)] == [one.message_id for one in messages]
+    assert {type(one) for one in failures.values()} == {Unroutable}
+
+
+def test_a_recording_publisher_that_was_closed_takes_no_more(
+    recording: RecordingPublisher,
+) -> None:
+    recording.publish(ENFORCEMENT)
+    recording.close()
+
+    with pytest.raises(NotConfirmed, match="the publisher is closed"):
+        recording.publish(ENFORCEMENT)
+
+    assert len(recording.published) == 1
 
 
 def test_a_rejected_message_would_be_dead_lettered_at_once(

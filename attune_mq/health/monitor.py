@@ -14,6 +14,7 @@ from attune_mq.health.checks import Ask, Check, consumer_trouble, loop_trouble
 from attune_mq.health.picture import Memory, Picture
 from attune_mq.health.topology_watch import TopologyWatch
 from attune_mq.messaging.status import ConsumerStatus
+from attune_mq.messaging.synchronous import check_synchronous
 from attune_mq.service import Service
 
 Report = Callable[[], Any]
@@ -36,10 +37,12 @@ class Monitor:
 
     def watch(self, name: str, ask: Ask) -> None:
         """One more thing without which messages are not consumed as they should be."""
+        check_synchronous(ask, f"watch of {name}")
         self._added.append(Check(name, ask))
 
     def report(self, name: str, report: Report) -> None:
         """One more part of :meth:`status`, which makes nothing red."""
+        check_synchronous(report, f"report of {name}")
         self._reports[name] = report
 
     def start(self) -> None:

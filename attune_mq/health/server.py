@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from attune_mq.errors import InvalidInput
+from attune_mq.errors import InvalidInput, LifecycleError
 from attune_mq.health.checks import Ask
 from attune_mq.health.monitor import Monitor, Report, as_json
 from attune_mq.health.picture import Picture
@@ -82,6 +82,7 @@ class HealthServer:
         self._notifier = Notifier(self.monitor)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
+        self._is_over = False
 
     def watch(self, name: str, ask: Ask) -> None:
         """Makes readiness depend on one more thing. ``ask`` says at once what is wrong with it,
@@ -98,7 +99,14 @@ class HealthServer:
         return int(self._server.server_address[1]) if self._server else self._address[1]
 
     def start(self) -> None:
-        """Answers from now on. Raises as said above."""
+        """Answers from now on. Raises as said above, and
+        :class:`~attune_mq.errors.LifecycleError` for one that was started or stopped before.
+        """
+        if self._server is not None or self._is_over:
+            raise LifecycleError(
+                "health: expected a HealthServer that was neither started nor stopped before; "
+                "make a new one"
+            )
         self._server = _listen(self._address, self.monitor, self._metrics)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="health", daemon=True
@@ -110,6 +118,7 @@ class HealthServer:
 
     def stop(self, deadline_s: float = 1.0) -> None:
         """Answers no more. Waits for its own thread up to ``deadline_s``, for no broker."""
+        self._is_over = True
         self._notifier.stop()
         self.monitor.stop()
         if self._server is not None and self._thread is not None:

@@ -201,7 +201,7 @@ class ConfirmChannel:
             else:
                 for entry in entries:
                     entry.unconfirmed("the channel was replaced, as others were refused on it")
-        self._open_channel(cast(DirectConnection, channel.connection))
+        self._open_channel(channel.connection)
 
     def _open_channel(self, connection: DirectConnection) -> None:
         if connection is not self._connection or not connection.is_open or self.is_closing:

@@ -168,4 +168,5 @@ def _nested(message: Outgoing) -> NotConfirmed:
         f"{message}: not sent: publish was called within publish on the same thread, by a signal "
         f"handler or by telemetry; hand the message to another thread, such as by a queue",
         sent=False,
+        message_id=message.message_id,
     )

@@ -34,7 +34,7 @@ import pika
 from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import DuplicateConsumerTag
+from attune_mq.errors import DuplicateConsumerTag, LifecycleError
 from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
 from attune_mq.messaging.direct import DirectConnection
 from attune_mq.messaging.handlers import Handlers
@@ -133,6 +133,8 @@ class Consumer:
             self._pause,
             self._telemetry,
         )
+        self._life = threading.Lock()
+        self._has_begun = False
         self._stopping = threading.Event()
         self._stop_at = 0.0
         self._session: Session | None = None
@@ -160,24 +162,30 @@ class Consumer:
         return loop is not None and pool is not None and loop.is_alive() and pool.is_alive
 
     def start(self) -> None:
-        """Runs in a thread of its own. Raises as :meth:`run` does for a duplicate tag."""
-        self._claim_tag()
+        """Runs in a thread of its own. Raises as :meth:`run` does, and
+        :class:`~attune_mq.errors.LifecycleError` for a consumer that was stopped before, too."""
+        if self._stopping.is_set():
+            raise self._is_over("stopped")
+        self._begin()
         self._thread = threading.Thread(target=self._run_claimed, name=self.tag, daemon=True)
         self._thread.start()
 
     def run(self) -> None:
         """Consumes in this thread until :meth:`stop` is called from another.
 
-        Raises :class:`~attune_mq.errors.DuplicateConsumerTag`. A broker that is away, or refuses,
-        is not raised but waited for, and said in the log and by :attr:`status`.
+        Raises :class:`~attune_mq.errors.DuplicateConsumerTag`, and
+        :class:`~attune_mq.errors.LifecycleError` for a consumer that was started before: it lives
+        once, make a new one. One that was stopped before returns at once. A broker that is away,
+        or refuses, is not raised but waited for, and said in the log and by :attr:`status`.
         """
-        self._claim_tag()
+        self._begin()
         self._run_claimed()
 
     def stop(self, deadline_s: float = DEFAULT_STOP_DEADLINE_S) -> None:
         """Asks it to stop; returns at once. Nothing new begins; what is being handled may finish
         until the deadline; what was not begun goes back to the queue now. Called again with
-        ``0`` it stops at once: what is being handled goes back too, and may be done twice.
+        ``0`` it stops at once: what is being handled goes back too, and may be done twice. Before
+        :meth:`start`, that raises then.
 
         From any thread, but not from a signal handler, which might wait for a lock that its own
         thread holds; :meth:`Service.run` takes care of that.
@@ -193,6 +201,19 @@ class Consumer:
         if self._thread is not None:
             self._thread.join(timeout_s)
         return self._thread is None or not self._thread.is_alive()
+
+    def _begin(self) -> None:
+        with self._life:
+            if self._has_begun:
+                raise self._is_over("started")
+            self._claim_tag()
+            self._has_begun = True
+
+    def _is_over(self, was: str) -> LifecycleError:
+        return LifecycleError(
+            f"consumer '{self.tag}': expected one that was neither started nor stopped, got one "
+            f"that was {was} before; make a new Consumer"
+        )
 
     def _claim_tag(self) -> None:
         with _tags_lock:

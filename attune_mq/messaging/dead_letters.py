@@ -29,6 +29,7 @@ from attune_mq.messaging.dead_letter import DeadLetter
 from attune_mq.messaging.destinations import Destinations
 from attune_mq.messaging.publisher import DEFAULT_TIMEOUT_S, Publisher
 from attune_mq.messaging.replaying import Matching, Replay, Replayer, Request
+from attune_mq.messaging.synchronous import check_ran, check_synchronous
 from attune_mq.messaging.telemetry import Telemetry
 from attune_mq.topology.dead_letter_queues import DeadLetterQueues, Resting
 from attune_mq.topology.model import Topology, UnknownName
@@ -105,7 +106,7 @@ def replay_dead_letters(
     matching: Matching = lambda letter: True,
     limit: int | None = None,
     dry_run: bool = False,
-    on_survey: Callable[[Replay], None] = lambda survey: None,
+    on_survey: Callable[[Replay], object] = lambda survey: None,
     on_progress: Callable[[int], None] = lambda replayed: None,
     stop: threading.Event | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -134,12 +135,15 @@ def replay_dead_letters(
     Raises as :func:`show_dead_letters`; and :class:`~attune_mq.errors.NotConfirmed` when the broker
     does not confirm one: that one may be in both queues.
     """
+    check_synchronous(matching, "matching")
+    check_synchronous(on_survey, "on_survey")
+    check_synchronous(on_progress, "on_progress")
     request = Request(matching, limit, stop or threading.Event())
     with _opened(queue, topology, broker, timeout_s=timeout_s, telemetry=telemetry) as opened:
         destinations = Destinations(opened.file, opened.resting)
         replayer = Replayer(opened.browser, opened.publisher, destinations, request)
         survey = replayer.survey()
-        on_survey(survey)
+        check_ran(on_survey(survey), "on_survey")
         if survey.stopped:
             return survey.without_effect()
         if dry_run or not survey.replayed:

@@ -25,6 +25,7 @@ from attune_mq.messaging.settlement import (
     Unreadable,
     failure_of,
 )
+from attune_mq.messaging.synchronous import check_ran, check_synchronous
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,11 @@ class Handlers:
     tried again, see :class:`~attune_mq.errors.RetryLater` and
     :class:`~attune_mq.errors.Reject`. A message can come more than once (its acknowledgement may
     be lost with a connection), so a handler must be able to meet ``message_id`` again.
+
+    Handlers, probes and signs are plain functions: coroutine and generator functions, whose bodies
+    do not run when they are called, are refused with
+    :class:`~attune_mq.errors.NotSynchronous`. One that returns an awaitable, a generator or the
+    like all the same has not handled the message: it counts as one that raised.
     """
 
     def __init__(self) -> None:
@@ -58,13 +64,15 @@ class Handlers:
         self._probes: dict[str, Probe] = {}
 
     def on(self, payload: type[P]) -> Callable[[Handler[P]], Handler[P]]:
-        """Registers a handler. Raises :class:`~attune_mq.errors.ConsumeError` for a second one."""
+        """Registers a handler. Raises :class:`~attune_mq.errors.ConsumeError` for a second one,
+        and :class:`~attune_mq.errors.NotSynchronous` for a coroutine or generator function."""
 
         def register(handler: Handler[P]) -> Handler[P]:
+            check_synchronous(handler, f"handler for {payload.__name__}")
             if payload in self._handlers:
                 raise ConsumeError(f"expected one handler for {payload.__name__}, got a second")
+            self._known = by_message_type([*self._handlers, payload])
             self._handlers[payload] = handler
-            self._known = by_message_type(self._handlers)
             return handler
 
         return register
@@ -81,7 +89,16 @@ class Handlers:
         message now and then, or, where there is one, calls ``probe``, which raises while ``name``
         is away. An error that a bad message can cause is no sign: that message would hold up all
         others for as long as it is there.
+
+        Raises :class:`~attune_mq.errors.NotSynchronous` for a sign or a ``probe`` that is a
+        coroutine or generator function. A probe that returns an awaitable or the like has not
+        probed: ``name`` counts as away.
         """
+        for sign in signs:
+            if not (isinstance(sign, type) and issubclass(sign, BaseException)):
+                check_synchronous(sign, f"sign of {name}")
+        if probe is not None:
+            check_synchronous(probe, f"probe of {name}")
         self._signs += [(name, sign) for sign in signs]
         if probe is not None:
             self._probes[name] = probe
@@ -89,7 +106,7 @@ class Handlers:
     def still_away(self, dependency: str) -> Unavailable | None:
         """By its probe; ``None`` where it is there, or has none."""
         try:
-            self._probes.get(dependency, _no_probe)()
+            check_ran(self._probes.get(dependency, _no_probe)(), f"probe of {dependency}")
         except Exception as error:
             return Unavailable(dependency, ErrorReport.of(error))
         return None
@@ -121,7 +138,8 @@ class Handlers:
     def call(self, message: Message[Any]) -> Outcome:
         """Calls the handler of a message that was read."""
         try:
-            self._handlers[type(message.payload)](message)
+            returned: object = self._handlers[type(message.payload)](message)
+            check_ran(returned, "the handler")
         except BaseException as error:  # also SystemExit: a handler cannot end the consumer
             return self._unavailable(error) or failure_of(error)
         return DONE
@@ -139,7 +157,9 @@ def _is_sign(sign: Sign, error: BaseException) -> bool:
     if isinstance(sign, type):
         return isinstance(error, sign)
     try:
-        return sign(error)
+        answer = sign(error)
+        check_ran(answer, "the sign")
+        return answer
     except Exception:
         logger.exception("It cannot be told whether an error is a sign that something is away")
         return False

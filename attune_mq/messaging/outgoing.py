@@ -58,6 +58,10 @@ class Outgoing(NamedTuple):
     message_type: str = ""
     mandatory: bool = True
 
+    @property
+    def message_id(self) -> str | None:
+        return self.properties.message_id
+
     def problem(self) -> str | None:
         """Why AMQP cannot carry these properties, if it cannot: ask before anything is sent.
 
@@ -178,22 +182,25 @@ class Entry:
         """The broker acknowledged, which it also does for what it has just returned."""
         if self.returned is None:
             message = self.message
-            receipt = Receipt(
-                str(message.properties.message_id), message.exchange, message.routing_key
-            )
+            receipt = Receipt(str(message.message_id), message.exchange, message.routing_key)
             self.batch.resolve(self.index, receipt)
         else:
             text = f"{self.message}: no queue takes it ({self.returned}); bind a queue to that key"
-            self.batch.resolve(self.index, Unroutable(text))
+            self.batch.resolve(self.index, Unroutable(text, message_id=self.message.message_id))
 
     def refused(self, reason: str) -> None:
-        self.batch.resolve(self.index, PublishRefused(f"{self.message}: refused: {reason}"))
+        text = f"{self.message}: refused: {reason}"
+        self.batch.resolve(self.index, PublishRefused(text, message_id=self.message.message_id))
 
     def unconfirmed(self, reason: str, cause: BaseException | None = None) -> None:
         self.batch.resolve(self.index, self.error(reason, cause))
 
     def error(self, reason: str, cause: BaseException | None) -> NotConfirmed:
-        error = NotConfirmed(f"{self.message}: not confirmed: {reason}", sent=self.sent)
+        error = NotConfirmed(
+            f"{self.message}: not confirmed: {reason}",
+            sent=self.sent,
+            message_id=self.message.message_id,
+        )
         error.__cause__ = cause
         return error
 
@@ -259,7 +266,7 @@ class Ledger:
 
     def _mark_if_returned(self, entry: Entry) -> None:
         message = entry.message
-        looks = message.properties.message_id, message.exchange, message.routing_key
+        looks = message.message_id, message.exchange, message.routing_key
         reasons = self._returned.get(looks)
         if reasons:
             entry.returned = reasons.pop(0)

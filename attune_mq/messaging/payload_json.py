@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from attune_mq.errors import MalformedMessage
 from attune_mq.messaging.payload_model import Payload
@@ -21,6 +21,7 @@ from attune_mq.messaging.problems import MAX_PROBLEMS, json_type, malformed, nam
 P = TypeVar("P", bound=Payload)
 
 WITHIN: Final = "payload"
+_SURROGATE: Final = "expected text that UTF-8 can hold, found a lone surrogate"
 
 
 def write_payload(payload: Payload) -> dict[str, Any]:
@@ -57,6 +58,8 @@ def read_payload(payload_type: type[P], data: Mapping[str, Any]) -> P:
         read: P = payload_type.__pydantic_validator__.validate_json(to_json(data))
     except ValidationError as error:
         problem = malformed(error, within=WITHIN)
+    except PydanticSerializationError:  # of an envelope that was made by hand
+        problem = MalformedMessage(f"{WITHIN}: {_SURROGATE}")
     else:
         return read
     raise problem
@@ -147,5 +150,5 @@ def _not_written(payload: Payload, reason: Exception) -> Iterator[str]:
 
 def _expected(error: Exception, value: object) -> str:
     if _is_lone_surrogate(error):
-        return "expected text that UTF-8 can hold, found a lone surrogate"
+        return _SURROGATE
     return f"expected a value that JSON can hold, found {json_type(value)}"

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from attune_mq.errors import UnknownMessageType
+from attune_mq.messaging.synchronous import check_synchronous
 
 
 class Payload(BaseModel):
@@ -55,9 +56,14 @@ PayloadTypes = Mapping[str, tuple[type[Payload], ...]]
 
 
 def by_message_type(classes: Iterable[type[Payload]]) -> PayloadTypes:
-    """Orders *classes* by message type; within one, their order is kept and decides."""
+    """Orders *classes* by message type; within one, their order is kept and decides.
+
+    Raises :class:`~attune_mq.errors.NotSynchronous` where ``claims`` is a coroutine function, whose
+    coroutine is true of all data.
+    """
     found: dict[str, tuple[type[Payload], ...]] = {}
     for payload_type in classes:
+        check_synchronous(payload_type.claims, f"claims of {payload_type.__name__}")
         message_type = payload_type.message_type
         found[message_type] = (*found.get(message_type, ()), payload_type)
     return MappingProxyType(found)

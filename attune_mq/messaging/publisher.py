@@ -9,7 +9,13 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import BrokerUnavailable, NotConfirmed, PublishError, PublishManyFailed
+from attune_mq.errors import (
+    BrokerUnavailable,
+    InvalidInput,
+    NotConfirmed,
+    PublishError,
+    PublishManyFailed,
+)
 from attune_mq.messaging.confirming import ConfirmingConnection
 from attune_mq.messaging.envelope import Envelope, encode
 from attune_mq.messaging.outgoing import MAX_IN_FLIGHT, Outcome, Outgoing, Receipt
@@ -97,9 +103,24 @@ class Publisher:
         """Publishes one message and waits for its confirm.
 
         ``message``: a payload, which gets an envelope of its own with the ids that are given, or
-        an envelope, which is sent as it is, with its own.
+        an envelope, which is sent as it is, with its own (:class:`~attune_mq.errors.InvalidInput`
+        where ids are given beside it).
         ``route``: where to, if not where the topology sends the type; such as the route of one
         instance of a family. ``headers``: AMQP headers, of 131,008 bytes with all properties.
+
+        To publish again what was not confirmed, publish the same envelope again: its
+        ``message_id`` tells consumers that it is the same message::
+
+            message = Envelope.of(payload, source_service="billing")
+            while True:
+                try:
+                    return publisher.publish(message)
+                except NotConfirmed:
+                    time.sleep(pause_s)
+
+        A payload that is published again is a new message, with a new id, unless it is given
+        ``message_id=error.message_id``, the id in the error. With :meth:`publish_many`, give
+        envelopes.
 
         Raises :class:`~attune_mq.errors.PublishError` by its kinds:
         :class:`~attune_mq.errors.Unroutable`; :class:`~attune_mq.errors.PublishRefused`, also for
@@ -108,17 +129,13 @@ class Publisher:
         when another message on its way made the broker close the channel (``sent`` is ``True`` in
         all three: it may be in its queues), or at once where no host lets us in.
         :class:`~attune_mq.topology.model.UnknownName` for a type without a route and
-        :class:`~attune_mq.errors.MalformedMessage` for one that cannot be written: nothing was
-        sent.
+        :class:`~attune_mq.errors.MalformedMessage` for one that cannot be written, or that its own
+        class would not read back equal: nothing was sent.
 
         One thing the broker does not tell: when an exchange is deleted while many messages to it
         are on their way, all of them count as refused, though the first may have been taken.
         """
-        envelope = (
-            message
-            if isinstance(message, Envelope)
-            else self._envelope(message, correlation_id, trace_id, message_id)
-        )
+        envelope = self._enveloped(message, correlation_id, trace_id, message_id)
         outgoing = self.outgoing(envelope, route=route, headers=headers)
         outcome = self.send([outgoing], timeout_s=timeout_s)[0]
         if isinstance(outcome, PublishError):
@@ -140,12 +157,7 @@ class Publisher:
         not confirmed; all others are. What :meth:`publish` raises before anything is sent is
         raised here before any of them is sent.
         """
-        outgoing = [
-            self.outgoing(
-                message if isinstance(message, Envelope) else self._envelope(message), route=route
-            )
-            for message in messages
-        ]
+        outgoing = [self.outgoing(self._enveloped(message), route=route) for message in messages]
         per_thousand_s = self._timeout_s if timeout_s is None else timeout_s
         outcomes = self.send(
             outgoing, timeout_s=per_thousand_s * (1 + len(outgoing) // MAX_IN_FLIGHT)
@@ -232,19 +244,23 @@ class Publisher:
         return self._connection.unexpected_confirms
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Closes the connection. Callers that still wait get :class:`NotConfirmed`, as do those
-        that come later."""
+        """Closes the connection, for good. Callers that still wait get :class:`NotConfirmed`, as
+        do those that come later, with ``sent=False``: make a new publisher. Again: does nothing."""
         self._connection.close(timeout_s)
 
-    def _envelope(
+    def _enveloped(
         self,
-        payload: Payload,
+        message: Payload | Envelope,
         correlation_id: str | None = None,
         trace_id: str | None = None,
         message_id: str | None = None,
     ) -> Envelope:
+        if isinstance(message, Envelope):
+            if (correlation_id, trace_id, message_id) != (None, None, None):
+                raise InvalidInput("publish: expected no ids beside an envelope, which has its own")
+            return message
         return Envelope.of(
-            payload,
+            message,
             source_service=self._source_service,
             correlation_id=correlation_id,
             trace_id=trace_id,

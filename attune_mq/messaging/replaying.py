@@ -34,6 +34,7 @@ from attune_mq.messaging.destinations import (
 )
 from attune_mq.messaging.outgoing import Outgoing, Receipt
 from attune_mq.messaging.publisher import Publisher
+from attune_mq.messaging.synchronous import check_ran
 from attune_mq.topology.model import Route
 
 Matching = Callable[[DeadLetter], bool]
@@ -117,7 +118,9 @@ class Replayer:
                 return
             tally.looked_at += 1
             letter = DeadLetter.of(delivery)
-            if request.matching(letter):
+            matches: object = request.matching(letter)
+            check_ran(matches, "matching")
+            if matches:
                 headers = fresh_headers(delivery)
                 route = self._destinations.of(letter, headers)
                 if isinstance(route, Impasse):

@@ -53,6 +53,7 @@ from attune_mq.messaging.settlement import (
     Outcome,
     TryAgain,
 )
+from attune_mq.messaging.synchronous import check_synchronous
 
 logger = logging.getLogger(__name__)
 
@@ -191,7 +192,10 @@ def guarded(telemetry: Telemetry | None) -> Telemetry | None:
 def _listeners(telemetries: Iterable[Telemetry], event: str) -> list[Listener]:
     """Those that do something: the others are not called."""
     nothing = getattr(Telemetry, event)
-    return [getattr(one, event) for one in telemetries if getattr(type(one), event) is not nothing]
+    found = [one for one in telemetries if getattr(type(one), event) is not nothing]
+    for one in found:
+        check_synchronous(getattr(one, event), f"{type(one).__name__}.{event}")
+    return [getattr(one, event) for one in found]
 
 
 def _call_each(listeners: Iterable[Listener], *what: object) -> None:

@@ -16,6 +16,7 @@ from attune_mq.broker.management import ManagementClient, management_client
 from attune_mq.broker.report import MissingInfrastructure
 from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.messaging.publisher import Publisher
+from attune_mq.messaging.synchronous import check_synchronous
 from attune_mq.migration.control import Control, StepRefused
 from attune_mq.migration.exchange_migration import ExchangeJob, ExchangeMigration
 from attune_mq.migration.held import DEFAULT_STATISTICS_AGE_S, ByManagement, BySettling, Held
@@ -83,6 +84,8 @@ def migrate(
     :class:`~attune_mq.broker.report.MissingInfrastructure` for what cannot be set up. What was
     begun is then unfinished, and no message is lost.
     """
+    check_synchronous(on_plan, "on_plan")
+    check_synchronous(on_progress, "on_progress")
     wanted = expand(topology if isinstance(topology, Topology) else load_topology(topology))
     shapes = _selected(wanted, names)
     settings = BrokerSettings.of(broker)

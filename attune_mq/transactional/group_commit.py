@@ -10,6 +10,7 @@ from contextvars import Context, copy_context
 from sqlalchemy import Connection, Engine
 
 from attune_mq.errors import DatabaseUnavailable
+from attune_mq.messaging.synchronous import check_ran
 from attune_mq.transactional.persisting import persist
 
 Work = Callable[[Connection], None]
@@ -44,7 +45,8 @@ class GroupCommit:
     def commit(self, work: Work) -> None:
         """Returns once ``work`` was called with a transaction, and that is committed.
 
-        Raises what ``work`` raises, and
+        Raises what ``work`` raises, :class:`~attune_mq.errors.NotSynchronous` where it returns a
+        coroutine or the like, which did nothing, and
         :class:`~attune_mq.errors.DatabaseUnavailable` as :func:`persist` does.
         """
         asked = _Asked(work, copy_context())
@@ -80,7 +82,7 @@ class GroupCommit:
     def _transaction(self, group: list[_Asked]) -> None:
         with self._engine.begin() as tx:
             for one in group:
-                one.context.run(one.work, tx)
+                check_ran(one.context.run(one.work, tx), "the work")
 
 
 class _Asked:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from attune_mq.errors import DatabaseUnavailable
+from attune_mq.messaging.synchronous import check_ran
 from attune_mq.transactional.engine import describe, is_conflict, is_transient
 
 T = TypeVar("T")
@@ -25,11 +26,14 @@ def persist(transaction: Callable[[], T]) -> T:
     One that lost against another (a deadlock, a serialization failure) is done again at once.
     Raises :class:`~attune_mq.errors.DatabaseUnavailable` where the database is locked, full or
     away: raised by a handler, it lets the consumer pause instead of counting an attempt for each
-    message. Whatever else ``transaction`` raises is raised.
+    message. Whatever else ``transaction`` raises is raised, and
+    :class:`~attune_mq.errors.NotSynchronous` where it returns a coroutine or the like.
     """
     for _ in range(CONFLICTS):
         try:
-            return transaction()
+            done = transaction()
+            check_ran(done, "the transaction")
+            return done
         except SQLAlchemyError as error:
             if not is_transient(error):
                 raise

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from pika import frame, spec
+from pika import amqp_object, frame, spec
 
 Script = Callable[["Conversation", int, int], None]
 """Is called with the channel and the number of each message on it, counted from 1."""
@@ -107,10 +107,10 @@ class Conversation:
                     self._messages[channel] = self._messages.get(channel, 0) + 1
                     self._broker.script(self, channel, self._messages[channel])
 
-    def _answer(self, channel: int, method: spec.amqp_object.Method) -> None:
+    def _answer(self, channel: int, method: amqp_object.Method) -> None:
         self.say(frame.Method(channel, method).marshal())
 
-    def _on_method(self, channel: int, method: spec.amqp_object.Method) -> None:
+    def _on_method(self, channel: int, method: amqp_object.Method) -> None:
         match method:
             case spec.Connection.StartOk():
                 self._answer(0, self._broker.tune)

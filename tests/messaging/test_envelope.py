@@ -113,6 +113,7 @@ def test_every_new_message_has_an_id_and_a_time_of_its_own() -> None:
     one, two = Envelope.of(REQUEST), Envelope.of(REQUEST)
 
     assert UUID(one.message_id).version == 4
+    assert str(UUID(one.message_id)) == one.message_id
     assert one.message_id != two.message_id
     assert one.correlation_id == one.message_id
     assert before <= one.timestamp <= two.timestamp <= datetime.now(UTC)

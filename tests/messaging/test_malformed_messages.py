@@ -172,7 +172,11 @@ def test_text_that_utf_8_cannot_hold_is_not_written() -> None:
     payload = REQUEST.model_copy(update={"config": "s3cr3t \ud800"})
     envelope = Envelope.of(REQUEST).model_copy(update={"payload": {"config": "s3cr3t \ud800"}})
 
-    for write in (lambda: Envelope.of(payload), lambda: encode(envelope)):
+    for write in (
+        lambda: Envelope.of(payload),
+        lambda: encode(envelope),
+        lambda: decode_payload(envelope),
+    ):
         with pytest.raises(MalformedMessage, match="surrogate") as caught:
             write()
         assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, event, select
 
-from attune_mq.errors import DatabaseUnavailable
+from attune_mq.errors import DatabaseUnavailable, NotSynchronous
 from attune_mq.transactional import GroupCommit, Inbox, Tables, create_database_engine
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
@@ -174,3 +174,12 @@ def test_a_database_that_is_away_is_told_to_all(tmp_path: Path) -> None:
         for future in asked:
             with pytest.raises(DatabaseUnavailable):
                 future.result(30)
+
+
+def test_a_work_that_did_not_run_is_not_committed(engine: Engine, commits: list[None]) -> None:
+    async def work(_tx: Connection) -> None: ...
+
+    with pytest.raises(NotSynchronous, match="the work returned an awaitable"):
+        GroupCommit(engine).commit(work)  # type: ignore[arg-type]
+
+    assert commits == []
