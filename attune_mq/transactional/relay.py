@@ -188,13 +188,22 @@ class OutboxRelay:
     def _relay_most(self, *, is_last: bool) -> Relayed:
         self._look()
         failing = self._failing.known()
-        return self._first.relay("others" if failing else "any", failing, settle=is_last)
+        relayed = self._first.relay("others" if failing else "any", failing, settle=is_last)
+        if relayed.failed:  # what is left of these destinations is for the other thread
+            self._threads[1].wake()
+        return relayed
 
     def _relay_failing(self, *, is_last: bool) -> Relayed:
-        if failing := self._failing.known():
-            return self._second.relay("these", failing, settle=is_last)
-        self._second.settle()
-        return Relayed()
+        failing = self._failing.known()
+        if not failing:
+            self._second.settle()
+            return Relayed()
+        relayed = self._second.relay("these", failing, settle=is_last)
+        if relayed.confirmed:
+            self._threads[0].wake()
+        elif is_last:  # the next batch is likely to fail too, and somebody waits for the end
+            return Relayed()
+        return relayed
 
     def _look(self) -> None:
         """At what waits: ends the claims of the dead and waits that are too long, counts failures.
