@@ -14,13 +14,13 @@ from sqlalchemy import Connection, Engine
 
 from attune_mq.errors import BrokerUnavailable, PublishError
 from attune_mq.transactional.outbox import ClaimedMessage, Failure, OutboundMessage, Outbox
-from attune_mq.transactional.outbox_rows import To
 
 logger = logging.getLogger(__name__)
 
+
 _FIRST_RETRY = timedelta(seconds=1)
 _LONGEST_ERROR = 1_000
-_MOST_DESTINATIONS = 200
+_MOST_DESTINATIONS = 100
 
 
 class SupportsPublish(Protocol):
@@ -58,9 +58,8 @@ class Terms:
 
 
 class FailingDestinations:
-    """Where the last batch that had messages for it got none of them confirmed. From any thread.
-
-    Of more than :data:`_MOST_DESTINATIONS` the latest; each is a parameter of a statement."""
+    """Where the last batch that had messages for it got none of them confirmed, the one tried last
+    at the end. From any thread. Of more than :data:`_MOST_DESTINATIONS` the latest."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -79,6 +78,53 @@ class FailingDestinations:
                     self._known[row.destination] = None
             for oldest in list(self._known)[:-_MOST_DESTINATIONS]:
                 del self._known[oldest]
+
+
+class Claim(Protocol):
+    """Claims a batch, with regard to the destinations that fail."""
+
+    def __call__(
+        self, tx: Connection, outbox: Outbox, terms: Terms, failing: Sequence[str], claimed_by: str
+    ) -> list[ClaimedMessage]: ...
+
+
+def claim_others(
+    tx: Connection, outbox: Outbox, terms: Terms, failing: Sequence[str], claimed_by: str
+) -> list[ClaimedMessage]:
+    """Of all but those that fail."""
+    return outbox.claim(
+        tx,
+        claimed_by=claimed_by,
+        limit=terms.batch_size,
+        lease=terms.lease,
+        to="others" if failing else "any",
+        destinations=failing,
+    )
+
+
+def claim_of_each(
+    tx: Connection, outbox: Outbox, terms: Terms, failing: Sequence[str], claimed_by: str
+) -> list[ClaimedMessage]:
+    """The same number of each that fails, so that one which takes messages again is found however
+    many wait for the others; then as many as there is room for."""
+    batch: list[ClaimedMessage] = []
+    share = max(1, terms.batch_size // len(failing))
+    have_more = list(failing)
+    for most in (share, terms.batch_size):
+        asked, have_more = have_more, []
+        for destination in asked:
+            if limit := min(most, terms.batch_size - len(batch)):
+                taken = outbox.claim(
+                    tx,
+                    claimed_by=claimed_by,
+                    limit=limit,
+                    lease=terms.lease,
+                    to="these",
+                    destinations=[destination],
+                )
+                batch += taken
+                have_more += [destination] if len(taken) == limit else []
+    return sorted(batch, key=lambda row: row.row_id)
 
 
 @dataclass(frozen=True)
@@ -106,12 +152,14 @@ class Batches:
         publisher: SupportsPublish,
         terms: Terms,
         failing: FailingDestinations,
+        claim: Claim,
     ) -> None:
         self._engine = engine
         self._outbox = outbox
         self._publisher = publisher
         self._terms = terms
         self._failing = failing
+        self._claim = claim
         self._turn = threading.RLock()
         self._unsettled: _Settlement | None = None
         self._publishing_since_s: float | None = None
@@ -122,7 +170,7 @@ class Batches:
         since_s = self._publishing_since_s
         return 0.0 if since_s is None else time.monotonic() - since_s
 
-    def relay(self, to: To, destinations: Sequence[str], *, settle: bool = True) -> Relayed:
+    def relay(self, failing: Sequence[str], *, settle: bool = True) -> Relayed:
         """Claims a batch, publishes it and settles it. Without ``settle`` a batch of which
         something was confirmed is left to the next, which is to come at once.
 
@@ -130,13 +178,13 @@ class Batches:
         nothing could be published.
         """
         with self._turn:
-            relayed = self._relay(to, destinations)
+            relayed = self._relay(failing)
             if settle or not relayed.confirmed:
                 self.settle()
             return relayed
 
-    def _relay(self, to: To, destinations: Sequence[str]) -> Relayed:
-        claimed_by, batch = self._settle_and_claim(to, destinations)
+    def _relay(self, failing: Sequence[str]) -> Relayed:
+        claimed_by, batch = self._settle_and_claim(failing)
         if not batch:
             return Relayed()
         try:
@@ -156,20 +204,11 @@ class Batches:
                 self._write_known(tx)
             self._unsettled = None
 
-    def _settle_and_claim(
-        self, to: To, destinations: Sequence[str]
-    ) -> tuple[str, list[ClaimedMessage]]:
-        terms, claimed_by = self._terms, self._terms.claim_name()
+    def _settle_and_claim(self, failing: Sequence[str]) -> tuple[str, list[ClaimedMessage]]:
+        claimed_by = self._terms.claim_name()
         with self._engine.begin() as tx:
             self._write_known(tx)
-            batch = self._outbox.claim(
-                tx,
-                claimed_by=claimed_by,
-                limit=terms.batch_size,
-                lease=terms.lease,
-                to=to,
-                destinations=destinations,
-            )
+            batch = self._claim(tx, self._outbox, self._terms, failing, claimed_by)
         self._unsettled = None
         return claimed_by, batch
 

@@ -172,7 +172,10 @@ class Outbox:
         route: SupportsRoute | None = None,
         not_before: datetime | None = None,
     ) -> None:
-        """Publish a message that exists, under its own id; otherwise as :meth:`add`."""
+        """Publish a message that exists, under its own id; otherwise as :meth:`add`.
+
+        By its timestamp a clock that was set back is noticed. One that is later than the present
+        may therefore cut a wait short, by as much as it is later."""
         now_us = to_us(self._now())
         due_at_us = now_us if not_before is None else to_us(not_before)
         headers = self._headers() if self._headers is not None else None

@@ -16,6 +16,9 @@ that a caller names have in common. It may be ahead, or be set back. Therefore n
 than it could if it began now: :func:`limiting` shortens those that do. Set forward, a clock ends
 waits early: a failed row is tried sooner, and a claim may be taken over while it is published,
 which repeats its messages under their ids.
+
+The table is that of the versions before, and relays of both may run on it. Those gave each row the
+moment of its adding as ``available_at_us``: here it counts as one that was delayed until then.
 """
 
 from __future__ import annotations

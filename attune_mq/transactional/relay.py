@@ -39,6 +39,8 @@ from attune_mq.transactional.batches import (
     Relayed,
     SupportsPublish,
     Terms,
+    claim_of_each,
+    claim_others,
 )
 from attune_mq.transactional.claim_holders import claim_name, gone, new_id, presence_on
 from attune_mq.transactional.outbox import Failing, Outbox
@@ -62,8 +64,9 @@ class OutboxRelay:
 
     A message that fails holds up no other. It waits by itself. And a destination (exchange and
     routing key, or the type of a message that has no route of its own) none of whose messages in a
-    batch was confirmed is left to a thread of its own until one is; the first thread goes on with
-    all others, however many wait for that one and however long the broker takes to refuse them.
+    batch was confirmed is left to a second thread until one is; the first goes on with all others,
+    however many wait for that one and however long the broker takes to refuse them. The second
+    tries as many of each such destination, every ``poll_interval_s``.
 
     No row is deleted that the broker did not confirm. What can happen is the opposite: when the
     process dies between the confirm and the delete, or takes longer than the lease, a message is
@@ -112,8 +115,10 @@ class OutboxRelay:
         self._look_at_s = 0.0
         self._stuck: tuple[Failing, ...] = ()
         self._failing = FailingDestinations()
-        self._first = Batches(engine, outbox, publisher, self._terms, self._failing)
-        self._second = Batches(engine, outbox, publisher, self._terms, self._failing)
+        self._first, self._second = (
+            Batches(engine, outbox, publisher, self._terms, self._failing, claim)
+            for claim in (claim_others, claim_of_each)
+        )
         self._threads = tuple(
             RelayThread(turn, name=thread_name, full=batch_size, poll_interval_s=poll_interval_s)
             for thread_name, turn in (
@@ -153,8 +158,7 @@ class OutboxRelay:
 
         Call it after the commit, from any thread; it returns at once.
         """
-        for thread in self._threads:
-            thread.wake()
+        self._threads[0].wake()
 
     def stop(self, deadline_s: float = 10.0) -> bool:
         """Publish what is due, as far as that goes without trouble, and end the threads.
@@ -183,12 +187,11 @@ class OutboxRelay:
         self._look_at_s = 0.0
         failing = self._failing.known()  # before the first of them adds to it
         most = self._relay_most(is_last=True)
-        return most + self._second.relay("these", failing) if failing else most
+        return most + self._second.relay(failing) if failing else most
 
     def _relay_most(self, *, is_last: bool) -> Relayed:
         self._look()
-        failing = self._failing.known()
-        relayed = self._first.relay("others" if failing else "any", failing, settle=is_last)
+        relayed = self._first.relay(self._failing.known(), settle=is_last)
         if relayed.failed:  # what is left of these destinations is for the other thread
             self._threads[1].wake()
         return relayed
@@ -198,7 +201,7 @@ class OutboxRelay:
         if not failing:
             self._second.settle()
             return Relayed()
-        relayed = self._second.relay("these", failing, settle=is_last)
+        relayed = self._second.relay(failing, settle=is_last)
         if relayed.confirmed:
             self._threads[0].wake()
         elif is_last:  # the next batch is likely to fail too, and somebody waits for the end

@@ -4,7 +4,7 @@ from itertools import chain
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from attune_mq.errors import (
     BrokerUnavailable,
@@ -20,6 +20,7 @@ from attune_mq.transactional import (
     OutboxRelay,
     Relayed,
     Tables,
+    to_us,
 )
 from tests.transactional.conftest import Clock
 from tests.transactional.recording import Outcome, RecordingPublisher, refuse
@@ -34,6 +35,11 @@ class Said(Payload):
 def say(engine: Engine, outbox: Outbox, count: int = 1) -> list[str]:
     with engine.begin() as tx:
         return [outbox.add(tx, Said(word=str(n))).message_id for n in range(count)]
+
+
+def waiting(engine: Engine, outbox: Outbox) -> int:
+    with engine.begin() as tx:
+        return outbox.backlog(tx).messages
 
 
 @pytest.fixture
@@ -234,6 +240,27 @@ def test_messages_of_a_destination_that_takes_nothing_are_behind_nobody_and_befo
     assert len(set(gone)) == len(gone) == 90
 
 
+def test_a_destination_that_takes_messages_again_waits_for_none_that_does_not(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    def say_to(key: str, count: int) -> list[str]:
+        route = SimpleNamespace(exchange="x", routing_key=key)
+        with engine.begin() as tx:
+            return [outbox.add(tx, Said(word=key), route=route).message_id for _ in range(count)]
+
+    publisher = RecordingPublisher(refuse)
+    relay = OutboxRelay(engine, outbox, publisher, batch_size=10, now=clock)
+    say_to("back", 1)
+    relay.run_once()
+    say_to("gone", 100)
+    relay.run_once()
+
+    publisher.judge = lambda m: refuse(m) if m.routing_key == "gone" else None
+    written = say_to("back", 1)
+    assert relay.run_once().confirmed == 1
+    assert written[0] in publisher.message_ids
+
+
 def test_trouble_says_how_many_messages_failed_twice_and_why_until_they_are_published(
     engine: Engine, outbox: Outbox, clock: Clock
 ) -> None:
@@ -286,6 +313,23 @@ def test_trouble_says_that_a_publisher_does_not_answer(
     slow.run_once()
     assert said == ["the publisher has not answered for 0 s"]
     assert slow.trouble is None
+
+
+def test_rows_that_an_older_version_wrote_are_published_whatever_the_clock_says(
+    engine: Engine, outbox: Outbox, tables: Tables, relay: OutboxRelay, clock: Clock
+) -> None:
+    say(engine, outbox, 3)
+    was = {"available_at_us": to_us(clock()), "due_at_us": to_us(clock())}
+    claimed = {"claimed_by": "host:4711:0a1b2c3d#9", "available_at_us": to_us(clock()) + 60_000_000}
+    with engine.begin() as tx:
+        tx.execute(update(tables.outbox).values(was))
+        tx.execute(update(tables.outbox).where(tables.outbox.c.id == 3).values(claimed))
+    clock.forward(-3600)
+    relay.run_once()
+    clock.forward(1)
+    assert waiting(engine, outbox) == 1, "what was added is published, what is claimed is not"
+    clock.forward(60)
+    assert relay.run_once().confirmed == 1
 
 
 def test_relays_of_one_name_have_claims_of_their_own(
