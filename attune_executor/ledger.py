@@ -14,6 +14,7 @@ from attune_mq import Envelope, Message, Payload, Reject, Route
 from attune_mq.transactional import (
     Backlog,
     DatabaseWatch,
+    Failing,
     GroupCommit,
     Inbox,
     Outbox,
@@ -26,7 +27,8 @@ from attune_mq.transactional import (
 P = TypeVar("P", bound=Payload)
 
 LEASE_S = 15.0
-"""After a crash, what the dead executor had claimed to publish waits so long for another."""
+"""What an executor has claimed to publish waits so long for another, at most: one that died is
+noticed sooner, unless its host died with it."""
 
 
 class Ledger:
@@ -110,6 +112,11 @@ class Ledger:
         """What the outbox owes. Asked once: a database that is away raises."""
         with self.reading() as tx:
             return self._outbox.backlog(tx)
+
+    def failing(self) -> tuple[Failing, ...]:
+        """What of it was published in vain, and why. Asked once, like :meth:`backlog`."""
+        with reading(self._engine) as tx:
+            return self._outbox.failing(tx)
 
     def forget(self, keep: timedelta) -> None:
         """The ids of messages that were taken longer ago than ``keep``, a batch a transaction."""

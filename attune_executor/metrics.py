@@ -15,5 +15,5 @@ def watch(metrics: Metrics, service: Service, ledger: Ledger, settings: Executor
     """
     metrics.watch(service)
     metrics.watch_queues(service.whole, service.settings, management_url=settings.http_api_url)
-    metrics.watch_outbox(ledger.backlog)
+    metrics.watch_outbox(ledger.backlog, ledger.failing)
     metrics.watch_database(lambda: ledger.trouble)

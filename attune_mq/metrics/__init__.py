@@ -19,7 +19,7 @@ an outbox owes) is read when Prometheus asks. A scrape takes as long as its slow
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import (
     CollectorRegistry,
@@ -38,7 +38,9 @@ from attune_mq.metrics.events import EventCounts
 from attune_mq.metrics.sources import (
     DatabaseState,
     Due,
+    Failing,
     OutboxBacklog,
+    OutboxFailures,
     ProcessState,
     QueueDepths,
     Source,
@@ -104,10 +106,15 @@ class Metrics(EventCounts):
             management = management_client(management_url, broker, timeout_s=PATIENCE_S)
         self._sources.append(QueueDepths(topology, broker, self._values, management))
 
-    def watch_outbox(self, ask: Callable[[], Due]) -> None:
+    def watch_outbox(
+        self, ask: Callable[[], Due], failing: Callable[[], Iterable[Failing]] | None = None
+    ) -> None:
         """Tells of the outbox. ``ask``: such as ``Outbox.backlog`` in a transaction; it may wait,
-        and raise."""
+        and raise. ``failing``: likewise, such as ``Outbox.failing``; without it what is published
+        in vain is not told."""
         self._sources.append(OutboxBacklog(ask))
+        if failing is not None:
+            self._sources.append(OutboxFailures(failing))
 
     def watch_database(self, trouble: Callable[[], str | None]) -> None:
         """Tells whether the database works. ``trouble``: why not, at once, such as

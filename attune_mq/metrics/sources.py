@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Protocol, get_args
 
@@ -21,6 +21,7 @@ from attune_mq.service import Service
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 
+CAUSES = ("unroutable", "refused", "unconfirmed", "other")
 GOOD_FOR_S = 60.0
 """How old a depth may be that a busy broker was too slow to tell anew."""
 
@@ -37,6 +38,19 @@ class Source(Protocol):
 
 class Due(Protocol):
     """``attune_mq.transactional.Backlog``: what is due and not confirmed, and for how long."""
+
+    @property
+    def messages(self) -> int: ...
+
+    @property
+    def oldest_age_s(self) -> float: ...
+
+
+class Failing(Protocol):
+    """``attune_mq.transactional.Failing``: what was published in vain for one of :data:`CAUSES`."""
+
+    @property
+    def cause(self) -> str: ...
 
     @property
     def messages(self) -> int: ...
@@ -151,6 +165,32 @@ class OutboxBacklog:
         if due is not None:
             yield gauge(table.OUTBOX_MESSAGES, [((), due.messages)])
             yield gauge(table.OUTBOX_AGE, [((), due.oldest_age_s)])
+
+
+class OutboxFailures:
+    """``ask``: what of an outbox was published in vain, as :class:`OutboxBacklog` asks."""
+
+    def __init__(self, ask: Callable[[], Iterable[Failing]]) -> None:
+        self._question = Question(lambda: tuple(ask()), name="what fails of the outbox")
+
+    def close(self) -> None: ...
+
+    def begin(self) -> None:
+        self._question.begin()
+
+    def families(self, deadline: float) -> Iterator[Family]:
+        failing = self._question.answer(deadline)
+        if failing is not None:
+            known = {one.cause: one for one in failing}
+            counts = [(cause, known.get(cause)) for cause in CAUSES]
+            yield gauge(
+                table.OUTBOX_FAILING,
+                (((cause,), one.messages if one else 0) for cause, one in counts),
+            )
+            yield gauge(
+                table.OUTBOX_FAILING_AGE,
+                (((cause,), one.oldest_age_s if one else 0.0) for cause, one in counts),
+            )
 
 
 class DatabaseState:

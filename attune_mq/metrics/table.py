@@ -189,6 +189,18 @@ OUTBOX_AGE = Metric(
     (),
     "For how long the oldest of them has been due; 0 when there is none.",
 )
+OUTBOX_FAILING = Metric(
+    "attune_mq_outbox_failing_messages",
+    "gauge",
+    ("cause",),
+    "Messages in the outbox that were published in vain, and are tried again.",
+)
+OUTBOX_FAILING_AGE = Metric(
+    "attune_mq_outbox_failing_oldest_seconds",
+    "gauge",
+    ("cause",),
+    "For how long the oldest of them has been due; 0 when there is none.",
+)
 DATABASE_UP = Metric(
     "attune_mq_database_up",
     "gauge",
@@ -225,5 +237,7 @@ METRICS = (
     QUEUE_CONSUMERS,
     OUTBOX_MESSAGES,
     OUTBOX_AGE,
+    OUTBOX_FAILING,
+    OUTBOX_FAILING_AGE,
     DATABASE_UP,
 )

@@ -24,6 +24,7 @@ to a second delivery or a second publication, never to a lost one; the inbox dro
 """
 
 from attune_mq.errors import DatabaseUnavailable
+from attune_mq.transactional.batches import Relayed, SupportsPublish
 from attune_mq.transactional.database_watch import DatabaseWatch
 from attune_mq.transactional.engine import (
     create_database_engine,
@@ -38,13 +39,14 @@ from attune_mq.transactional.inbox import Inbox
 from attune_mq.transactional.outbox import (
     Backlog,
     ClaimedMessage,
+    Failing,
     Failure,
     OutboundMessage,
     Outbox,
     SupportsRoute,
 )
 from attune_mq.transactional.persisting import persist
-from attune_mq.transactional.relay import OutboxRelay, Relayed, SupportsPublish
+from attune_mq.transactional.relay import OutboxRelay
 from attune_mq.transactional.schema import Tables, define_tables, from_us, to_us, utc_now
 from attune_mq.transactional.statements import Prepared
 
@@ -53,6 +55,7 @@ __all__ = [
     "ClaimedMessage",
     "DatabaseUnavailable",
     "DatabaseWatch",
+    "Failing",
     "Failure",
     "GroupCommit",
     "Inbox",

@@ -1,65 +1,60 @@
-"""The relay: publishes what the outbox holds, and deletes what the broker confirmed."""
+"""The relay: publishes what the outbox holds, and deletes what the broker confirmed.
+
+======================================= ====================== =====================================
+the power fails, or the process dies    the database has       what happens next
+======================================= ====================== =====================================
+before the service's commit             nothing of it          there is no message
+after it, before the claim              the row, ready         any relay publishes it
+after the claim, before publishing      the row, claimed       the claim ends, see below; a relay
+                                                               publishes it
+while it is published, or after that    likewise               likewise: a second time, with the
+and before the delete is committed                             same ``message_id``, which the inbox
+                                                               of its consumer drops
+after a failure, before that is         likewise               likewise; the attempt is not counted
+committed
+after the delete is committed           nothing                it is over
+======================================= ====================== =====================================
+
+The claim of a process that died ends with the next look of another relay on the outbox, within
+``poll_interval_s`` or a second, whichever is longer, where
+:mod:`attune_mq.transactional.claim_holders` can tell, and after ``lease_s`` where it cannot.
+"""
 
 from __future__ import annotations
 
-import logging
+import itertools
 import os
-import secrets
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
-from attune_mq.errors import BrokerUnavailable, PublishError
-from attune_mq.transactional.engine import describe, is_transient
-from attune_mq.transactional.outbox import ClaimedMessage, Failure, OutboundMessage, Outbox
+from attune_mq.transactional.batches import (
+    Batches,
+    FailingDestinations,
+    Relayed,
+    SupportsPublish,
+    Terms,
+    claim_of_each,
+    claim_others,
+)
+from attune_mq.transactional.claim_holders import claim_name, gone, new_id, presence_on
+from attune_mq.transactional.outbox import Failing, Outbox
+from attune_mq.transactional.relay_thread import RelayThread
 from attune_mq.transactional.schema import utc_now
 
-logger = logging.getLogger(__name__)
-
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
-_FIRST_RETRY_S = 1.0
-_LONGEST_ERROR = 1_000
-
-
-class SupportsPublish(Protocol):
-    """What the relay needs of a publisher."""
-
-    def publish_envelopes(self, items: Sequence[OutboundMessage]) -> Sequence[PublishError | None]:
-        """Publish all, with the confirms in flight together, and wait for them.
-
-        One outcome for each message, in order; ``None``: the broker confirmed it. Raises
-        :class:`BrokerUnavailable` when nothing could be published.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Relayed:
-    """What one turn of the relay did: how many messages were confirmed, how many were not."""
-
-    confirmed: int = 0
-    failed: int = 0
-
-
-@dataclass(frozen=True)
-class _Settlement:
-    """What is known of a claimed batch and is still to be written to the database."""
-
-    claimed_by: str
-    confirmed: Sequence[int] = ()
-    failures: Sequence[Failure] = ()
-    untried: Sequence[int] = ()
+_LOOK_EVERY_S = 1.0
+"""Or after as long as the last took, where so much waits that this is more."""
+_STUCK_AFTER = 2
+"""Attempts. The first may be for a queue that is just being made; the second is a second later."""
 
 
 class OutboxRelay:
-    """A thread that publishes committed messages. Several processes may run one on one database.
+    """Publishes committed messages, by threads. Several processes may run one on one database.
 
     A turn claims up to ``batch_size`` due messages for ``lease_s``, publishes them with their
     confirms in flight together, and in one transaction, which claims the next ones as well,
@@ -67,14 +62,23 @@ class OutboxRelay:
     twice as long each time, at most ``longest_retry_s``. There is no last attempt: a message stays
     until it is confirmed.
 
+    A message that fails holds up no other. It waits by itself. And a destination (exchange and
+    routing key, or the type of a message that has no route of its own) none of whose messages in a
+    batch was confirmed is left to a second thread until one is; the first goes on with all others,
+    however many wait for that one and however long the broker takes to refuse them. The second
+    tries as many of each such destination, every ``poll_interval_s``.
+
     No row is deleted that the broker did not confirm. What can happen is the opposite: when the
     process dies between the confirm and the delete, or takes longer than the lease, a message is
     published a second time, with the same ``message_id``; the inbox of its consumer drops it. So
-    choose ``lease_s`` longer than the publisher's own deadline for a batch, and longer than the
-    clocks of the machines differ.
+    choose ``lease_s`` longer than the publisher's own deadline for a batch, and the same for all
+    relays of one outbox, like ``longest_retry_s``.
 
-    Order: messages leave in the order in which they were due, as long as one relay runs and none
-    fails; beyond that no order is promised.
+    Order: messages to one destination leave in the order of their ``id``, that in which they were
+    added, as long as one relay runs, none to that destination fails, and none is delayed. A
+    transaction takes its ids as it adds: of two that overlap on PostgreSQL the later ids may be
+    committed, and leave, first. A message that fails is overtaken by those behind it. No clock
+    has a part in it.
 
     When the database is locked or away, or the broker is, the relay says so once, waits (0.1 s,
     doubled up to 5 s), tries again, and says once that it goes on. :attr:`trouble` tells readiness.
@@ -95,222 +99,138 @@ class OutboxRelay:
     ) -> None:
         self._engine = engine
         self._outbox = outbox
-        self._publisher = publisher
-        self._batch_size = batch_size
-        self._lease = timedelta(seconds=lease_s)
-        self._poll_interval_s = poll_interval_s
-        self._longest_retry_s = longest_retry_s
-        self._name = name or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._now = now
-        self._turn = threading.Lock()
-        self._claims = 0
-        self._unsettled: _Settlement | None = None
-        self._watch = _Watch()
-        self._changed = threading.Condition()
-        self._woken = False
-        self._stop_at: float | None = None
-        self._thread = threading.Thread(target=self._run, name="outbox-relay", daemon=True)
+        relay_id, numbers = new_id(), itertools.count(1)
+        relay = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._terms = Terms(
+            batch_size=batch_size,
+            lease=timedelta(seconds=lease_s),
+            longest_retry=timedelta(seconds=longest_retry_s),
+            claim_name=lambda: claim_name(relay, relay_id, next(numbers)),
+            now=now,
+        )
+        self._presence = presence_on(engine, relay_id)
+        self._let_go = weakref.finalize(self, self._presence.end)
+        self._let_go.atexit = False  # a process that ends lets go by itself
+        self._looking = threading.Lock()
+        self._look_at_s = 0.0
+        self._stuck: tuple[Failing, ...] = ()
+        self._failing = FailingDestinations()
+        self._first, self._second = (
+            Batches(engine, outbox, publisher, self._terms, self._failing, claim)
+            for claim in (claim_others, claim_of_each)
+        )
+        self._threads = tuple(
+            RelayThread(turn, name=thread_name, full=batch_size, poll_interval_s=poll_interval_s)
+            for thread_name, turn in (
+                ("outbox-relay", self._relay_most),
+                ("outbox-relay-failing", self._relay_failing),
+            )
+        )
 
     @property
     def trouble(self) -> str | None:
-        """Why the relay waits, or ``None`` while it works."""
-        return self._watch.trouble
+        """Why messages do not go out, or ``None``: at once, from memory.
+
+        The database or the broker is away; the publisher has not answered for longer than the
+        lease; or there are messages that failed twice, which says how many of each cause and for
+        how long the oldest has been due. That is read from the database every second, so it tells
+        of what other relays could not publish too.
+        """
+        unanswered_s = max(self._first.publishing_s, self._second.publishing_s)
+        if unanswered_s > self._terms.lease.total_seconds():
+            return f"the publisher has not answered for {unanswered_s:.0f} s"
+        waits = next((one.trouble for one in self._threads if one.trouble is not None), None)
+        return waits or _told(self._stuck)
 
     @property
     def running(self) -> bool:
-        """Whether the thread lives."""
-        return self._thread.is_alive()
+        """Whether the threads live, and none has ended unasked."""
+        lives = any(thread.running for thread in self._threads)
+        return lives and all(thread.running or thread.is_stopping for thread in self._threads)
 
     def start(self) -> None:
-        """Start the thread. Once only: ``RuntimeError`` the second time."""
-        self._thread.start()
+        """Start the threads. Once only: ``RuntimeError`` the second time."""
+        for thread in self._threads:
+            thread.start()
 
     def wake(self) -> None:
         """Say that something was committed, so that it need not wait for the next poll.
 
         Call it after the commit, from any thread; it returns at once.
         """
-        with self._changed:
-            self._woken = True
-            self._changed.notify_all()
+        self._threads[0].wake()
 
     def stop(self, deadline_s: float = 10.0) -> bool:
-        """Publish what is due, as far as that goes without trouble, and end the thread.
+        """Publish what is due, as far as that goes without trouble, and end the threads.
 
-        ``False`` when the thread has not ended after ``deadline_s``. What is not published then
-        stays in the outbox, for another relay or the next start.
+        ``False`` when they have not ended after ``deadline_s``. What is not published then stays
+        in the outbox, for another relay or the next start.
         """
-        with self._changed:
-            self._stop_at = time.monotonic() + deadline_s
-            self._changed.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join(deadline_s)
-        return not self._thread.is_alive()
+        stop_at = time.monotonic() + deadline_s
+        for thread in self._threads:
+            thread.begin_to_stop(stop_at)
+        for thread in self._threads:
+            thread.join(max(0.0, stop_at - time.monotonic()))
+        has_ended = not any(thread.running for thread in self._threads)
+        if has_ended:
+            with self._looking:
+                self._presence.end()
+        return has_ended
 
     def run_once(self) -> Relayed:
-        """One turn: claim a batch, publish it, settle it. Nothing to do: ``Relayed(0, 0)``.
+        """One turn: claim a batch, publish it, settle it; another for destinations that fail.
 
-        Raises SQLAlchemy's error when the database refuses, :class:`BrokerUnavailable` when
-        nothing could be published. Either way nothing is lost, and what was confirmed is known and
-        deleted by the next turn.
+        Nothing to do: ``Relayed(0, 0)``. Raises SQLAlchemy's error when the database refuses,
+        :class:`BrokerUnavailable` when nothing could be published. Either way nothing is lost, and
+        what was confirmed is known and deleted by the next turn.
         """
-        with self._turn:
-            relayed = self._relay()
-            self._settle()
-            return relayed
+        self._look_at_s = 0.0
+        failing = self._failing.known()  # before the first of them adds to it
+        most = self._relay_most(is_last=True)
+        return most + self._second.relay(failing) if failing else most
 
-    def _relay(self) -> Relayed:
-        """A turn whose batch is settled in the transaction that claims the next, or by
-        :meth:`_settle`: a transaction for each batch instead of two."""
-        claimed_by, batch = self._settle_and_claim()
-        if not batch:
+    def _relay_most(self, *, is_last: bool) -> Relayed:
+        self._look()
+        relayed = self._first.relay(self._failing.known(), settle=is_last)
+        if relayed.failed:  # what is left of these destinations is for the other thread
+            self._threads[1].wake()
+        return relayed
+
+    def _relay_failing(self, *, is_last: bool) -> Relayed:
+        failing = self._failing.known()
+        if not failing:
+            self._second.settle()
             return Relayed()
-        try:
-            self._unsettled = self._judge(claimed_by, batch, self._publish(batch))
-        except Exception:
-            self._unsettled = _Settlement(claimed_by, untried=[row.row_id for row in batch])
-            self._settle()
-            raise
-        return Relayed(len(self._unsettled.confirmed), len(self._unsettled.failures))
+        relayed = self._second.relay(failing, settle=is_last)
+        if relayed.confirmed:
+            self._threads[0].wake()
+        elif is_last:  # the next batch is likely to fail too, and somebody waits for the end
+            return Relayed()
+        return relayed
 
-    def _settle_and_claim(self) -> tuple[str, list[ClaimedMessage]]:
-        # A name for each claim, not for each relay: what a lease that ended left behind is then
-        # never taken for what is held now.
-        self._claims += 1
-        claimed_by = f"{self._name}#{self._claims}"
-        with self._engine.begin() as tx:
-            self._write_known(tx)
-            batch = self._outbox.claim(
-                tx, claimed_by=claimed_by, limit=self._batch_size, lease=self._lease
-            )
-        self._unsettled = None
-        return claimed_by, batch
+    def _look(self) -> None:
+        """At what waits: ends the claims of the dead and waits that are too long, counts failures.
 
-    def _publish(self, batch: Sequence[ClaimedMessage]) -> Sequence[Exception | None]:
-        try:
-            return self._publisher.publish_envelopes([row.message for row in batch])
-        except BrokerUnavailable:
-            raise
-        except Exception as error:
-            if len(batch) == 1:
-                return [error]
-        # One message makes the publisher stumble: find out which, or it holds up all the others.
-        # What had been published before it stumbled goes out twice, under the same ids.
-        return [outcome for row in batch for outcome in self._publish([row])]
-
-    def _judge(
-        self,
-        claimed_by: str,
-        batch: Sequence[ClaimedMessage],
-        outcomes: Sequence[Exception | None],
-    ) -> _Settlement:
-        pairs = list(zip(batch, outcomes, strict=True))
-        _log_failures(pairs)
-        return _Settlement(
-            claimed_by,
-            confirmed=[row.row_id for row, error in pairs if error is None],
-            failures=[self._failure(row, error) for row, error in pairs if error is not None],
-        )
-
-    def _failure(self, row: ClaimedMessage, error: Exception) -> Failure:
-        pause_s = min(self._longest_retry_s, _FIRST_RETRY_S * 2 ** min(row.attempts, 30))
-        text = f"{type(error).__name__}: {error}"
-        return Failure(row.row_id, text[:_LONGEST_ERROR], self._now() + timedelta(seconds=pause_s))
-
-    def _settle(self) -> None:
-        """Write what is known of the last batch; it stays known until that is committed."""
-        if self._unsettled is None:
-            return
-        with self._engine.begin() as tx:
-            self._write_known(tx)
-        self._unsettled = None
-
-    def _write_known(self, tx: Connection) -> None:
-        if (known := self._unsettled) is None:
-            return
-        self._outbox.delete_confirmed(tx, known.confirmed)
-        self._outbox.postpone_failed(tx, known.failures, claimed_by=known.claimed_by)
-        self._outbox.release(tx, known.untried, claimed_by=known.claimed_by)
-
-    def _run(self) -> None:
-        pause_s = 0.0
-        while not self._stops_within(pause_s):
-            pause_s = self._take(self._next_turn)
-        while self._take(self.run_once) == 0 and time.monotonic() < (self._stop_at or 0):
-            pass
-
-    def _next_turn(self) -> Relayed:
-        """Leaves a batch to be settled by the turn after it, which then comes at once."""
-        with self._turn:
-            relayed = self._relay()
-            if not relayed.confirmed:
-                self._settle()
-            return relayed
-
-    def _take(self, turn: Callable[[], Relayed]) -> float:
-        """One turn, and how long to pause after it, in seconds."""
-        try:
-            relayed = turn()
-        except Exception as error:
-            return self._watch.failed(error)
-        self._watch.works()
-        # Another batch at once, unless it is likely to fail like this one.
-        return 0.0 if relayed.confirmed else self._poll_interval_s
-
-    def _stops_within(self, pause_s: float) -> bool:
-        """Sleep until the pause is over, or the relay is woken or stopped."""
-        # A commit does not cut a pause short that is there because of trouble.
-        wakeable = self._watch.trouble is None
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._stop_at is not None or (wakeable and self._woken), pause_s
-            )
-            self._woken = False
-            return self._stop_at is not None
+        The lock that says that this relay is there is taken before its first claim."""
+        with self._looking:
+            began_at_s = time.monotonic()
+            if began_at_s < self._look_at_s:
+                return
+            self._presence.show()
+            with self._engine.begin() as tx:
+                holders = self._outbox.holders(tx)
+                self._outbox.release_claims_of(tx, gone(self._presence, tx, holders))
+                self._outbox.limit_waits(
+                    tx, lease=self._terms.lease, longest_retry=self._terms.longest_retry
+                )
+                self._stuck = self._outbox.failing(tx, attempts=_STUCK_AFTER)
+            now_s = time.monotonic()
+            self._look_at_s = now_s + max(_LOOK_EVERY_S, now_s - began_at_s)
 
 
-class _Watch:
-    """Notices when the relay's state changes, logs that once, and knows how long to pause."""
-
-    def __init__(self) -> None:
-        self.trouble: str | None = None
-        self._failures = 0
-
-    def works(self) -> None:
-        if self.trouble is not None:
-            logger.info("Outbox relay goes on after: %s", self.trouble)
-        self.trouble = None
-        self._failures = 0
-
-    def failed(self, error: Exception) -> float:
-        if is_transient(error):
-            return self._waits("the database is locked or away", describe(error))
-        if isinstance(error, BrokerUnavailable):
-            return self._waits("the broker is not available", describe(error))
-        return self._waits(f"unexpected {type(error).__name__}", describe(error), error)
-
-    def _waits(self, trouble: str, detail: str, defect: Exception | None = None) -> float:
-        if trouble != self.trouble:
-            level = logging.WARNING if defect is None else logging.ERROR
-            logger.log(level, "Outbox relay waits, %s: %s", trouble, detail, exc_info=defect)
-        self.trouble = trouble
-        self._failures += 1
-        return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 30))
-
-
-def _log_failures(pairs: Sequence[tuple[ClaimedMessage, Exception | None]]) -> None:
-    """One line for a batch, and only where a message fails for the first time."""
-    fresh = [(row, error) for row, error in pairs if error is not None and row.attempts == 0]
-    if not fresh:
-        return
-    row, error = fresh[0]
-    logger.warning(
-        "Outbox messages not confirmed: %d of %d; the first is %s (%s), %s: %s",
-        len(fresh),
-        len(pairs),
-        row.message.message_id,
-        row.message.message_type,
-        type(error).__name__,
-        error,
-        exc_info=None if isinstance(error, PublishError) else error,
-    )
+def _told(failing: Sequence[Failing]) -> str | None:
+    if not failing:
+        return None
+    oldest_s = max(one.oldest_age_s for one in failing)
+    causes = ", ".join(f"{one.messages} {one.cause}" for one in failing)
+    return f"messages are not published: {causes}; the oldest for {oldest_s:.0f} s"

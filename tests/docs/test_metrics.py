@@ -12,6 +12,7 @@ from attune_mq import Service
 from attune_mq.messaging.labels import DEFAULT, OTHER, UNREAD
 from attune_mq.metrics import METRICS
 from attune_mq.metrics.events import REASONS
+from attune_mq.metrics.sources import CAUSES
 from tests.docs.markdown import code_names, page
 from tests.metrics.rules import known_names, metric_names, needs_promtool, promtool
 
@@ -45,6 +46,7 @@ def test_the_values_that_labels_can_have_are_named() -> None:
     assert {OTHER, UNREAD} <= set(code_names(said["`type`"]))
     assert DEFAULT in code_names(said["`exchange`"])
     assert list(REASONS) == code_names(said["`reason`"])
+    assert list(CAUSES) == code_names(said["`cause`"])
 
 
 def test_the_expressions_name_metrics_that_are_there() -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from attune_executor.__main__ import main, reachable
 from attune_executor.settings import ExecutorSettings
-from attune_mq import InvalidInput
-from attune_mq.transactional import database_watch
+from attune_executor.tables import messages
+from attune_mq import InvalidInput, Route
+from attune_mq.transactional import Outbox, database_watch
 from tests.databases import PostgreSQLServer
 from tests.executor.rig import (
     SHIPPED,
@@ -74,6 +75,25 @@ def test_a_relay_that_does_not_run_is_seen(tmp_path: Path, broker_url: str) -> N
         rig.executor.ledger.relay.stop()
 
         assert is_red(rig, "outbox relay")
+
+
+def test_a_message_of_the_outbox_that_no_queue_takes_is_seen_until_one_does(
+    tmp_path: Path, broker_url: str
+) -> None:
+    settings = settings_for(tmp_path, broker_url, SHIPPED, health_port=free_port())
+    with running(settings) as rig, pika.BlockingConnection(pika.URLParameters(broker_url)) as other:
+        eventually(lambda: ready(rig))
+        with rig.executor.engine.begin() as tx:
+            Outbox(messages.outbox).add(tx, enforcement(1), route=Route("", "not.there"))
+        eventually(lambda: is_red(rig, "outbox relay"))
+        assert rig.executor.health is not None
+        [trouble] = rig.executor.health.monitor.ready().troubles
+        assert trouble.why.startswith("messages are not published: 1 unroutable; the oldest for")
+        [failing] = rig.executor.ledger.failing()
+        assert (failing.cause, failing.messages) == ("unroutable", 1)
+
+        other.channel().queue_declare("not.there", exclusive=True)
+        eventually(lambda: ready(rig))
 
 
 def test_a_binding_that_is_deleted_is_seen_by_the_http_api(

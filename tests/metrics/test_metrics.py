@@ -20,7 +20,7 @@ from attune_mq.service import Service
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Route, Topology
-from attune_mq.transactional import Backlog
+from attune_mq.transactional import Backlog, Failing
 from tests.messaging.bench import DEAD, QUEUE, Bench, Calls, Gate, request, topology_of, wait_for
 from tests.messaging.bodies import body
 from tests.messaging.proxy import Proxy
@@ -252,6 +252,18 @@ def test_the_outbox_tells_what_it_owes(metrics: Metrics) -> None:
     assert scrape.value("outbox_oldest_seconds") == 1.5
 
 
+def test_what_fails_of_the_outbox_is_told_by_cause_and_what_does_not_is_zero(
+    metrics: Metrics,
+) -> None:
+    metrics.watch_outbox(lambda: Backlog(3, 1.5), lambda: [Failing("refused", 2, 1.5)])
+
+    scrape = wait_for_value(metrics, 2, "outbox_failing_messages", cause="refused")
+    assert scrape.value("outbox_failing_oldest_seconds", cause="refused") == 1.5
+    for cause in ("unroutable", "unconfirmed", "other"):
+        assert scrape.value("outbox_failing_messages", cause=cause) == 0
+        assert scrape.value("outbox_failing_oldest_seconds", cause=cause) == 0
+
+
 def test_an_outbox_that_cannot_be_asked_is_left_out(metrics: Metrics) -> None:
     def ask() -> Backlog:
         raise OSError("no route to host")
@@ -411,7 +423,7 @@ def test_all_that_is_told_is_in_the_table(
 ) -> None:
     with serving(topology, broker_url, metrics) as service:
         metrics.watch_queues(topology, service.settings, management_url=broker.management_url)
-        metrics.watch_outbox(lambda: Backlog(0, 0.0))
+        metrics.watch_outbox(lambda: Backlog(0, 0.0), list)
         metrics.watch_database(lambda: None)
         scrape = wait_for_value(metrics, 0, "queue_messages_ready", queue=QUEUE, purpose="main")
 

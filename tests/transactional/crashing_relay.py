@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import NoReturn
@@ -24,6 +25,7 @@ from attune_mq.transactional import (
     define_tables,
 )
 
+LEASE = timedelta(hours=1)
 POINTS = ("before publishing", "after publishing", "before the delete is committed")
 
 
@@ -59,7 +61,7 @@ def main(url: str, point: str, folder: Path) -> NoReturn:
         if publisher.published:
             publisher.stop_at("before the delete is committed")
 
-    OutboxRelay(engine, outbox, publisher).run_once()
+    OutboxRelay(engine, outbox, publisher, lease_s=LEASE.total_seconds()).run_once()
     sys.exit("the point was never reached")
 
 

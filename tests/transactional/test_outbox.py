@@ -14,6 +14,7 @@ from attune_mq.messaging.payload_model import Payload
 from attune_mq.transactional import (
     Backlog,
     ClaimedMessage,
+    Failing,
     Failure,
     Outbox,
     Tables,
@@ -21,6 +22,7 @@ from attune_mq.transactional import (
     from_us,
     to_us,
 )
+from attune_mq.transactional.outbox_rows import To
 from tests.transactional.conftest import Clock
 
 LEASE = timedelta(seconds=60)
@@ -42,6 +44,11 @@ def claim(
 ) -> list[ClaimedMessage]:
     with engine.begin() as tx:
         return outbox.claim(tx, claimed_by=by, limit=limit, lease=LEASE)
+
+
+def limit_waits(engine: Engine, outbox: Outbox) -> None:
+    with engine.begin() as tx:
+        outbox.limit_waits(tx, lease=LEASE, longest_retry=LEASE)
 
 
 def words(rows: list[ClaimedMessage]) -> list[str]:
@@ -107,16 +114,133 @@ def test_what_does_not_fit_the_wire_is_refused_when_it_is_added(
         outbox.add(tx, Said(word="hello"), correlation_id="x" * 256)
 
 
-def test_messages_are_claimed_the_longest_due_first_and_up_to_the_limit(
+def test_messages_are_claimed_in_the_order_in_which_they_were_added_and_up_to_the_limit(
     engine: Engine, outbox: Outbox, clock: Clock
 ) -> None:
-    say(engine, outbox, "third", not_before=clock() + timedelta(seconds=2))
     say(engine, outbox, "first", "second")
-    clock.forward(2)
-    say(engine, outbox, "fourth")
+    clock.forward(-3600)
+    say(engine, outbox, "third", "fourth")
+    clock.forward(7200)
+    say(engine, outbox, "fifth")
 
     assert words(claim(engine, outbox, limit=2)) == ["first", "second"]
-    assert words(claim(engine, outbox, limit=3)) == ["third", "fourth"]
+    clock.forward(-86400)
+    assert words(claim(engine, outbox, limit=9)) == ["third", "fourth", "fifth"]
+
+
+def test_what_waited_has_a_quarter_of_a_claim_and_all_that_is_left_of_it(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    say(engine, outbox, *"abc", not_before=clock() + timedelta(seconds=1))
+    say(engine, outbox, *"ABCDEF")
+    clock.forward(1)
+
+    assert words(claim(engine, outbox, limit=4)) == ["a", "A", "B", "C"]
+    assert words(claim(engine, outbox, limit=6)) == ["b", "c", "D", "E", "F"]
+
+
+def test_a_moment_that_is_over_delays_nothing(engine: Engine, outbox: Outbox, clock: Clock) -> None:
+    say(engine, outbox, "since ever", not_before=datetime.min.replace(tzinfo=UTC))
+    say(engine, outbox, "now", not_before=clock())
+    clock.forward(-3600)
+    assert words(claim(engine, outbox)) == ["since ever", "now"]
+
+
+def test_the_backlog_counts_what_was_added_before_the_clock_was_set_back(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    say(engine, outbox, "ready", "claimed", "failed")
+    claim(engine, outbox, limit=2)
+    [row] = claim(engine, outbox, by="b", limit=1)
+    with engine.begin() as tx:
+        failure = Failure(row.row_id, "Unroutable: no queue", clock() + LEASE)
+        outbox.postpone_failed(tx, [failure], claimed_by="b")
+    clock.forward(-3600)
+    with engine.begin() as tx:
+        assert outbox.backlog(tx) == Backlog(3, 0.0)
+        assert outbox.failing(tx) == (Failing("unroutable", 1, 0.0),)
+
+
+def test_no_wait_outlasts_a_clock_that_was_set_back_by_more_than_once_its_length(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    say(engine, outbox, "claimed")
+    claim(engine, outbox, by="dead")
+    say(engine, outbox, "failed")
+    [row] = claim(engine, outbox, by="b")
+    with engine.begin() as tx:
+        outbox.postpone_failed(tx, [Failure(row.row_id, "-", clock() + LEASE)], claimed_by="b")
+    say(engine, outbox, "delayed", not_before=clock() + timedelta(seconds=90))
+
+    clock.forward(-3600)
+    limit_waits(engine, outbox)
+    clock.forward(59)
+    limit_waits(engine, outbox)
+    assert claim(engine, outbox) == []
+    clock.forward(1)
+    assert words(claim(engine, outbox)) == ["claimed", "failed"]
+    clock.forward(29)
+    assert claim(engine, outbox) == []
+    clock.forward(1)
+    assert words(claim(engine, outbox)) == ["delayed"]
+
+
+def test_no_wait_is_shortened_while_the_clock_goes_on(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    say(engine, outbox, "tomorrow", not_before=clock() + timedelta(days=1))
+    clock.forward(-0.5)  # of a host whose clock is a little behind
+    limit_waits(engine, outbox)
+    clock.forward(86_400)
+    limit_waits(engine, outbox)
+    assert claim(engine, outbox) == []
+    clock.forward(0.5)
+    assert words(claim(engine, outbox)) == ["tomorrow"]
+
+
+def test_a_claim_may_be_of_some_destinations_or_of_all_others(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    for at, key in enumerate(["gone", "fine", None, "gone"]):
+        route = None if key is None else SimpleNamespace(exchange="x", routing_key=key)
+        with engine.begin() as tx:
+            later = clock() + timedelta(seconds=at % 2)
+            outbox.add(tx, Said(word=f"{at} {key}"), route=route, not_before=later)
+    clock.forward(1)
+
+    def claim_of(to: To, *destinations: str) -> list[str]:
+        with engine.begin() as tx:
+            rows = outbox.claim(
+                tx, claimed_by="a", limit=10, lease=LEASE, to=to, destinations=destinations
+            )
+        assert all((row.destination in destinations) == (to == "these") for row in rows)
+        return words(rows)
+
+    assert claim_of("these", "Said") == ["2 None"]
+    assert claim_of("others", "x gone", "x elsewhere") == ["1 fine"]
+    assert claim_of("these", "x gone") == ["0 gone", "3 gone"]
+
+
+def test_what_fails_is_told_by_its_cause(engine: Engine, outbox: Outbox, clock: Clock) -> None:
+    errors = ["Unroutable: a", "PublishRefused: b", "NotConfirmed: c", "LookupError: d"]
+    for error in [*errors, "Unroutable: e"]:
+        say(engine, outbox, error)
+        [row] = claim(engine, outbox)
+        with engine.begin() as tx:
+            outbox.postpone_failed(
+                tx, [Failure(row.row_id, error, clock() + LEASE)], claimed_by="a"
+            )
+        clock.forward(1)
+    say(engine, outbox, "well")
+
+    with engine.begin() as tx:
+        assert outbox.failing(tx) == (
+            Failing("unroutable", 2, 5.0),
+            Failing("other", 1, 2.0),
+            Failing("refused", 1, 4.0),
+            Failing("unconfirmed", 1, 3.0),
+        )
+        assert outbox.failing(tx, attempts=2) == ()
 
 
 def test_a_delayed_message_is_not_claimed_before_its_time(
@@ -239,9 +363,12 @@ def test_a_moment_without_a_zone_is_refused() -> None:
         to_us(datetime(2026, 9, 3, 12))
 
 
+@pytest.mark.parametrize(
+    ("number", "bounds"), [(0, ">? AND available_at_us<?"), (1, "=?")], ids=["waiting", "ready"]
+)
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_claim_looks_only_at_what_is_due_however_long_the_backlog(
-    engine: Engine, outbox: Outbox
+    engine: Engine, outbox: Outbox, number: int, bounds: str
 ) -> None:
     statements: list[tuple[str, Any]] = []
 
@@ -250,9 +377,9 @@ def test_a_claim_looks_only_at_what_is_due_however_long_the_backlog(
         statements.append((statement, parameters))
 
     claim(engine, outbox)
-    statement, parameters = next(s for s in statements if "UPDATE" in s[0])
+    statement, parameters = [s for s in statements if "UPDATE" in s[0]][number]
     with engine.connect() as connection:
         steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
     plan = [step.detail for step in steps]
-    assert any("attune_outbox_available_at (available_at_us<?)" in step for step in plan)
+    assert any(f"attune_outbox_available_at (available_at_us{bounds})" in step for step in plan)
     assert not any("TEMP B-TREE" in step or step.startswith("SCAN attune") for step in plan)

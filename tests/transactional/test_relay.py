@@ -1,9 +1,18 @@
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import Engine, select
+from itertools import chain
+from types import SimpleNamespace
 
-from attune_mq.errors import BrokerUnavailable
+import pytest
+from sqlalchemy import Engine, select, update
+
+from attune_mq.errors import (
+    BrokerUnavailable,
+    NotConfirmed,
+    PublishError,
+    PublishRefused,
+    Unroutable,
+)
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.transactional import (
     OutboundMessage,
@@ -11,9 +20,11 @@ from attune_mq.transactional import (
     OutboxRelay,
     Relayed,
     Tables,
+    to_us,
 )
 from tests.transactional.conftest import Clock
 from tests.transactional.recording import Outcome, RecordingPublisher, refuse
+from tests.waiting import wait_until
 
 
 class Said(Payload):
@@ -24,6 +35,11 @@ class Said(Payload):
 def say(engine: Engine, outbox: Outbox, count: int = 1) -> list[str]:
     with engine.begin() as tx:
         return [outbox.add(tx, Said(word=str(n))).message_id for n in range(count)]
+
+
+def waiting(engine: Engine, outbox: Outbox) -> int:
+    with engine.begin() as tx:
+        return outbox.backlog(tx).messages
 
 
 @pytest.fixture
@@ -162,6 +178,175 @@ def test_a_turn_says_once_that_a_message_fails_and_nothing_of_what_it_holds(
     assert message_id in record.getMessage()
     assert "no queue takes it" in record.getMessage()
     assert "geheim" not in caplog.text
+
+
+def test_a_message_that_the_database_cannot_store_the_error_of_keeps_no_batch(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    def say_what_no_database_stores(message: OutboundMessage) -> Outcome:
+        raise ValueError("not \0 nor \ud800")
+
+    publisher = RecordingPublisher(say_what_no_database_stores)
+    relay = OutboxRelay(engine, outbox, publisher, now=clock)
+    say(engine, outbox)
+    assert relay.run_once().failed == 1
+
+
+def test_a_turn_publishes_what_a_clock_that_was_set_back_has_behind_it(
+    engine: Engine, outbox: Outbox, relay: OutboxRelay, publisher: RecordingPublisher, clock: Clock
+) -> None:
+    before = say(engine, outbox, 2)
+    clock.forward(-3600)
+    after = say(engine, outbox, 2)
+    assert relay.run_once().confirmed == 4
+    assert publisher.message_ids == before + after
+
+
+def test_a_message_that_failed_waits_for_no_clock_that_was_set_back(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    publisher = RecordingPublisher(refuse)
+    relay = OutboxRelay(engine, outbox, publisher, longest_retry_s=5, now=clock)
+    say(engine, outbox)
+    assert relay.run_once().failed == 1
+    clock.forward(-3600)
+    publisher.judge = None
+    relay.run_once()
+    clock.forward(5)
+    assert relay.run_once().confirmed == 1
+
+
+def test_messages_of_a_destination_that_takes_nothing_are_behind_nobody_and_before_nobody(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    def say_to(key: str, count: int) -> list[str]:
+        route = SimpleNamespace(exchange="x", routing_key=key)
+        with engine.begin() as tx:
+            return [outbox.add(tx, Said(word=key), route=route).message_id for _ in range(count)]
+
+    publisher = RecordingPublisher(lambda m: Unroutable("-") if m.routing_key == "gone" else None)
+    relay = OutboxRelay(engine, outbox, publisher, batch_size=10, now=clock)
+    say_to("gone", 100)
+    assert relay.run_once() == Relayed(failed=10)
+    written = say_to("fine", 10)
+    assert relay.run_once() == Relayed(confirmed=10, failed=10)
+    assert [m.message_id for m in publisher.batches[1]] == written
+
+    publisher.judge = None
+    relay.run_once()
+    clock.forward(60)
+    assert sum(relay.run_once().confirmed for _ in range(10)) == 90
+    gone = [m.message_id for m in chain(*publisher.batches[4:]) if m.routing_key == "gone"]
+    assert len(set(gone)) == len(gone) == 90
+
+
+def test_a_destination_that_takes_messages_again_waits_for_none_that_does_not(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    def say_to(key: str, count: int) -> list[str]:
+        route = SimpleNamespace(exchange="x", routing_key=key)
+        with engine.begin() as tx:
+            return [outbox.add(tx, Said(word=key), route=route).message_id for _ in range(count)]
+
+    publisher = RecordingPublisher(refuse)
+    relay = OutboxRelay(engine, outbox, publisher, batch_size=10, now=clock)
+    say_to("back", 1)
+    relay.run_once()
+    say_to("gone", 100)
+    relay.run_once()
+
+    publisher.judge = lambda m: refuse(m) if m.routing_key == "gone" else None
+    written = say_to("back", 1)
+    assert relay.run_once().confirmed == 1
+    assert written[0] in publisher.message_ids
+
+
+def test_trouble_says_how_many_messages_failed_twice_and_why_until_they_are_published(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    errors: list[PublishError] = [
+        Unroutable("a"),
+        Unroutable("b"),
+        PublishRefused("c"),
+        NotConfirmed("d", sent=True),
+        PublishError("e"),
+    ]
+    by_id = dict(zip(say(engine, outbox, len(errors)), errors, strict=True))
+    publisher = RecordingPublisher(lambda message: by_id.get(message.message_id))
+    relay = OutboxRelay(engine, outbox, publisher, now=clock)
+    another = OutboxRelay(engine, outbox, RecordingPublisher(), now=clock)
+
+    relay.run_once()
+    assert relay.trouble is None  # a queue may just be about to be there
+    clock.forward(1)
+    relay.run_once()
+    clock.forward(1)
+    say(engine, outbox)
+    relay.run_once()
+    assert relay.trouble == (
+        "messages are not published: 2 unroutable, 1 other, 1 refused, 1 unconfirmed;"
+        " the oldest for 2 s"
+    )
+    another.run_once()
+    assert another.trouble == relay.trouble
+
+    by_id.clear()
+    clock.forward(60)
+    assert relay.run_once().confirmed == 5
+    relay.run_once()
+    assert relay.trouble is None
+
+
+def test_trouble_says_that_a_publisher_does_not_answer(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    said: list[str | None] = []
+
+    def look(message: OutboundMessage) -> Outcome:
+        wait_until(lambda: slow.trouble is not None, "the relay is in trouble")
+        said.append(slow.trouble)
+        return None
+
+    publisher = RecordingPublisher(look)
+    slow = OutboxRelay(engine, outbox, publisher, lease_s=0.01, now=clock)
+    say(engine, outbox)
+    slow.run_once()
+    assert said == ["the publisher has not answered for 0 s"]
+    assert slow.trouble is None
+
+
+def test_rows_that_an_older_version_wrote_are_published_whatever_the_clock_says(
+    engine: Engine, outbox: Outbox, tables: Tables, relay: OutboxRelay, clock: Clock
+) -> None:
+    say(engine, outbox, 3)
+    was = {"available_at_us": to_us(clock()), "due_at_us": to_us(clock())}
+    claimed = {"claimed_by": "host:4711:0a1b2c3d#9", "available_at_us": to_us(clock()) + 60_000_000}
+    with engine.begin() as tx:
+        tx.execute(update(tables.outbox).values(was))
+        tx.execute(update(tables.outbox).where(tables.outbox.c.id == 3).values(claimed))
+    clock.forward(-3600)
+    relay.run_once()
+    clock.forward(1)
+    assert waiting(engine, outbox) == 1, "what was added is published, what is claimed is not"
+    clock.forward(60)
+    assert relay.run_once().confirmed == 1
+
+
+def test_relays_of_one_name_have_claims_of_their_own(
+    engine: Engine, outbox: Outbox, tables: Tables, clock: Clock
+) -> None:
+    """Or one that was slow would settle what another holds by now."""
+    holders: set[str] = set()
+
+    def look(message: OutboundMessage) -> Outcome:
+        with engine.begin() as tx:
+            holders.update(tx.execute(select(tables.outbox.c.claimed_by)).scalars())
+        return None
+
+    for _ in range(2):
+        say(engine, outbox)
+        OutboxRelay(engine, outbox, RecordingPublisher(look), name="same", now=clock).run_once()
+    assert len(holders) == 2
 
 
 def test_what_a_slow_relay_held_too_long_is_published_twice_and_nothing_else_deleted(

@@ -4,15 +4,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, MetaData
 
 from attune_mq.messaging.payload_model import Payload
-from attune_mq.transactional import Inbox, Outbox, OutboxRelay, Tables, define_tables, utc_now
-from tests.transactional.crashing_relay import POINTS
+from attune_mq.transactional import (
+    Inbox,
+    Outbox,
+    OutboxRelay,
+    Relayed,
+    Tables,
+    define_tables,
+    utc_now,
+)
+from tests.transactional.crashing_relay import LEASE, POINTS
 from tests.transactional.recording import RecordingPublisher
 from tests.waiting import wait_until
 
@@ -65,18 +72,30 @@ def test_a_relay_that_is_killed_loses_nothing_and_repeats_under_the_same_ids(
     assert _effects(engine, tables, before + after) == written
 
 
-def test_nobody_takes_what_a_killed_relay_held_before_its_lease_ends(
+def test_what_a_killed_relay_held_waits_for_no_lease(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    tables = _create_tables(engine)
+    outbox = Outbox(tables.outbox)
+    with engine.begin() as tx:
+        written = outbox.add(tx, Said(word="held")).message_id
+    before = utc_now()
+    killed_at("before publishing", database_url, tmp_path)
+
+    assert _publish_the_rest(engine, tables) == [written]
+    assert utc_now() - before < LEASE
+
+
+def test_nobody_takes_what_a_relay_holds_that_lives(
     engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     tables = _create_tables(engine)
     outbox = Outbox(tables.outbox)
     with engine.begin() as tx:
         outbox.add(tx, Said(word="held"))
-    killed_at("before publishing", database_url, tmp_path)
-
-    publisher = RecordingPublisher()
-    OutboxRelay(engine, outbox, publisher).run_once()
-    assert publisher.message_ids == []
+    with relay_process(database_url, "before publishing", tmp_path):
+        wait_until((tmp_path / "reached").exists, "the relay stands before publishing")
+        assert OutboxRelay(engine, outbox, RecordingPublisher()).run_once() == Relayed()
 
 
 def _create_tables(engine: Engine) -> Tables:
@@ -87,11 +106,10 @@ def _create_tables(engine: Engine) -> Tables:
 
 
 def _publish_the_rest(engine: Engine, tables: Tables) -> list[str]:
-    """What another relay publishes, once the lease of the killed one is over."""
-    later = utc_now() + timedelta(hours=1)
-    outbox = Outbox(tables.outbox, now=lambda: later)
+    """What another relay publishes of what the killed one left."""
+    outbox = Outbox(tables.outbox)
     publisher = RecordingPublisher()
-    relay = OutboxRelay(engine, outbox, publisher, now=lambda: later)
+    relay = OutboxRelay(engine, outbox, publisher)
 
     def is_empty() -> bool:
         relay.run_once()

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy.exc
 from sqlalchemy import Engine, MetaData
 
-from attune_mq.errors import BrokerUnavailable
+from attune_mq.errors import BrokerUnavailable, NotConfirmed
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.transactional import (
     OutboundMessage,
@@ -213,6 +214,61 @@ def test_a_message_that_never_succeeds_does_not_keep_the_others(
         wait_until(lambda: written <= set(publisher.message_ids), "the others are published")
         assert relay.trouble is None
     assert waiting(engine, outbox) == len(poison)
+
+
+def test_a_message_is_published_at_once_however_many_there_are_that_nobody_takes(
+    engine: Engine, outbox: Outbox
+) -> None:
+    poison = set(say(engine, outbox, 60))
+    publisher = RecordingPublisher(lambda m: refuse(m) if m.message_id in poison else None)
+    relay = OutboxRelay(engine, outbox, publisher, batch_size=2, poll_interval_s=LONG_S)
+    with running(relay):
+        [written] = say(engine, outbox)
+        relay.wake()
+        wait_until(lambda: written in publisher.message_ids, "it is published")
+
+
+def test_a_destination_that_confirms_nothing_for_long_delays_no_other(
+    engine: Engine, outbox: Outbox
+) -> None:
+    is_held, may_go_on = Event(), Event()
+
+    def hold_the_second_time(message: OutboundMessage) -> Outcome:
+        if message.routing_key != "slow":
+            return None
+        if len(publisher.batches) > 1:
+            is_held.set()
+            may_go_on.wait(60)
+        return NotConfirmed("the deadline passed", sent=True)
+
+    publisher = RecordingPublisher(hold_the_second_time)
+    relay = OutboxRelay(engine, outbox, publisher, batch_size=1, poll_interval_s=LONG_S)
+    slow = SimpleNamespace(exchange="x", routing_key="slow")
+    with engine.begin() as tx:
+        for _ in range(5):
+            outbox.add(tx, Said(word="slow"), route=slow)
+    with running(relay):
+        relay.wake()
+        assert is_held.wait(60)
+        written = say(engine, outbox, 3)
+        relay.wake()
+        wait_until(lambda: set(written) <= set(publisher.message_ids), "the others are published")
+        assert not may_go_on.is_set()
+        may_go_on.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_relay_of_which_a_thread_has_ended_unasked_does_not_run(
+    engine: Engine, outbox: Outbox
+) -> None:
+    def end(message: OutboundMessage) -> Outcome:
+        raise SystemExit
+
+    relay = OutboxRelay(engine, outbox, RecordingPublisher(end))
+    say(engine, outbox)
+    with running(relay):
+        wait_until(lambda: not relay.running, "it does not run")
+    assert waiting(engine, outbox) == 1
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -1,0 +1,108 @@
+"""Who claimed rows and is gone is known where it can be, and nobody else is taken for gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from attune_mq.transactional.claim_holders import (
+    AdvisoryLock,
+    LockFile,
+    Presence,
+    claim_name,
+    gone,
+    new_id,
+    presence_on,
+)
+from tests.waiting import wait_until
+
+
+def shown(engine: Engine) -> tuple[Presence, str]:
+    relay_id = new_id()
+    presence = presence_on(engine, relay_id)
+    presence.show()
+    return presence, claim_name("relay of a/b#1", relay_id, 7)
+
+
+def found_gone(engine: Engine, presence: Presence, *claims: str) -> set[str]:
+    with engine.begin() as tx:
+        return gone(presence, tx, set(claims))
+
+
+def test_who_lives_is_not_gone_and_who_let_go_is(engine: Engine) -> None:
+    (first, claim), (second, another) = shown(engine), shown(engine)
+    assert found_gone(engine, first, claim, another) == set()
+    assert found_gone(engine, second, claim, another) == set()
+
+    second.end()
+    wait_until(lambda: found_gone(engine, first, claim, another) == {another}, "it is gone")
+    second.show()
+    assert found_gone(engine, first, claim, another) == set()
+    first.end()
+    second.end()
+
+
+def test_of_claims_that_an_older_version_named_nothing_is_known(engine: Engine) -> None:
+    presence, claim = shown(engine)
+    assert found_gone(engine, presence, "host:4711:0a1b2c3d#1", "mine#1", claim) == set()
+    presence.end()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_who_lost_its_session_shows_itself_again(engine: Engine) -> None:
+    (first, _), (second, claim) = shown(engine), shown(engine)
+    assert isinstance(second, AdvisoryLock)
+    assert second._session is not None
+    pid = second._session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    with engine.begin() as tx:
+        tx.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    wait_until(lambda: found_gone(engine, first, claim) == {claim}, "its session has ended")
+
+    second.show()
+    assert found_gone(engine, first, claim) == set()
+    first.end()
+    second.end()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_lock_takes_no_connection_of_the_pool(engine: Engine) -> None:
+    presence, _ = shown(engine)
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    presence.end()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_file_of_who_is_gone_is_deleted_once_nothing_is_claimed_by_it(
+    engine: Engine, tmp_path: Path
+) -> None:
+    (first, _), (second, claim) = shown(engine), shown(engine)
+    second.end()
+    assert found_gone(engine, first, claim) == {claim}
+    assert len(list(tmp_path.glob("test.db-relay-*"))) == 2
+    found_gone(engine, first)
+    [own] = tmp_path.glob("test.db-relay-*")
+    first.end()
+
+    third, _ = shown(engine)
+    found_gone(engine, third)
+    assert not own.exists()
+    third.end()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_of_who_cannot_make_its_file_nothing_is_known(
+    engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    relay_id = new_id()
+    (tmp_path / f"test.db-relay-{relay_id}").mkdir()
+    without = LockFile(engine, relay_id)
+    without.show()
+    assert "its lease has to do" in caplog.text
+    (tmp_path / f"test.db-relay-{relay_id}").rmdir()
+
+    presence, _ = shown(engine)
+    assert found_gone(engine, presence, claim_name("relay", relay_id, 1)) == set()
+    presence.end()
+    without.end()
