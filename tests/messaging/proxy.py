@@ -36,6 +36,7 @@ class Proxy:
         self.accepted = 0
         """How many connections clients have opened so far."""
         self._cut_next_after: tuple[Direction, int] | None = None
+        self._bytes_per_s: float | None = None
 
     def cut(self) -> None:
         """Resets all connections that there are; new ones are forwarded."""
@@ -59,6 +60,12 @@ class Proxy:
         """Likewise the next connection that a client opens: cut in its handshake."""
         self._cut_next_after = (direction, byte_count)
 
+    def limit(self, bytes_per_s: float) -> None:
+        """Each connection that a client opens from now on forwards no more than that either way.
+        What waits, waits at the client, as on a slow link: nothing takes it off its hands."""
+        self._bytes_per_s = bytes_per_s
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK_BYTES)
+
     def close(self) -> None:
         self._accepting = False
         socket.create_connection(self._listener.getsockname()).close()  # wakes accept()
@@ -79,7 +86,7 @@ class Proxy:
             except OSError:  # the broker is down: the client sees a closed connection
                 client.close()
                 continue
-            line = _Line(client, broker, self._changed)
+            line = _Line(client, broker, self._changed, self._bytes_per_s)
             with self._changed:
                 if self._cut_next_after is not None:
                     direction, byte_count = self._cut_next_after
@@ -99,9 +106,14 @@ class _Line:
     """One connection: two threads, each forwarding in one direction."""
 
     def __init__(
-        self, client: socket.socket, broker: socket.socket, changed: threading.Condition
+        self,
+        client: socket.socket,
+        broker: socket.socket,
+        changed: threading.Condition,
+        bytes_per_s: float | None,
     ) -> None:
         self._sockets = (client, broker)
+        self._bytes_per_s = bytes_per_s
         self._changed = changed
         self._open = True
         self.stalled: set[Direction] = set()
@@ -132,6 +144,10 @@ class _Line:
         with suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
                 with self._changed:
+                    if self._bytes_per_s is not None:
+                        self._changed.wait_for(
+                            lambda: not self._open, len(data) / self._bytes_per_s
+                        )
                     self._changed.wait_for(lambda: direction not in self.stalled or not self._open)
                     if not self._open:
                         return
