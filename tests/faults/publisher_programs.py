@@ -55,13 +55,13 @@ class Expired(Exception):
 
 
 class Alarm:
-    """Raises in the main thread, once, a moment after it was set. ``raised``: how often it has."""
+    """Raises in the main thread, once, a moment after it was set."""
 
     errors: tuple[type[BaseException], ...] = (Interrupted, Expired, KeyboardInterrupt)
 
     def __init__(self, rng: random.Random) -> None:
         self.is_set = False
-        self.raised = 0
+        self._raised = 0
         self._rng = rng
         signal.signal(signal.SIGALRM, self._strike)
 
@@ -71,10 +71,16 @@ class Alarm:
         self.is_set = True
         signal.setitimer(signal.ITIMER_REAL, delay_s)
 
+    def write_down(self, journal: Journal) -> None:
+        """How often it has raised since."""
+        for _ in range(self._raised):
+            journal.fault(SIGNAL)
+        self._raised = 0
+
     def _strike(self, _number: int, _frame: FrameType | None) -> None:
         if self.is_set:
             self.is_set = False
-            self.raised += 1
+            self._raised += 1
             raise self._rng.choice(self.errors)
 
 
@@ -94,8 +100,7 @@ def signals(sender: Sender, journal: Journal, seconds: float, rng: random.Random
                     _interrupt(sender, alarm, rng)
                     time.sleep(rng.uniform(0.0, 0.01))
             _works_again(sender, journal)
-    for _ in range(alarm.raised):
-        journal.fault(SIGNAL)
+        alarm.write_down(journal)
 
 
 def _interrupt(sender: Sender, alarm: Alarm, rng: random.Random) -> None:

@@ -32,7 +32,7 @@ PUBLISHERS = {
 ROUND_S = 20.0
 ENDS_WITHIN_S = 240.0
 """After its time: what the slowest message takes that is still on its way."""
-SLOW_BYTES_PER_S = 400_000
+SLOW_BYTES_PER_S = 500_000
 LONGEST_BETWEEN_CUTS_S = 5.0
 CUT = "connections are cut"
 """By the name that the fault has everywhere."""
