@@ -8,18 +8,25 @@ what a policy does to the queue itself is accounted for there.
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from attune_mq import AttuneError, Patience, migrate, parse_topology, setup_infrastructure
+from attune_mq import (
+    AttuneError,
+    MalformedMessage,
+    ManagementClient,
+    Patience,
+    migrate,
+    parse_topology,
+    setup_infrastructure,
+)
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.messaging.envelope import decode
 from tests.administration import Administration, virtual_host_of
@@ -28,8 +35,6 @@ from tests.faults.run import Verdict
 from tests.messaging.bench import QUEUE, Bench
 from tests.migration.dying_migration import STATISTICS_AGE_S
 from tests.migration.traffic import Traffic
-
-logger = logging.getLogger(__name__)
 
 FILE = """
 version: 1
@@ -85,6 +90,13 @@ def migrating(broker: EmbeddedBroker, seed: str, seconds: float) -> Verdict:
     return verdict
 
 
+class Word(NamedTuple):
+    """What a migration said last."""
+
+    is_migrated: bool
+    text: str
+
+
 def _round(
     broker: EmbeddedBroker, rng: random.Random, verdict: Verdict, words: Counter[str]
 ) -> None:
@@ -96,19 +108,22 @@ def _round(
         with AccountedTraffic(url, files[0], in_flight=IN_FLIGHT) as traffic:
             traffic.hold(rng.randint(20, 300))
             with policies(Administration(broker), virtual_host_of(url), rng) as made:
-                is_migrated = _migrated(call, traffic, rng)
+                word = _migrated(call, traffic, rng)
             for _ in range(MOST_CALLS - 1):
-                is_migrated = is_migrated or call()
+                word = word if word.is_migrated else call()
             account = traffic.account(f"{types[0]} to {types[1]} under {', '.join(made)}")
+            gone = set(account.lost) - _left_in_queues(broker, url)
     verdict.faults[POLICY] += len(made)
-    words["were called migrated" if is_migrated else "were refused, or stopped"] += 1
-    if is_migrated:
+    words["were called migrated" if word.is_migrated else "were refused, or stopped"] += 1
+    if word.is_migrated:
         verdict.accounts.append(account)
-    elif missing := account.lost:
-        verdict.notes.append(f"{account.of}: not called migrated, {len(missing)} messages are gone")
+    elif gone:
+        verdict.notes.append(
+            f"{account.of}: {len(gone)} messages are gone, and it said {word.text}"
+        )
 
 
-def _migrated(call: Callable[[], bool], traffic: Traffic, rng: random.Random) -> bool:
+def _migrated(call: Callable[[], Word], traffic: Traffic, rng: random.Random) -> Word:
     """Called while the consumer holds what it has, and for a while nothing more is handled."""
     with ThreadPoolExecutor(1) as threads:
         outcome = threads.submit(call)
@@ -117,8 +132,8 @@ def _migrated(call: Callable[[], bool], traffic: Traffic, rng: random.Random) ->
         return outcome.result()
 
 
-def _call(broker: EmbeddedBroker, url: str, file: str, verdict: Verdict) -> bool:
-    """Whether it says that the queue is migrated. It may raise the library's own errors only."""
+def _call(broker: EmbeddedBroker, url: str, file: str, verdict: Verdict) -> Word:
+    """It may raise the library's own errors only."""
     try:
         result = migrate(
             _topology(file),
@@ -128,13 +143,24 @@ def _call(broker: EmbeddedBroker, url: str, file: str, verdict: Verdict) -> bool
             patience=PATIENCE,
         )
     except AttuneError as error:
-        logger.info("Not migrated: %s", error)
-        return False
+        return Word(False, repr(str(error)))
     except Exception as error:
         verdict.left_over.append(f"migrate raised {error!r}")
-        return False
-    logger.info("Migrated %s, skipped %s", result.migrated, result.skipped)
-    return bool(result.migrated)
+        return Word(False, repr(error))
+    return Word(bool(result.migrated), repr([one.why for one in result.skipped]))
+
+
+def _left_in_queues(broker: EmbeddedBroker, url: str) -> set[int]:
+    """The numbers of what lies in any queue, the migration's among them; it is taken out."""
+    client = ManagementClient(broker.management_url or "")
+    bench = Bench(url)
+    numbers: set[int] = set()
+    for queue in client.queues(virtual_host_of(url)):
+        for one in bench.take_all(queue["name"]):
+            with suppress(MalformedMessage):  # what the migration writes down for itself
+                numbers.add(_number_of(one))
+    bench.close()
+    return numbers
 
 
 def _topology(file: str) -> Any:
