@@ -23,7 +23,7 @@ from tests.faults.kinds import KINDS, kinds_for
 from tests.faults.migration_runs import STATISTICS, migrating
 from tests.faults.outbox_runs import setting_clocks
 from tests.faults.publisher_runs import PUBLISHERS, publishing
-from tests.faults.report import REPORT, Run, report, write_report
+from tests.faults.report import REPORT, Run, report, shown, write_report
 from tests.faults.run import Verdict, run
 from tests.faults.scenes import QUEUES, Build, counting, executing
 from tests.faults.schedule import schedule
@@ -83,9 +83,10 @@ def main() -> int:
     problems = [f"{one.name}: {problem}" for one in runs for problem in one.verdict.problems()]
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
-    sys.stdout.write("\n".join(report(runs, version, sys.argv[1:])) + "\n")
+    arguments = shown(sys.argv[1:])
+    sys.stdout.write("\n".join(report(runs, version, arguments)) + "\n")
     if options.write:
-        write_report(REPORT, runs, version, sys.argv[1:])
+        write_report(REPORT, runs, version, arguments)
     if problems:
         sys.stderr.write(f"What the processes said is in {folder}\n")
         return 1

@@ -28,7 +28,9 @@ from tests.faults.journal import Journal
 from tests.faults.receipts import Said
 from tests.faults.sending import Sender, topology
 
-CONFIRM_WITHIN_S = 5.0
+CONFIRM_WITHIN_S = 20.0
+WAITS_AT_MOST_S = 10.0
+"""Whoever is not interrupted himself learns sooner than by his deadline that a connection is lost."""
 WORKS_AGAIN_WITHIN_S = 30.0
 STUCK_AFTER_S = 60.0
 LIFE_S = 4.0
@@ -94,7 +96,9 @@ def signals(sender: Sender, journal: Journal, seconds: float, rng: random.Random
         with _publisher(sender, CONFIRM_WITHIN_S):
             if rng.random() < 0.5:
                 _interrupt(sender, alarm, rng)  # its first publish, which connects
-            with _threads(4, lambda one: _publish_any(sender, random.Random(one)), journal):
+            with _threads(
+                4, lambda one: _publish_any(sender, journal, random.Random(one)), journal
+            ):
                 life_ends_s = time.monotonic() + LIFE_S
                 while time.monotonic() < life_ends_s:
                     _interrupt(sender, alarm, rng)
@@ -122,7 +126,7 @@ def forks(sender: Sender, journal: Journal, seconds: float, rng: random.Random) 
     until_s = time.monotonic() + seconds
     children = Children(sender, journal)
     with _publisher(sender, CONFIRM_WITHIN_S):
-        with _threads(2, lambda one: _publish_any(sender, random.Random(one)), journal):
+        with _threads(2, lambda one: _publish_any(sender, journal, random.Random(one)), journal):
             while time.monotonic() < until_s:
                 sender.write_down(sender.publish(sender.some(5, rng)))
                 children.fork(rng.choice(children.ways), closes=rng.random() < 0.3)
@@ -227,9 +231,12 @@ def _publisher(sender: Sender, timeout_s: float) -> Iterator[None]:
         yield
 
 
-def _publish_any(sender: Sender, rng: random.Random) -> Callable[[], None]:
+def _publish_any(sender: Sender, journal: Journal, rng: random.Random) -> Callable[[], None]:
     def publish() -> None:
+        began_s = time.monotonic()
         sender.write_down(sender.publish(sender.some(rng.choice((1, 1, 1, BATCH)), rng)))
+        if time.monotonic() - began_s > WAITS_AT_MOST_S:
+            journal.problem(f"publish took longer than {WAITS_AT_MOST_S:g} s in another thread")
 
     return publish
 

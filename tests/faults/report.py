@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -51,6 +52,13 @@ def write_report(
         f"{HEADING}{series}\n\n{text}" for series, text in sorted(sections.items())
     )
     file.write_text(f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}", encoding="utf-8")
+
+
+def shown(arguments: Sequence[str]) -> list[str]:
+    """Those that another machine has as well: not where a RabbitMQ lies on this one."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--root")
+    return parser.parse_known_args(arguments)[1]
 
 
 def _sections(written: str) -> Iterable[tuple[str, str]]:

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.journal import Journal, read_journal
 from tests.faults.publisher_programs import Children
 from tests.faults.receipts import ReceiptAccount, Said
-from tests.faults.report import BEGIN, END, HEADING, Run, report, write_report
+from tests.faults.report import BEGIN, END, HEADING, Run, report, shown, write_report
 from tests.faults.run import Verdict
 from tests.faults.sending import Sender
 
@@ -105,3 +105,9 @@ def test_the_report_of_one_rabbitmq_leaves_that_of_another(tmp_path: Path) -> No
     assert "| first |" not in written
     assert written.startswith("before")
     assert written.endswith("after\n")
+
+
+def test_the_report_does_not_say_where_a_rabbitmq_lies_on_one_machine() -> None:
+    arguments = ["--seed", "7", "--root", "/somewhere", "--write"]
+
+    assert shown(arguments) == ["--seed", "7", "--write"]
