@@ -30,7 +30,7 @@ from tests.faults.sending import Sender, topology
 
 CONFIRM_WITHIN_S = 20.0
 WAITS_AT_MOST_S = 10.0
-"""Whoever is not interrupted himself learns sooner than by his deadline that a connection is lost."""
+"""Of a thread that is not interrupted: it learns before its deadline that a connection is lost."""
 WORKS_AGAIN_WITHIN_S = 30.0
 STUCK_AFTER_S = 60.0
 LIFE_S = 4.0
