@@ -8,6 +8,7 @@ what a policy does to the queue itself is accounted for there.
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -36,6 +37,8 @@ from tests.messaging.bench import QUEUE, Bench
 from tests.migration.dying_migration import STATISTICS_AGE_S
 from tests.migration.traffic import Traffic
 
+logger = logging.getLogger(__name__)
+
 FILE = """
 version: 1
 exchanges:
@@ -56,6 +59,9 @@ TYPES = ("classic", "quorum")
 PATTERNS = (r"^work\.queue", r"^(?!kept$)")
 """All that begins with the name of the queue; and whatever else a migration makes."""
 POLICY = "a policy on the temporary queues of a migration"
+CALLED_MIGRATED = "migrations were called migrated"
+STOPPED = "were refused, or stopped"
+GONE = "were stopped after a policy had destroyed messages"
 IN_FLIGHT = 2
 PATIENCE = Patience(limit_s=60.0, statistics_age_s=STATISTICS_AGE_S)
 MOST_CALLS = 3
@@ -86,7 +92,7 @@ def migrating(broker: EmbeddedBroker, seed: str, seconds: float) -> Verdict:
     while not words or time.monotonic() - began_s < seconds:
         _round(broker, rng, verdict, words)
     verdict.lasted_s = time.monotonic() - began_s
-    verdict.notes += [f"{count} migrations {word}" for word, count in words.items()]
+    verdict.notes.append(", ".join(f"{count} {word}" for word, count in sorted(words.items())))
     return verdict
 
 
@@ -114,7 +120,7 @@ def _round(
             account = traffic.account(f"{types[0]} to {types[1]} under {', '.join(made)}")
             gone = set(account.lost) - _left_in_queues(broker, url)
     verdict.faults[POLICY] += len(made)
-    words["were called migrated" if word.is_migrated else "were refused, or stopped"] += 1
+    words[CALLED_MIGRATED if word.is_migrated else STOPPED] += 1
     if word.is_migrated:
         verdict.accounts.append(account)
     elif gone:
