@@ -123,10 +123,10 @@ def _round(
     words[CALLED_MIGRATED if word.is_migrated else STOPPED] += 1
     if word.is_migrated:
         verdict.accounts.append(account)
+        verdict.messages += len(account.expected)
     elif gone:
-        verdict.notes.append(
-            f"{account.of}: {len(gone)} messages are gone, and it said {word.text}"
-        )
+        words[GONE] += 1
+        logger.warning("%s: %d messages are gone, and it said %s", account.of, len(gone), word.text)
 
 
 def _migrated(call: Callable[[], Word], traffic: Traffic, rng: random.Random) -> Word:

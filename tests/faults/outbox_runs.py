@@ -68,6 +68,7 @@ def setting_clocks(
             expected = frozenset(process.committed())
             account = Account("rows", expected, frozenset(), emptying.messages(OPEN))
     run.verdict.accounts.append(account)
+    run.verdict.messages = len(expected)
     run.verdict.lasted_s = time.monotonic() - began_s
     return run.verdict
 

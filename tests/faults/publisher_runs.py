@@ -84,9 +84,9 @@ class Rounds:
             said = {
                 number: one for number, one in entries.said.items() if queue_of(number) == queue
             }
-            self.verdict.receipts.append(
-                ReceiptAccount(f"{name}, {queue} queue", said, emptying.deliveries(queue))
-            )
+            account = ReceiptAccount(f"{name}, {queue} queue", said, emptying.deliveries(queue))
+            self.verdict.receipts.append(account)
+            self.verdict.messages += len(account.receipts)
 
     def _live(self, name: str, journal: Path, proxy: Proxy, seconds: float) -> None:
         """Of the process. Meanwhile its connections are cut now and then, unless they are slow."""

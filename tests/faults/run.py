@@ -26,6 +26,8 @@ class Verdict:
     receipts: list[ReceiptAccount] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     recoveries: dict[str, list[Recovery]] = field(default_factory=lambda: defaultdict(list))
+    messages: int = 0
+    """How many were confirmed, or committed."""
     sent_again: int = 0
     restarted: int = 0
     lasted_s: float = 0.0
@@ -33,12 +35,6 @@ class Verdict:
     green: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What is no problem, and has to be said."""
-
-    @property
-    def messages(self) -> int:
-        """How many were confirmed."""
-        in_receipts = sum(len(one.receipts) for one in self.receipts)
-        return in_receipts + sum(len(one.expected) + len(one.given_up) for one in self.accounts[:1])
 
     def problems(self) -> list[str]:
         unbalanced = [line for account in self.accounts for line in account.problems()]
@@ -75,6 +71,7 @@ def run(
         verdict.left_over = what_is_left_over(scene)
     scene.settle()
     verdict.accounts = scene.balance()
+    verdict.messages = len(scene.publisher.confirmed)
     verdict.sent_again = scene.publisher.sent_again
     verdict.green = scene.green
     verdict.restarted = scene.restarted.total()

@@ -80,11 +80,13 @@ def test_each_of_these_is_a_problem_of_the_run() -> None:
 
 
 def test_the_report_has_a_row_for_each_run_and_for_each_fault() -> None:
-    verdict = Verdict(receipts=[account({2: 2})], faults=Counter({"a fork": 7}), lasted_s=90)
+    verdict = Verdict(
+        receipts=[account({2: 2})], faults=Counter({"a fork": 7}), lasted_s=90, messages=5
+    )
 
     lines = list(report([Run("publisher", verdict)], "3.10.8", []))
 
-    assert "| publisher | 1.5 | 1 | 0 | 7 | 0 | 1 | 1 | 1 | 3 |" in lines
+    assert "| publisher | 1.5 | 5 | 0 | 7 | 0 | 1 | 1 | 1 | 3 |" in lines
     assert "| a fork | 7 | not waited for | not waited for |" in lines
 
 
