@@ -10,12 +10,13 @@ excludes that: a message must not follow the answer to the closing of its channe
 two halves of a frame.
 
 It builds on what pika keeps to itself, ``_on_data_available``, ``_proto_connection_lost``,
-``_process_frame``, ``_output_marshaled_frames`` and its transport; the tests of this module say
-what of it.
+``_terminate_stream``, ``_process_frame``, ``_output_marshaled_frames`` and its transport; the tests
+of this module say what of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -26,7 +27,9 @@ import pika
 from pika import exceptions as pika_errors
 from pika.frame import decode_frame
 
+from attune_mq.forking import after_fork
 from attune_mq.messaging.frames import FRAME, FRAME_END, OVERHEAD_BYTES
+from attune_mq.messaging.unacknowledged import unacknowledged_bytes
 
 RECEIVE_BYTES = 32_768
 """At once; pika takes 4,096, which is six small messages."""
@@ -59,7 +62,9 @@ class DirectConnection(pika.SelectConnection):
         self.exclusive = threading.RLock()
         self._outlet: socket.socket | None = None
         self._rest = b""  # what the operating system did not take at once
+        self._is_ending = False
         super().__init__(*args, **kwargs)
+        after_fork(self._leave_to_parent)
 
     @classmethod
     def of(cls, connection: pika.BlockingConnection) -> DirectConnection:
@@ -131,6 +136,27 @@ class DirectConnection(pika.SelectConnection):
             )
 
     @property
+    def traffic_bytes(self) -> int:
+        """What has come from the peer, and what its side of the wire has taken. It grows while
+        either direction lives, also in the midst of one long message. On the loop's thread."""
+        inner = cast(Any, self)
+        transport = inner._transport
+        if transport is None:
+            return 0
+        waiting = transport.get_write_buffer_size() + unacknowledged_bytes(transport._sock)
+        return int(inner.bytes_received + inner.bytes_sent - waiting)
+
+    def _leave_to_parent(self) -> None:
+        """In a fork: the descriptors are closed, which sends nothing, so that the broker sees the
+        end of the parent's connection when the parent ends."""
+        transport = cast(Any, self)._transport
+        for one in (self._outlet, transport and transport._sock):
+            if one is not None:
+                with contextlib.suppress(OSError):
+                    one.close()
+        self._outlet = None
+
+    @property
     def has_sent_all(self) -> bool:
         """Whether the operating system has all that was to be sent."""
         transport = cast(Any, self)._transport  # which another thread may let go at any moment
@@ -159,12 +185,13 @@ class DirectConnection(pika.SelectConnection):
     def _read(self, reader: Reader[Any], data: bytes) -> int:
         """Reads all whole frames, and returns where the rest begins."""
         at, size = 0, len(data)
-        while size - at >= OVERHEAD_BYTES:
+        while size - at >= OVERHEAD_BYTES and not self._is_ending:
             kind, channel, length = FRAME.unpack_from(data, at)
             end = at + length + OVERHEAD_BYTES
             if end > size:
                 break
             if data[end - 1] != FRAME_END:
+                self._hand_over(reader)
                 raise pika_errors.InvalidFrameError("Invalid FRAME_END marker")
             if channel != reader.channel or not reader.take(data, at, kind, end):
                 self._hand_over(reader)
@@ -183,6 +210,12 @@ class DirectConnection(pika.SelectConnection):
         if frame is not None:
             with self.exclusive:
                 cast(Any, self)._process_frame(frame)
+
+    def _terminate_stream(self, error: Exception | None) -> None:
+        """Nothing that comes after it counts: the broker closed the connection, or we gave up."""
+        self._is_ending = True
+        inner_super: Any = super()
+        inner_super._terminate_stream(error)
 
     def _proto_connection_lost(self, error: BaseException | None) -> None:
         """From when pika forgets its transport to when it marks the connection as closed."""

@@ -9,7 +9,7 @@ else: no body, however broken, deep or large, ends a consumer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple, Self, TypeVar
 from uuid import uuid4
@@ -26,6 +26,7 @@ from pydantic_core import from_json, to_json
 
 from attune_mq.errors import MalformedMessage
 from attune_mq.messaging.fields import JsonObject, Label, Text, Timestamp, TraceId, check_json
+from attune_mq.messaging.payload_json import read_payload, write_payload
 from attune_mq.messaging.payload_model import Payload, PayloadTypes, payload_class
 from attune_mq.messaging.payloads import PAYLOAD_TYPES
 from attune_mq.messaging.problems import json_type, malformed
@@ -41,7 +42,9 @@ class MessageHeaders(BaseModel):
     Further keys are kept as they are, in ``model_extra``. ``repr`` does not show them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="allow", hide_input_in_errors=True, revalidate_instances="always"
+    )
     retry_count: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] = 0
     source_service: Text | None = None
     trace_id: TraceId | None = None
@@ -57,7 +60,8 @@ class MessageHeaders(BaseModel):
             yield name, getattr(self, name)
 
     @model_serializer
-    def _leave_out_what_is_unset(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
+        """Without what is unset."""
         written: dict[str, Any] = {"retry_count": self.retry_count}
         if self.source_service is not None:
             written["source_service"] = self.source_service
@@ -75,7 +79,7 @@ class Envelope(BaseModel):
     :data:`~attune_mq.messaging.fields.MAX_PAYLOAD_DEPTH` levels deep, and not copied below its
     outermost level: leave it alone.
 
-    :meth:`of` is the usual way to make one. The constructor raises
+    :meth:`of` is the usual way to make one. The constructor and :meth:`model_copy` raise
     :class:`pydantic.ValidationError` for wrong values, without quoting them.
     """
 
@@ -104,20 +108,26 @@ class Envelope(BaseModel):
 
         ``message_id`` is a fresh UUID unless given, ``correlation_id`` is ``message_id`` unless
         given, *now* is the clock's time unless given and must know its offset. To send the same
-        message again without its being a new one, give the same ``message_id``.
+        message again, send the same envelope again: with its ``message_id`` it is no new one.
 
-        Raises :class:`~attune_mq.errors.MalformedMessage` if an argument does not fit the wire.
+        Raises :class:`~attune_mq.errors.MalformedMessage` if an argument does not fit the wire, or
+        the class of *payload* does not read from its JSON a value that is equal to it.
         """
         message_id = str(uuid4()) if message_id is None else message_id
         fields = {
             "message_id": message_id,
             "correlation_id": message_id if correlation_id is None else correlation_id,
-            "message_type": payload.message_type,
+            "message_type": getattr(payload, "message_type", None),
             "timestamp": datetime.now(UTC) if now is None else now,
             "headers": {"source_service": source_service, "trace_id": trace_id},
-            "payload": payload.model_dump(mode="json"),
+            "payload": write_payload(payload),
         }
         return _checked(cls, fields)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, but what is updated is validated: else nobody could read the message."""
+        copied = super().model_copy(update=update, deep=deep)
+        return self.model_validate(copied.__dict__) if update else copied
 
     def payload_as(self, payload_type: type[P]) -> P:
         """The payload as a value of *payload_type*.
@@ -129,7 +139,7 @@ class Envelope(BaseModel):
             raise MalformedMessage(
                 f"message_type: expected {payload_type.message_type}, found {self.message_type}"
             )
-        return _checked(payload_type, self.payload, within="payload")
+        return read_payload(payload_type, self.payload)
 
 
 def decode_payload(envelope: Envelope, known: PayloadTypes = PAYLOAD_TYPES) -> Payload:
@@ -139,7 +149,7 @@ def decode_payload(envelope: Envelope, known: PayloadTypes = PAYLOAD_TYPES) -> P
     :class:`~attune_mq.errors.MalformedMessage` if a field is missing or wrong.
     """
     payload_type = payload_class(envelope.message_type, envelope.payload, known)
-    return _checked(payload_type, envelope.payload, within="payload")
+    return read_payload(payload_type, envelope.payload)
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -148,8 +158,10 @@ def encode(envelope: Envelope) -> bytes:
     Raises :class:`~attune_mq.errors.MalformedMessage` for text that UTF-8 cannot hold (half of a
     surrogate pair), which Python's strings can.
     """
+    # Nothing of it in Python: pydantic would make an error of its own of what a signal raises there.
+    fields = {**envelope.__dict__, "headers": envelope.headers.as_json()}
     try:
-        return to_json(envelope)
+        return to_json(fields)
     except ValueError:
         pass  # its text may quote a value, so it must not become the context of ours
     raise MalformedMessage("body: expected text that UTF-8 can hold, found a lone surrogate")
@@ -210,12 +222,12 @@ def _fill_in(fields: dict[str, Any], name: str, fallback: object) -> None:
         fields[name] = fallback if isinstance(fallback, str) and fallback else str(uuid4())
 
 
-def _checked(kind: type[M], value: object, *, within: str = "") -> M:
+def _checked(kind: type[M], value: object) -> M:
     """As ``model_validate`` does, without a microsecond of what that does before."""
     try:
         checked: M = kind.__pydantic_validator__.validate_python(value)
     except ValidationError as error:
-        problem = malformed(error, within=within)
+        problem = malformed(error)
     else:
         return checked
     raise problem

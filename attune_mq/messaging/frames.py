@@ -24,6 +24,8 @@ _DELIVER: Final = struct.pack(">HH", _BASIC, 60)
 _TAG: Final = struct.Struct(">Q?")
 """Delivery tag, redelivered."""
 _BODY_SIZE: Final = struct.Struct(">HHQ")
+HEADER_OVERHEAD_BYTES: Final = OVERHEAD_BYTES + _BODY_SIZE.size
+"""Of the frame that carries the properties of a message."""
 _PUBLISH: Final = struct.pack(">HHH", _BASIC, 40, 0)
 _ACK: Final = struct.Struct(">BHLHHQ?B")
 _NACK: Final = struct.Struct(">BHLHHQBB")
@@ -31,6 +33,7 @@ _REQUEUE: Final = 0b10
 _CONFIRMED: Final = struct.pack(">HH", _BASIC, 80)
 _REFUSED: Final = struct.pack(">HH", _BASIC, 120)
 _CONFIRM: Final = struct.Struct(">QB")
+_CONFIRM_BYTES: Final = OVERHEAD_BYTES + len(_CONFIRMED) + _CONFIRM.size
 
 
 class DeliveryReader(Generic[T]):
@@ -114,7 +117,7 @@ class ConfirmReader:
     def take(self, data: bytes, at: int, kind: int, end: int) -> bool:
         """As :meth:`DeliveryReader.take`."""
         method = data[at + FRAME.size : at + FRAME.size + 4]
-        if kind != METHOD or method not in (_CONFIRMED, _REFUSED):
+        if kind != METHOD or method not in (_CONFIRMED, _REFUSED) or end - at < _CONFIRM_BYTES:
             return False
         tag, multiple = _CONFIRM.unpack_from(data, at + FRAME.size + 4)
         self.found.append(Confirm(tag, bool(multiple & 1), method == _CONFIRMED))

@@ -15,8 +15,15 @@ class Payload(BaseModel):
     """What every payload is: frozen, lenient about unknown fields, silent about its values.
 
     Making one with wrong values raises :class:`pydantic.ValidationError`, whose text names fields
-    and types, not values. ``model_dump(mode="json")`` is the object that the wire carries; it shows
+    and types, not values. ``model_dump_json()`` is the object that the wire carries; it shows
     secrets, so it is not for logs. JSON values inside are shared, not copied: leave them alone.
+
+    Any field type and configuration of pydantic may be used. What is published is what its class
+    reads back from JSON as an equal value (``==``); what it would not read back equal is refused
+    with :class:`~attune_mq.errors.MalformedMessage` before anything is sent. So NaN, which equals
+    nothing, is never published; a :class:`~pydantic.SecretStr` is to be a ``Secret``, and a time
+    that has a zone is best a ``Timestamp``: Python has no two equal times of different zones in the
+    hour in which clocks are set back.
     """
 
     model_config = ConfigDict(

@@ -68,7 +68,7 @@ def _problem(
     context: Mapping[str, Any] | None,
     within: str,
 ) -> str:
-    path = ".".join([within] * bool(within) + [_name(part) for part in location])
+    path = ".".join([within] * bool(within) + [name_of(part) for part in location])
     if error_type == "missing":
         return f"{path}: required, and missing"
     context = context or {}
@@ -77,7 +77,8 @@ def _problem(
     return f"{path}: expected {template.format_map(context)}, found {found}"
 
 
-def _name(part: int | str) -> str:
+def name_of(part: int | str) -> str:
+    """As it may stand in a log: short and printable, or else not at all."""
     name = str(part)
     return name if len(name) <= _MAX_NAME_LENGTH and name.isprintable() else "(another key)"
 

@@ -52,6 +52,7 @@ class Rounds:
         self, program: str, broker: EmbeddedBroker, folder: Path, rng: random.Random
     ) -> None:
         self._program = program
+        self._bytes_per_s = SLOW_BYTES_PER_S if program == "slow-link" else None
         self._broker = broker
         self._folder = folder
         self._rng = rng
@@ -69,9 +70,7 @@ class Rounds:
         journal = self._folder / f"{name}.journal"
         with self._broker.fresh_vhost() as url:
             setup_infrastructure(topology(), url)
-            with _proxy(url) as proxy, Emptying(url) as emptying:
-                if self._program == "slow-link":
-                    proxy.limit(SLOW_BYTES_PER_S)
+            with _proxy(url, self._bytes_per_s) as proxy, Emptying(url) as emptying:
                 self._live(name, journal, proxy, seconds)
                 emptying.finish()
         entries = read_journal(journal)
@@ -107,7 +106,7 @@ class Rounds:
         self._end(name, process)
 
     def _cut(self, proxy: Proxy) -> None:
-        if self._program != "slow-link":
+        if self._bytes_per_s is None:
             proxy.cut()
             self.verdict.faults[CUT] += 1
 
@@ -128,8 +127,8 @@ class Rounds:
 
 
 @contextmanager
-def _proxy(url: str) -> Iterator[Proxy]:
-    proxy = Proxy(url)
+def _proxy(url: str, bytes_per_s: int | None) -> Iterator[Proxy]:
+    proxy = Proxy(url, to_broker_bytes_per_s=bytes_per_s)
     try:
         yield proxy
     finally:

@@ -17,14 +17,19 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Forwards to the broker of ``url``; :attr:`url` is the same URL by way of the proxy."""
+    """Forwards to the broker of ``url``; :attr:`url` is the same URL by way of the proxy.
 
-    def __init__(self, url: str) -> None:
+    ``to_broker_bytes_per_s``: a slow link, on which little is on its way at once."""
+
+    def __init__(self, url: str, *, to_broker_bytes_per_s: int | None = None) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
         self._target = (parts.hostname, parts.port)
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._rate = to_broker_bytes_per_s
+        if self._rate is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK_BYTES)
         port = self._listener.getsockname()[1]
         user, _, _ = parts.netloc.rpartition("@")
         self.url = urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}"))
@@ -36,7 +41,6 @@ class Proxy:
         self.accepted = 0
         """How many connections clients have opened so far."""
         self._cut_next_after: tuple[Direction, int] | None = None
-        self._bytes_per_s: float | None = None
 
     def cut(self) -> None:
         """Resets all connections that there are; new ones are forwarded."""
@@ -60,12 +64,6 @@ class Proxy:
         """Likewise the next connection that a client opens: cut in its handshake."""
         self._cut_next_after = (direction, byte_count)
 
-    def limit(self, bytes_per_s: float) -> None:
-        """Each connection that a client opens from now on forwards no more than that either way.
-        What waits, waits at the client, as on a slow link: nothing takes it off its hands."""
-        self._bytes_per_s = bytes_per_s
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK_BYTES)
-
     def close(self) -> None:
         self._accepting = False
         socket.create_connection(self._listener.getsockname()).close()  # wakes accept()
@@ -86,7 +84,7 @@ class Proxy:
             except OSError:  # the broker is down: the client sees a closed connection
                 client.close()
                 continue
-            line = _Line(client, broker, self._changed, self._bytes_per_s)
+            line = _Line(client, broker, self._changed, self._rate)
             with self._changed:
                 if self._cut_next_after is not None:
                     direction, byte_count = self._cut_next_after
@@ -110,10 +108,10 @@ class _Line:
         client: socket.socket,
         broker: socket.socket,
         changed: threading.Condition,
-        bytes_per_s: float | None,
+        to_broker_bytes_per_s: int | None,
     ) -> None:
+        self._rate = to_broker_bytes_per_s
         self._sockets = (client, broker)
-        self._bytes_per_s = bytes_per_s
         self._changed = changed
         self._open = True
         self.stalled: set[Direction] = set()
@@ -144,11 +142,9 @@ class _Line:
         with suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
                 with self._changed:
-                    if self._bytes_per_s is not None:
-                        self._changed.wait_for(
-                            lambda: not self._open, len(data) / self._bytes_per_s
-                        )
                     self._changed.wait_for(lambda: direction not in self.stalled or not self._open)
+                    if self._rate is not None and direction == "to broker":
+                        self._changed.wait_for(lambda: not self._open, len(data) / self._rate)
                     if not self._open:
                         return
                 left = self.left.get(direction)

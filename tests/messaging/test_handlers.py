@@ -9,7 +9,6 @@ import pytest
 
 from attune_mq.errors import ConsumeError
 from attune_mq.messaging.delivery import NOT_BEFORE, Message
-from attune_mq.messaging.envelope import Envelope, encode
 from attune_mq.messaging.handlers import Handlers
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.messaging.payloads import ExecutionDispatch, ExecutionRequested
@@ -130,9 +129,8 @@ def test_a_defect_in_a_payload_class_of_somebodys_own_is_an_outcome() -> None:
 
     handlers = Handlers()
     handlers.on(Broken)(Calls())
-    envelope = Envelope.of(Broken())
 
-    outcome = handlers.handle(delivery(encode(envelope)))
+    outcome = handlers.handle(delivery(body(message_type="Broken")))
 
     assert isinstance(outcome, Failed)
     assert outcome.error.text == "a defect"

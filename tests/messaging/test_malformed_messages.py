@@ -169,12 +169,13 @@ def test_a_body_deeper_than_the_limit_is_refused() -> None:
 
 
 def test_text_that_utf_8_cannot_hold_is_not_written() -> None:
-    envelope = Envelope.of(REQUEST.model_copy(update={"config": "s3cr3t \ud800"}))
+    payload = REQUEST.model_copy(update={"config": "s3cr3t \ud800"})
+    envelope = Envelope.of(REQUEST).model_copy(update={"payload": {"config": "s3cr3t \ud800"}})
 
-    with pytest.raises(MalformedMessage, match="surrogate") as caught:
-        encode(envelope)
-
-    assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+    for write in (lambda: Envelope.of(payload), lambda: encode(envelope)):
+        with pytest.raises(MalformedMessage, match="surrogate") as caught:
+            write()
+        assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_payload_field_of_the_wrong_type_is_named_without_its_value(

@@ -147,6 +147,24 @@ def test_a_connection_that_died_without_a_word_is_given_up_before_the_heartbeat_
     assert publisher.connections == 2
 
 
+def test_a_connection_whose_link_is_slow_is_not_given_up_while_a_message_goes_over(
+    broker_url: str, topology: Topology, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The question whether the broker lives comes after the message, which takes longer than an
+    answer may."""
+    monkeypatch.setattr(silence, "GIVE_UP_AFTER_S", 1.2)
+    monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.1)
+    slow = Proxy(broker_url, to_broker_bytes_per_s=1_000_000)
+    large = request(1).model_copy(update={"config": {"blob": "x" * 6_000_000}})
+    try:
+        with Publisher(topology, slow.url) as publisher:
+            publisher.publish(large)
+            assert publisher.connections == 1
+    finally:
+        slow.close()
+    assert bench.depth("work.queue") == 1
+
+
 def test_a_connection_whose_queue_is_slow_is_not_given_up(
     frail_broker: EmbeddedBroker, topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
