@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from attune_mq import (
     NotConfirmed,
@@ -53,11 +53,13 @@ def message_of(number: int, size_bytes: int = 0) -> ExecutionRequested:
 
 class Sender:
     """For many threads, and for the children of their process. ``numbers``: half of the next ones.
-    ``interruptions``: what the program itself has raised inside of publish."""
+    ``interruptions``: what the program itself has raised inside of publish. ``is_excused``: whether
+    an error may be, after which nothing was sent."""
 
     def __init__(self, url: str, journal: Journal) -> None:
         self.url = url
         self.interruptions: tuple[type[BaseException], ...] = ()
+        self.is_excused: Callable[[Exception], bool] = lambda _error: False
         self.numbers: Iterator[int] = itertools.count(1)
         self.publisher: Publisher | None = None
         self._journal = journal
@@ -93,8 +95,8 @@ class Sender:
             self._journal.said(number, one)
 
     def _said_instead(self, error: Exception) -> Said:
-        """Of an error that is none of publishing: only that of a forked child may be."""
-        if "fork" in str(error):
+        """Of an error that is none of publishing: nothing was sent, and the program knows why."""
+        if "fork" in str(error) or self.is_excused(error):
             return Said.REFUSED
         self._journal.problem(f"publish raised {error!r}")
         return Said.UNKNOWN
