@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from attune_executor.ledger import Ledger
+from attune_executor.periodic import Periodic
 from attune_executor.settings import ExecutorSettings
 from attune_mq import HealthServer, Service
 from attune_mq.metrics import Metrics
 
 
 def health_server(
-    service: Service, ledger: Ledger, metrics: Metrics, settings: ExecutorSettings
+    service: Service,
+    ledger: Ledger,
+    watchdog: Periodic,
+    metrics: Metrics,
+    settings: ExecutorSettings,
 ) -> HealthServer:
-    """Readiness needs the database and the outbox relay as well.
+    """Readiness needs the database, the outbox relay and the watchdog of dispatches as well.
 
     Raises :class:`~attune_mq.InvalidInput` for a URL that is none of the HTTP API.
     """
@@ -24,6 +29,7 @@ def health_server(
     )
     server.watch("database", lambda: ledger.trouble)
     server.watch("outbox relay", lambda: _relay_trouble(ledger))
+    server.watch("dispatch watchdog", lambda: watchdog.trouble)
     return server
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -46,6 +47,7 @@ class Ledger:
     ) -> None:
         """``headers``: of AMQP, for each message that is said, at the moment when it is."""
         self._engine = engine
+        self._service = service
         self._group = GroupCommit(engine)
         self._inbox = Inbox(messages.inbox)
         self._outbox = Outbox(messages.outbox, source_service=service, headers=headers)
@@ -72,8 +74,29 @@ class Ledger:
                 message_type=message.envelope.message_type,
             )
             if taken:
-                effect(Entry(tx, self._outbox, message.envelope))
+                effect(Entry(tx, self._outbox, self._service, message.envelope))
 
+        self._commit(work)
+
+    def decide(self, effect: Callable[[Entry], bool]) -> bool:
+        """Has an effect that no message asked for, in a transaction as :meth:`once` has it.
+
+        Returns what ``effect`` returned, once that is committed.
+        """
+        decided = False
+
+        def work(tx: Connection) -> None:
+            nonlocal decided
+            decided = effect(Entry(tx, self._outbox, self._service))
+
+        self._commit(work)
+        return decided
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A transaction that only reads."""
+        return reading(self._engine)
+
+    def _commit(self, work: Callable[[Connection], None]) -> None:
         self._group.commit(work)
         self.watch.worked()
         self.relay.wake()
@@ -85,7 +108,7 @@ class Ledger:
 
     def backlog(self) -> Backlog:
         """What the outbox owes. Asked once: a database that is away raises."""
-        with reading(self._engine) as tx:
+        with self.reading() as tx:
             return self._outbox.backlog(tx)
 
     def forget(self, keep: timedelta) -> None:
@@ -100,21 +123,31 @@ class Ledger:
 class Entry:
     """The transaction of one message: ``tx`` for its effect, :meth:`say` for what follows."""
 
-    def __init__(self, tx: Connection, outbox: Outbox, envelope: Envelope) -> None:
+    def __init__(
+        self, tx: Connection, outbox: Outbox, service: str, envelope: Envelope | None = None
+    ) -> None:
         self.tx = tx
+        self._service = service
         self.now = utc_now()
         self._outbox = outbox
         self._envelope = envelope
 
     def say(
-        self, payload: Payload, *, route: Route | None = None, not_before: datetime | None = None
+        self,
+        payload: Payload,
+        *,
+        route: Route | None = None,
+        not_before: datetime | None = None,
+        message_id: str | None = None,
     ) -> None:
-        """Publishes once the transaction is committed, in the conversation of the message."""
-        self._outbox.add(
-            self.tx,
+        """Publishes once the transaction is committed, in the conversation of the message that is
+        handled, or in one of its own where there is none."""
+        cause = self._envelope
+        envelope = Envelope.of(
             payload,
-            route=route,
-            correlation_id=self._envelope.correlation_id,
-            trace_id=self._envelope.headers.trace_id,
-            not_before=not_before,
+            source_service=self._service,
+            correlation_id=None if cause is None else cause.correlation_id,
+            trace_id=None if cause is None else cause.headers.trace_id,
+            message_id=message_id,
         )
+        self._outbox.add_envelope(self.tx, envelope, route=route, not_before=not_before)

@@ -3,6 +3,7 @@
 ``requested`` → ``scheduling`` → ``scheduled`` → ``running`` → (``canceling``) → one of the final
 states. Messages arrive late, twice and out of order, so a state may be skipped (``completed``
 before ``running`` was heard of), but an execution never goes back, and a final state is final.
+One exception: from ``scheduled`` to ``requested``, when no worker can get its dispatch any more.
 """
 
 from __future__ import annotations
@@ -23,12 +24,11 @@ FINAL = frozenset(ExecutionStatus) - frozenset(_ON_THE_WAY)
 #: The states in which an execution waits for the executor to choose a worker.
 UNSCHEDULED = frozenset({ExecutionStatus.REQUESTED, ExecutionStatus.SCHEDULING})
 
+#: The states in which a cancellation is for the worker to carry out: a dispatch is out.
+DISPATCHED = frozenset({ExecutionStatus.SCHEDULED, ExecutionStatus.RUNNING})
+
 #: The states in which an execution is a worker's to do: what a worker's load is made of.
 WITH_WORKER = frozenset(_ON_THE_WAY) - UNSCHEDULED
-
-#: The states that are the worker's to report. Those before are the executor's own, whatever a
-#: message says.
-REPORTABLE = FINAL | {ExecutionStatus.RUNNING, ExecutionStatus.CANCELING}
 
 
 def can_move(current: ExecutionStatus, new: ExecutionStatus) -> bool:

@@ -42,6 +42,10 @@ class WorkerQueues:
             answer.is_used = True
             return answer.is_alive
 
+    def consumers(self, worker_id: int) -> int | None:
+        """How many consume its queue, asked now; ``None``: there is no such queue."""
+        return self._inspector.consumer_count(self._queue(worker_id))
+
     def refresh(self) -> None:
         """Asks the broker again where an answer is older than ``FRESH_S`` and was used, and forgets
         those that were not."""
@@ -63,11 +67,13 @@ class WorkerQueues:
 
     def _ask(self, worker_id: int) -> bool:
         now_s = time.monotonic()
-        queue = self._instance(worker_id).queues[self.QUEUE].name
-        answer = _Answer(now_s, is_alive=bool(self._inspector.consumer_count(queue)))
+        answer = _Answer(now_s, is_alive=bool(self.consumers(worker_id)))
         with self._lock:
             self._answers[worker_id] = answer
         return answer.is_alive
+
+    def _queue(self, worker_id: int) -> str:
+        return self._instance(worker_id).queues[self.QUEUE].name
 
     def _instance(self, worker_id: int) -> Topology:
         instance = self._instances.get(worker_id)

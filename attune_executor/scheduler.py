@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from attune_executor import store
+from attune_executor.dispatches import dispatch_message_id
 from attune_executor.ledger import Entry, Ledger
+from attune_executor.lifecycle import UNSCHEDULED
 from attune_executor.manager import finish, require_known
 from attune_executor.presence import WorkerQueues
 from attune_executor.rules import Rules
@@ -87,7 +89,8 @@ class ExecutionScheduler:
             entry.say(request, not_before=entry.now + self._delay)
         else:
             reason = f"no living worker for {request.action_ref} in {attempt} attempts"
-            finish(entry, request.execution_id, ExecutionStatus.FAILED, {"error": reason})
+            result = {"error": reason}
+            finish(entry, request.execution_id, ExecutionStatus.FAILED, result, since=UNSCHEDULED)
 
     def _dispatch(self, entry: Entry, request: ExecutionRequested, worker: store.Worker) -> None:
         entry.say(
@@ -99,6 +102,7 @@ class ExecutionScheduler:
                 scheduled_attempt_updated_at=entry.now,
             ),
             route=self._workers.dispatch_route(worker.worker_id),
+            message_id=dispatch_message_id(request.execution_id, entry.now),
         )
 
 

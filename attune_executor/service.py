@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,10 +13,13 @@ from attune_executor.ledger import Ledger
 from attune_executor.manager import ExecutionManager
 from attune_executor.metrics import watch
 from attune_executor.migrations import migrate
+from attune_executor.overdue import Limits
+from attune_executor.periodic import Periodic
 from attune_executor.presence import WorkerQueues
 from attune_executor.rules import load_rules
 from attune_executor.scheduler import ExecutionScheduler
 from attune_executor.settings import ExecutorSettings
+from attune_executor.watchdog import DispatchWatchdog
 from attune_mq import QueueInspector, Service, Telemetries, Topology, load_topology
 from attune_mq.metrics import Metrics
 from attune_mq.transactional import create_database_engine
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 
     from attune_executor.tracing import Traces
 
-logger = logging.getLogger(__name__)
-
 NAME = "executor"
+HOUSEKEEPING_INTERVAL_S = 3_600.0
+"""From one forgetting of the ids of messages that can no longer come again to the next."""
+LONGEST_LOOK_INTERVAL_S = 5.0
+SHORTEST_LOOK_INTERVAL_S = 0.1
 
 
 class Executor:
@@ -83,9 +86,19 @@ class Executor:
         watch(metrics, self.service, ledger, settings)
         self.service.run_beside(ledger.relay)
         self.service.run_beside(ledger.watch)
-        self.service.run_beside(Housekeeping(ledger, timedelta(days=settings.inbox_keep_days)))
+        keep = timedelta(days=settings.inbox_keep_days)
+        self.service.run_beside(
+            Periodic("housekeeping", HOUSEKEEPING_INTERVAL_S, lambda: ledger.forget(keep))
+        )
+        watchdog = DispatchWatchdog(
+            ledger, workers, limits=_limits(settings), attempts=settings.scheduling_attempts
+        )
+        self.watchdog = Periodic("dispatch-watchdog", _look_interval_s(settings), watchdog.look)
+        self.service.run_beside(self.watchdog)
         self.health = (
-            health_server(self.service, ledger, metrics, settings) if settings.health_port else None
+            health_server(self.service, ledger, self.watchdog, metrics, settings)
+            if settings.health_port
+            else None
         )
 
     def run(self) -> None:
@@ -139,27 +152,15 @@ def _traces(
     return Traces(topology, provider)
 
 
-class Housekeeping:
-    """Forgets, every hour, the ids of messages that can no longer come again."""
+def _limits(settings: ExecutorSettings) -> Limits:
+    return Limits(
+        dispatch_grace=timedelta(seconds=settings.dispatch_grace_s),
+        dispatch_limit=timedelta(seconds=settings.dispatch_limit_s),
+        worker_absence=timedelta(seconds=settings.worker_absence_s),
+        running_limit=timedelta(seconds=settings.running_limit_s),
+    )
 
-    INTERVAL_S = 3_600.0
 
-    def __init__(self, ledger: Ledger, keep: timedelta) -> None:
-        self._ledger = ledger
-        self._keep = keep
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, deadline_s: float) -> None:
-        self._stopping.set()
-        self._thread.join(deadline_s)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self.INTERVAL_S):
-            try:
-                self._ledger.forget(self._keep)
-            except Exception:  # it is tried again in an hour; the executor goes on
-                logger.exception("Old message ids could not be forgotten")
+def _look_interval_s(settings: ExecutorSettings) -> float:
+    shortest_s = min(settings.dispatch_grace_s, settings.worker_absence_s)
+    return min(LONGEST_LOOK_INTERVAL_S, max(SHORTEST_LOOK_INTERVAL_S, shortest_s / 2))

@@ -18,6 +18,7 @@ from pydantic_settings import (
 from attune_mq import InvalidInput, logs
 
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
+Wait = Annotated[float, Field(ge=0, le=2_592_000)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
@@ -43,6 +44,17 @@ class ExecutorSettings(BaseSettings):
     """How often a worker is looked for before an execution fails."""
     scheduling_delay_s: Seconds = 3.0
     """How long after each attempt the next one begins."""
+    dispatch_grace_s: Seconds = 10.0
+    """How long the report that an execution runs may be on its way after its dispatch has died, or
+    its worker's queue is gone, before it is failed or scheduled anew."""
+    dispatch_limit_s: Wait = 2_400.0
+    """How long an execution is ``scheduled``, or a cancellation unanswered, without a word of its
+    worker. Longer than the dispatch TTL (5 min) and the broker's consumer timeout (30 min)."""
+    worker_absence_s: Seconds = 300.0
+    """How long a worker may be away (no consumer on its queue), or silent where it reports again
+    and again, before what it runs is abandoned, once the dispatch is dead."""
+    running_limit_s: Wait = 86_400.0
+    """How long an execution runs without a word of its worker before it is abandoned."""
     inbox_keep_days: Annotated[float, Field(ge=1)] = 7.0
     """How long the ids of handled messages are kept, to recognise those that come again."""
     health_host: str = "127.0.0.1"

@@ -12,9 +12,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row, bindparam, func, null, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Executable,
+    Row,
+    bindparam,
+    func,
+    null,
+    select,
+    update,
+)
 
 from attune_executor.lifecycle import FINAL, UNSCHEDULED, predecessors
 from attune_executor.migrations import migrate as migrate
@@ -44,6 +55,10 @@ class Execution:
     created_at: datetime
     updated_at: datetime
     scheduled_at: datetime | None
+    started_at: datetime | None = None
+    """When a worker first reported that it runs."""
+    dispatch_died_at: datetime | None = None
+    """When the dispatch of the last scheduling died in its worker's queue."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +143,7 @@ _get = Prepared(lambda _: select(executions).where(_this))
 def get_execution(tx: Connection, execution_id: int) -> Execution | None:
     """The execution, or ``None`` when there is none of that id."""
     row = _get.execute(tx, execution_id=execution_id).first()
-    return None if row is None else _execution(row)
+    return None if row is None else execution_of(row)
 
 
 _attempt = (
@@ -159,6 +174,7 @@ _schedule = Prepared(
         status=ExecutionStatus.SCHEDULED,
         worker_id=bindparam("worker"),
         scheduled_at_us=bindparam("now_us"),
+        dispatch_died_at_us=None,
     )
 )
 
@@ -172,18 +188,22 @@ def mark_scheduled(tx: Connection, execution_id: int, worker_id: int, now: datet
     return scheduled.rowcount == 1
 
 
-def _move_to(new: ExecutionStatus) -> Prepared:
+@cache
+def _move_to(new: ExecutionStatus, since: frozenset[ExecutionStatus]) -> Prepared:
     # Of two moves at once the second waits for the first, and then sees what that one has left.
+    values: dict[str, Any] = {
+        "status": new,
+        "result": bindparam("said"),
+        "updated_at_us": bindparam("now_us"),
+    }
+    if new is ExecutionStatus.RUNNING:
+        values["started_at_us"] = _started
     return Prepared(
-        lambda _: (
-            update(executions)
-            .where(_this, executions.c.status.in_(predecessors(new)))
-            .values(status=new, result=bindparam("said"), updated_at_us=bindparam("now_us"))
-        )
+        lambda _: update(executions).where(_this, executions.c.status.in_(since)).values(values)
     )
 
 
-_move = {new: _move_to(new) for new in ExecutionStatus}
+_started = func.coalesce(executions.c.started_at_us, bindparam("now_us", type_=BigInteger))
 
 
 def move_execution(
@@ -193,16 +213,21 @@ def move_execution(
     now: datetime,
     *,
     result: Any = None,
+    since: frozenset[ExecutionStatus] | None = None,
 ) -> bool:
-    """Move the execution to ``new``; ``False`` when it may not go there from where it is.
+    """Move the execution to ``new`` if it is in one of the states ``since`` (all that
+    :func:`predecessors` allows, unless given); ``False`` when it is not.
 
     A final state may be heard of twice, first without the result and then with it. The result is
     then kept although the execution does not move.
     """
-    moved = _move[new].execute(tx, execution_id=execution_id, said=result, now_us=to_us(now))
+    may_follow = predecessors(new)
+    move = _move_to(new, may_follow if since is None else since & may_follow)
+    moved = move.execute(tx, execution_id=execution_id, said=result, now_us=to_us(now))
     if moved.rowcount == 1:
         return True
-    _keep_late_result(tx, execution_id, new, result)
+    if new in FINAL and result is not None:
+        _keep.execute(tx, execution_id=execution_id, reached=new, said=result)
     return False
 
 
@@ -226,13 +251,16 @@ _register = Prepared(_registration)
 
 
 def register_worker(tx: Connection, payload: WorkerRegistered, now: datetime) -> bool:
-    """Keep what the worker says of itself; ``False`` when a later registration is known."""
+    """Keep what the worker says of itself; ``False`` when a later registration is known.
+
+    One from the future counts as of ``now``: a worker whose clock was wrong once is heard again.
+    """
     known = _register.execute(
         tx,
         worker_id=payload.worker_id,
         name=payload.name,
         runtimes=list(payload.runtimes),
-        registered_at_us=to_us(payload.registered_at),
+        registered_at_us=to_us(min(payload.registered_at, now)),
         last_seen_at_us=to_us(now),
     )
     return known.first() is not None
@@ -284,14 +312,8 @@ _keep = Prepared(
 )
 
 
-def _keep_late_result(
-    tx: Connection, execution_id: int, status: ExecutionStatus, result: Any
-) -> None:
-    if status in FINAL and result is not None:
-        _keep.execute(tx, execution_id=execution_id, reached=status, said=result)
-
-
-def _execution(row: Row[Any]) -> Execution:
+def execution_of(row: Row[Any]) -> Execution:
+    """A row of the table."""
     return Execution(
         execution_id=row.id,
         enforcement_id=row.enforcement_id,
@@ -304,8 +326,14 @@ def _execution(row: Row[Any]) -> Execution:
         result=row.result,
         created_at=from_us(row.created_at_us),
         updated_at=from_us(row.updated_at_us),
-        scheduled_at=None if row.scheduled_at_us is None else from_us(row.scheduled_at_us),
+        scheduled_at=_moment(row.scheduled_at_us),
+        started_at=_moment(row.started_at_us),
+        dispatch_died_at=_moment(row.dispatch_died_at_us),
     )
+
+
+def _moment(at_us: int | None) -> datetime | None:
+    return None if at_us is None else from_us(at_us)
 
 
 def _worker(row: Row[Any]) -> Worker:

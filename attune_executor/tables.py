@@ -85,6 +85,9 @@ executions = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger, nullable=False),
     Column("scheduled_at_us", BigInteger),
+    # When its worker first reported that it runs; when the dispatch of the last scheduling died.
+    Column("started_at_us", BigInteger),
+    Column("dispatch_died_at_us", BigInteger),
     # Messages name executions by their id, so one that was deleted is never given again.
     sqlite_autoincrement=True,
 )

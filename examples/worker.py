@@ -3,7 +3,9 @@
     python examples/worker.py --id 1
 
 It announces itself, and counts as alive while it consumes its queue. A message is acknowledged
-when its action has ended, so an action whose worker dies is delivered again.
+when its action has ended, so an action whose worker dies is delivered again, and runs again. One
+that is delivered again to the process that has it, since the connection was lost meanwhile, is not
+begun a second time. A cancellation that comes before its dispatch keeps the action from beginning.
 """
 
 from __future__ import annotations
@@ -16,23 +18,32 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from attune_mq import Message, Service
+from attune_mq import AttuneError, BrokerUnavailable, Envelope, Message, NotConfirmed, Service
 from attune_mq.payloads import (
     ExecutionCancelRequested,
     ExecutionCompleted,
     ExecutionDispatch,
     ExecutionStatus,
     ExecutionStatusChanged,
+    Payload,
     WorkerRegistered,
 )
 
 RUNTIMES = ("shell", "python")
+REPEAT_S = 60.0
+"""How often it is said again that an action runs, so that the executor can tell a worker that works
+from one that was restarted meanwhile."""
+REMEMBERED = 1_000
+"""Executions, so that a dispatch or a cancellation that comes again is recognised."""
+Outcome = tuple[ExecutionStatus, dict[str, Any]]
 READ_CONFIG = "import json, os\nconfig = json.loads(os.environ['ATTUNE_CONFIG'])\n"
 
 
@@ -42,97 +53,158 @@ def command_line(runtime: str, entry: str) -> list[str]:
     return ["/bin/sh", "-c", entry]
 
 
+class Run:
+    """An execution in this process, from the first that is heard of it."""
+
+    def __init__(self) -> None:
+        self.delivery = threading.Lock()  # held by the delivery that does the work
+        self.process: subprocess.Popen[str] | None = None
+        self.is_cancelled = False
+        self.outcome: Outcome | None = None
+        self.is_reported = False
+
+
 class Worker:
     def __init__(self, service: Service, worker_id: int, actions: dict[str, Any]) -> None:
         self.service = service
         self.worker_id = worker_id
         self.actions = actions
-        self.running: dict[int, subprocess.Popen[str]] = {}
-        self.cancelled: set[int] = set()
+        self.stopping = threading.Event()
+        self.lock = threading.Lock()
+        self.runs: dict[int, Run] = {}
         service.on(ExecutionDispatch)(self.run)
         service.on(ExecutionCancelRequested)(self.cancel)
 
     def start(self) -> None:
         """Announces the worker now, and again now and then: an executor may be new."""
-        self.stopping = threading.Event()
         threading.Thread(target=self.announce, daemon=True).start()
 
     def stop(self, deadline_s: float) -> None:
         self.stopping.set()
 
     def announce(self) -> None:
-        while True:
-            self.service.publisher.publish(
-                WorkerRegistered(
-                    worker_id=self.worker_id,
-                    name=f"worker-{self.worker_id}",
-                    runtimes=RUNTIMES,
-                    registered_at=datetime.now(UTC),
-                )
+        while not self.stopping.is_set():
+            registered = WorkerRegistered(
+                worker_id=self.worker_id,
+                name=f"worker-{self.worker_id}",
+                runtimes=RUNTIMES,
+                registered_at=datetime.now(UTC),
             )
-            if self.stopping.wait(15):
+            with suppress(AttuneError):  # the next one may arrive
+                self.report(registered)
+            self.stopping.wait(15)
+
+    def report(self, payload: Payload, correlation_id: str | None = None) -> None:
+        """Until the broker has confirmed or refused it: nobody asks a worker again."""
+        envelope = Envelope.of(payload, source_service="worker", correlation_id=correlation_id)
+        while True:
+            try:
+                self.service.publisher.publish(envelope)
                 return
+            except (BrokerUnavailable, NotConfirmed):
+                if self.stopping.wait(1):
+                    raise
+
+    def run_of(self, execution_id: int) -> Run:
+        """Known since before or from now on. Those that ended longest ago are forgotten."""
+        with self.lock:
+            run = self.runs.setdefault(execution_id, Run())
+            for other in list(self.runs)[:-REMEMBERED]:
+                if not self.runs[other].delivery.locked():
+                    del self.runs[other]
+            return run
 
     def run(self, message: Message[ExecutionDispatch]) -> None:
         dispatch = message.payload
         action = self.actions[dispatch.action_ref]
-        self.service.publisher.publish(
-            ExecutionStatusChanged(
-                execution_id=dispatch.execution_id,
-                action_ref=dispatch.action_ref,
-                previous_status=ExecutionStatus.SCHEDULED,
-                new_status=ExecutionStatus.RUNNING,
-                changed_at=datetime.now(UTC),
-            ),
-            correlation_id=message.envelope.correlation_id,
-        )
-        status, result = self.execute(dispatch, action)
-        self.service.publisher.publish(
-            ExecutionCompleted(
-                execution_id=dispatch.execution_id,
-                action_id=action["id"],
-                action_ref=dispatch.action_ref,
-                status=status,
-                result=result,
-                completed_at=datetime.now(UTC),
-            ),
-            correlation_id=message.envelope.correlation_id,
-        )
+        correlation_id = message.envelope.correlation_id
+        run = self.run_of(dispatch.execution_id)
+        with run.delivery:  # the same again waits, and is acknowledged when the first has ended
+            if run.outcome is None:
+                run.outcome = self.begin(run, dispatch, action, correlation_id)
+            if run.is_reported:
+                return
+            status, result = run.outcome
+            self.report(
+                ExecutionCompleted(
+                    execution_id=dispatch.execution_id,
+                    action_id=action["id"],
+                    action_ref=dispatch.action_ref,
+                    status=status,
+                    result=result,
+                    completed_at=datetime.now(UTC),
+                ),
+                correlation_id,
+            )
+            run.is_reported = True
 
-    def execute(
-        self, dispatch: ExecutionDispatch, action: dict[str, Any]
-    ) -> tuple[ExecutionStatus, dict[str, Any]]:
+    def begin(
+        self, run: Run, dispatch: ExecutionDispatch, action: dict[str, Any], correlation_id: str
+    ) -> Outcome:
+        """That it runs is said before it does, so that nobody takes it for one that never began."""
+        if run.is_cancelled:
+            return ExecutionStatus.CANCELLED, {}
+        self.report(running(dispatch), correlation_id)
+        return self.execute(run, dispatch, action)
+
+    def execute(self, run: Run, dispatch: ExecutionDispatch, action: dict[str, Any]) -> Outcome:
         """Values reach the action by its environment, never as part of a command line."""
         config = dict(dispatch.config or {})
         texts = {f"ATTUNE_{k.upper()}": v for k, v in config.items() if isinstance(v, str)}
-        process = subprocess.Popen(
-            command_line(action["runtime"], action["entry"]),
-            env={"PATH": os.environ["PATH"], "ATTUNE_CONFIG": json.dumps(config), **texts},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # so that what it starts ends with it
-        )
-        self.running[dispatch.execution_id] = process
-        try:
-            stdout, stderr = process.communicate(timeout=action.get("timeout_s", 60))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return ExecutionStatus.TIMEOUT, {"error": f"ran longer than {action['timeout_s']} s"}
-        finally:
-            del self.running[dispatch.execution_id]
-        if dispatch.execution_id in self.cancelled:
-            return ExecutionStatus.CANCELLED, {}
-        done = process.returncode == 0
+        timeout_s = action.get("timeout_s", 60)
+        with self.lock:
+            if run.is_cancelled:
+                return ExecutionStatus.CANCELLED, {}
+            process = run.process = subprocess.Popen(
+                command_line(action["runtime"], action["entry"]),
+                env={"PATH": os.environ["PATH"], "ATTUNE_CONFIG": json.dumps(config), **texts},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # so that what it starts ends with it
+            )
+        ends_at_s = time.monotonic() + timeout_s
+        while True:
+            left_s = ends_at_s - time.monotonic()
+            try:
+                stdout, stderr = process.communicate(timeout=max(0.0, min(left_s, REPEAT_S)))
+                break
+            except subprocess.TimeoutExpired:
+                if left_s <= REPEAT_S:
+                    end(process, signal.SIGKILL)
+                    process.communicate()
+                    return ExecutionStatus.TIMEOUT, {"error": f"ran longer than {timeout_s} s"}
+                with suppress(AttuneError):  # the next one may arrive
+                    self.service.publisher.publish(running(dispatch))
         result = {"stdout": stdout, "stderr": stderr, "exit_code": process.returncode}
-        return (ExecutionStatus.COMPLETED if done else ExecutionStatus.FAILED), result
+        if process.returncode == 0:  # although it may have been asked to stop
+            return ExecutionStatus.COMPLETED, result
+        return (ExecutionStatus.CANCELLED if run.is_cancelled else ExecutionStatus.FAILED), result
 
     def cancel(self, message: Message[ExecutionCancelRequested]) -> None:
-        process = self.running.get(message.payload.execution_id)
-        if process is not None:
-            self.cancelled.add(message.payload.execution_id)
-            os.killpg(process.pid, signal.SIGTERM)
+        run = self.run_of(message.payload.execution_id)
+        with self.lock:
+            run.is_cancelled = True
+            if run.process is not None:
+                end(run.process, signal.SIGTERM)
+
+
+def running(dispatch: ExecutionDispatch) -> ExecutionStatusChanged:
+    return ExecutionStatusChanged(
+        execution_id=dispatch.execution_id,
+        action_ref=dispatch.action_ref,
+        previous_status=ExecutionStatus.SCHEDULED,
+        new_status=ExecutionStatus.RUNNING,
+        changed_at=datetime.now(UTC),
+    )
+
+
+def end(process: subprocess.Popen[str], how: signal.Signals) -> None:
+    """The action, and what it has started."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
 
 
 def main() -> None:

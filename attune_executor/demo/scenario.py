@@ -67,6 +67,8 @@ def _play(stack: ExitStack, folder: Path, url: str, wanted: int, picture: Pictur
         "ATTUNE_SCHEDULING_DELAY_S": "0.5",
         "ATTUNE_HEALTH_PORT": "0",  # somebody may have an executor of their own on the default one
         "ATTUNE_DISPATCH_TTL": DISPATCH_TTL,
+        "ATTUNE_DISPATCH_GRACE_S": "2",
+        "ATTUNE_WORKER_ABSENCE_S": "2",
     }
     engine = create_database_engine(database_url)
     migrate(engine)

@@ -16,6 +16,7 @@ from pathlib import Path
 from attune_mq.broker import embedded_guard
 from attune_mq.broker.embedded_node import complaint
 from attune_mq.errors import BrokerNotStarted, BrokerUnavailable
+from attune_mq.forking import OwnProcess
 
 POLL_S = 0.03
 GUARD_ENDS_S = 20.0
@@ -30,11 +31,11 @@ class GuardedProcesses:
     """
 
     def __init__(self, parent: Path) -> None:
-        self._owner_pid = os.getpid()
+        self._own_process = OwnProcess()
         self._pids: list[int] = []
         program = [sys.executable, "-I", "-S", embedded_guard.__file__]
         self._guard = subprocess.Popen(
-            [*program, str(self._owner_pid), str(parent)],
+            [*program, str(os.getpid()), str(parent)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # it would hold the owner's open for the seconds it lives on
@@ -88,7 +89,7 @@ class GuardedProcesses:
 
     def close(self) -> None:
         """End everything, remove the directory, and return when that is done."""
-        if os.getpid() != self._owner_pid:
+        if not self._own_process.is_this:
             return  # a fork has a copy of this object, but the processes are not its own
         with suppress(BrokenPipeError), self._guard:  # leaving it closes the pipes and waits
             assert self._guard.stdin is not None
@@ -107,6 +108,7 @@ class GuardedProcesses:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _ask(self, **request: object) -> object:
+        self._own_process.require("a private RabbitMQ node")
         assert self._guard.stdin is not None
         try:
             self._guard.stdin.write(json.dumps(request).encode() + b"\n")

@@ -57,12 +57,12 @@ class DirectConnection(pika.SelectConnection):
 
     _reader: Reader[Any] | None = None
     _sink: Callable[[list[Any]], None]
+    _is_ending = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.exclusive = threading.RLock()
         self._outlet: socket.socket | None = None
         self._rest = b""  # what the operating system did not take at once
-        self._is_ending = False
         super().__init__(*args, **kwargs)
         after_fork(self._leave_to_parent)
 

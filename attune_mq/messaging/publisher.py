@@ -33,7 +33,14 @@ class Publisher:
     it is routed to, and raises otherwise; it never drops one silently. One connection and one
     thread, opened at the first message; safe to use from any thread, also from many at once, whose
     confirms then share the way. It reconnects by itself, to any of the hosts. Whoever calls it
-    sends, and reads the confirm, on its own thread; to interrupt that costs the connection.
+    sends, and reads the confirm, on its own thread.
+
+    An exception that comes from outside in the midst of a call (``KeyboardInterrupt``, an alarm, a
+    time limit) ends the connection: everything in flight, also of other threads, is
+    :class:`~attune_mq.errors.NotConfirmed` with ``sent=True``, and the next call connects anew. A
+    signal handler that publishes in the midst of a call of its own thread is told ``NotConfirmed``
+    with ``sent=False`` at once. In a fork it opens a connection of its own, and touches nothing of
+    its parent's; what the parent had in flight stays the parent's.
 
     If the power fails before :meth:`publish` returns, the message may or may not be in its queues:
     who must not lose it keeps it until then (an outbox). After that it could be lost only where
@@ -217,6 +224,12 @@ class Publisher:
     def connections(self) -> int:
         """How many connections it has opened so far: more than one means that some were lost."""
         return self._connection.connections
+
+    @property
+    def unexpected_confirms(self) -> int:
+        """How many confirms came of messages that it had not sent on that connection. Each ends the
+        connection, since further ones might be given to the wrong message. It should be 0."""
+        return self._connection.unexpected_confirms
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Closes the connection. Callers that still wait get :class:`NotConfirmed`, as do those

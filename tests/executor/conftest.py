@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from attune_executor.settings import ExecutorSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from tests.executor.rig import SHIPPED, free_port, settings_for
+from tests.executor.two_executors import Pair, two_executors
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,3 +26,10 @@ def observed(tmp_path: Path, broker: EmbeddedBroker, broker_url: str) -> Executo
         health_port=free_port(),
         management_url=broker.management_url,
     )
+
+
+@pytest.fixture
+def pair(database_url: str) -> Iterator[Pair]:
+    """Two executors; the test runs once on each kind of database."""
+    with two_executors(database_url) as pair:
+        yield pair

@@ -16,14 +16,26 @@ from pydantic import SecretStr
 from attune_executor import store
 from attune_executor.service import Executor
 from attune_executor.settings import ExecutorSettings
-from attune_mq import Message, Publisher, Service, Telemetry, Topology, expand
+from attune_mq import (
+    BrokerUnavailable,
+    Envelope,
+    Message,
+    NotConfirmed,
+    Publisher,
+    Service,
+    Telemetry,
+    Topology,
+    expand,
+)
 from attune_mq.payloads import (
     EnforcementCreated,
     ExecutionCancelRequested,
     ExecutionCompleted,
     ExecutionDispatch,
     ExecutionStatus,
+    ExecutionStatusChanged,
     NotificationCreated,
+    Payload,
     WorkerRegistered,
 )
 from attune_mq.transactional import reading
@@ -55,7 +67,7 @@ def settings_for(
         rules=rules,
         database_url=SecretStr(database_url or f"sqlite:///{folder / 'attune.db'}"),
         scheduling_delay_s=0.1,
-        **{"health_port": 0, **more},
+        **{"health_port": 0, "dispatch_grace_s": 1.0, **more},
     )
 
 
@@ -71,6 +83,30 @@ def enforcement(number: int, rule: str = "demo.greet") -> EnforcementCreated:
         trigger_ref="demo.tick",
         payload={"n": number, "token": planted.PAYLOAD},
     )
+
+
+def running_report(dispatch: ExecutionDispatch) -> ExecutionStatusChanged:
+    return ExecutionStatusChanged(
+        execution_id=dispatch.execution_id,
+        action_ref=dispatch.action_ref,
+        previous_status=ExecutionStatus.SCHEDULED,
+        new_status=ExecutionStatus.RUNNING,
+        changed_at=datetime.now(UTC),
+    )
+
+
+def report(service: Service, payload: Payload) -> None:
+    """Until it is confirmed, although connections are cut."""
+    envelope = Envelope.of(payload, source_service="worker")
+
+    def is_confirmed() -> bool:
+        try:
+            service.publisher.publish(envelope)
+        except (BrokerUnavailable, NotConfirmed):
+            return False
+        return True
+
+    eventually(is_confirmed)
 
 
 class Seen:
@@ -137,11 +173,14 @@ class Rig:
         worker_id: int = 1,
         *,
         work: Callable[[ExecutionDispatch], ExecutionStatus] = lambda _: ExecutionStatus.COMPLETED,
+        reports_running: bool = False,
+        url: str | None = None,
     ) -> Iterator[Service]:
+        """``url``: another way to the broker, such as a proxy."""
         service = Service(
             "worker",
             self.topology,
-            self.url,
+            url or self.url,
             family="worker",
             worker_id=worker_id,
             telemetry=self.telemetry,
@@ -151,7 +190,10 @@ class Rig:
         def run(message: Message[ExecutionDispatch]) -> None:
             dispatch = message.payload
             self.seen.note(self.seen.dispatches, dispatch)
-            service.publisher.publish(
+            if reports_running:
+                report(service, running_report(dispatch))
+            report(
+                service,
                 ExecutionCompleted(
                     execution_id=dispatch.execution_id,
                     action_id=1,
@@ -159,7 +201,7 @@ class Rig:
                     status=work(dispatch),
                     result={"by": worker_id},
                     completed_at=datetime.now(UTC),
-                )
+                ),
             )
 
         @service.on(ExecutionCancelRequested)

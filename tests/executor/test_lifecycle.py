@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from attune_executor.lifecycle import (
+    DISPATCHED,
     FINAL,
-    REPORTABLE,
     UNSCHEDULED,
     WITH_WORKER,
     can_move,
@@ -76,7 +76,7 @@ def test_the_groups_of_states_are_what_they_are_called() -> None:
     assert frozenset({S.REQUESTED, S.SCHEDULING}) == UNSCHEDULED
     assert frozenset({S.SCHEDULED, S.RUNNING, S.CANCELING}) == WITH_WORKER
     assert frozenset(S) == UNSCHEDULED | WITH_WORKER | FINAL
-    assert frozenset({S.RUNNING, S.CANCELING, *THE_ENDS}) == REPORTABLE
+    assert DISPATCHED | {S.CANCELING} == WITH_WORKER
 
 
 @pytest.mark.parametrize("word", ["Completed", "COMPLETED", "completed"])

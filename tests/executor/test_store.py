@@ -342,6 +342,12 @@ def test_a_registration_that_is_older_than_the_known_one_changes_nothing(tx: Con
     assert store.workers_for_runtime(tx, "shell") == []
 
 
+def test_a_worker_whose_clock_was_ahead_once_is_heard_again(tx: Connection) -> None:
+    store.register_worker(tx, worker(7, "shell", at=LATER + timedelta(days=3650)), NOON)
+    assert store.register_worker(tx, worker(7, "python", at=LATER), LATER)
+    assert [one.worker_id for one in store.workers_for_runtime(tx, "python")] == [7]
+
+
 def test_a_registration_that_is_repeated_shows_that_the_worker_was_seen(tx: Connection) -> None:
     store.register_worker(tx, worker(7, "shell"), NOON)
     assert store.register_worker(tx, worker(7, "shell"), LATER)

@@ -24,7 +24,6 @@ class Sending(DirectConnection):
         self.exclusive = threading.RLock()
         self._outlet = outlet
         self._rest = b""
-        self._is_ending = False
         self._transport = None
         self._frame_buffer = b""
         self.bytes_sent = self.frames_sent = self.bytes_received = 0
