@@ -5,5 +5,9 @@ A publisher numbers what it sends (:mod:`publishing`), processes of their own ta
 makes (:mod:`schedule`) says which fault comes when (:mod:`kinds`). Afterwards :mod:`accounts` says
 what was lost or doubled.
 
+Beside them are systems that strike themselves, or what only they have: programs that publish under
+signals, forks and on a slow link (:mod:`publisher_runs`), migrations under policies
+(:mod:`migration_runs`), an outbox whose clock is set (:mod:`outbox_runs`).
+
     python -m tests.faults --seed 7
 """

@@ -10,7 +10,7 @@ import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -18,8 +18,12 @@ from pathlib import Path
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from tests.databases import own_postgresql_server
+from tests.faults.clock import library
 from tests.faults.kinds import KINDS, kinds_for
-from tests.faults.report import REPORT, Run, write_report
+from tests.faults.migration_runs import STATISTICS, migrating
+from tests.faults.outbox_runs import setting_clocks
+from tests.faults.publisher_runs import PUBLISHERS, publishing
+from tests.faults.report import REPORT, Run, report, shown, write_report
 from tests.faults.run import Verdict, run
 from tests.faults.scenes import QUEUES, Build, counting, executing
 from tests.faults.schedule import schedule
@@ -29,11 +33,31 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_SECONDS = 600.0
 
-SYSTEMS: Mapping[str, Build] = {
+SCENES: Mapping[str, Build] = {
     **{f"consumers, {queue} queue": partial(counting, queue=queue) for queue in QUEUES},
     "executors": executing,
 }
 DATABASES = ("sqlite", "postgresql")
+RunSystem = Callable[[EmbeddedBroker, Path, argparse.Namespace, float], Verdict]
+"""Runs a system for so many seconds, in a folder for its files and logs."""
+
+
+def systems() -> dict[str, RunSystem]:
+    """By the names that the report has."""
+    return {
+        **{
+            f"{name}, {database}": partial(_run_scene, name, database)
+            for name in SCENES
+            for database in DATABASES
+        },
+        **{name: partial(_run_publisher, name, program) for name, program in PUBLISHERS.items()},
+        "migrations under policies": _run_migrations,
+        **{
+            f"outbox and clock, {database}": partial(_run_outbox, database)
+            for database in DATABASES
+            if library()
+        },
+    }
 
 
 def main() -> int:
@@ -41,25 +65,28 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     logging.getLogger("attune_mq").setLevel(logging.ERROR)
-    chosen = [
-        (system, database)
-        for system in SYSTEMS
-        for database in DATABASES
-        if options.system in system and options.database in database
-    ]
+    chosen = {
+        name: run_system
+        for name, run_system in systems().items()
+        if options.system in name and options.database in name
+    }
     folder = Path(tempfile.mkdtemp(prefix="attune-soak-"))
-    with EmbeddedBroker(management=True) as broker:
+    with EmbeddedBroker(management=True, config=STATISTICS, root=options.root) as broker:
         version = broker.version
         try:
-            runs = [_run(*one, broker, folder, options, of=len(chosen)) for one in chosen]
+            runs = [_run(*one, broker, folder, options, of=len(chosen)) for one in chosen.items()]
         except BaseException:
             sys.stderr.write(f"What the processes said is in {folder}\n")
             raise
+    for run_ in runs:
+        sys.stderr.writelines(f"{run_.name}: {note}\n" for note in run_.verdict.notes)
     problems = [f"{one.name}: {problem}" for one in runs for problem in one.verdict.problems()]
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
+    arguments = shown(sys.argv[1:])
+    sys.stdout.write("\n".join(report(runs, version, arguments)) + "\n")
     if options.write:
-        write_report(REPORT, runs, version, sys.argv[1:])
+        write_report(REPORT, runs, version, arguments)
     if problems:
         sys.stderr.write(f"What the processes said is in {folder}\n")
         return 1
@@ -68,28 +95,66 @@ def main() -> int:
 
 
 def _run(
-    system: str,
-    database: str,
+    name: str,
+    run_system: RunSystem,
     broker: EmbeddedBroker,
     folder: Path,
     options: argparse.Namespace,
     *,
     of: int,
 ) -> Run:
-    """One system on one database, for its share of the time."""
-    name = f"{system}, {database}"
+    """One system, for its share of the time."""
     logger.warning("%s:", name)
     folder = folder / name.replace(", ", "-").replace(" ", "-")
     folder.mkdir()
-    with _stores(database, folder) as stores, SYSTEMS[system](broker, stores, folder) as scene:
+    try:
+        return Run(name, run_system(broker, folder, options, options.seconds / of))
+    except AssertionError as error:  # the other systems have their turn all the same
+        return Run(name, Verdict(left_over=[str(error)]))
+
+
+def _run_scene(
+    system: str,
+    database: str,
+    broker: EmbeddedBroker,
+    folder: Path,
+    options: argparse.Namespace,
+    seconds: float,
+) -> Verdict:
+    with _stores(database, folder) as stores, SCENES[system](broker, stores, folder) as scene:
         kinds = options.kind or kinds_for(scene)
-        planned = schedule(f"{options.seed}: {name}", kinds)
-        until_s = None if options.faults else options.seconds / of
-        try:
-            verdict = run(scene, islice(planned, options.faults), until_s=until_s)
-        except AssertionError as error:  # the other systems have their turn all the same
-            verdict = Verdict(left_over=[str(error)])
-    return Run(name, verdict)
+        planned = schedule(f"{options.seed}: {system}, {database}", kinds)
+        until_s = None if options.faults else seconds
+        return run(scene, islice(planned, options.faults), until_s=until_s)
+
+
+def _run_publisher(
+    name: str,
+    program: str,
+    broker: EmbeddedBroker,
+    folder: Path,
+    options: argparse.Namespace,
+    seconds: float,
+) -> Verdict:
+    return publishing(broker, folder, f"{options.seed}: {name}", seconds, program=program)
+
+
+def _run_migrations(
+    broker: EmbeddedBroker, _folder: Path, options: argparse.Namespace, seconds: float
+) -> Verdict:
+    return migrating(broker, f"{options.seed}: migrations", seconds)
+
+
+def _run_outbox(
+    database: str,
+    broker: EmbeddedBroker,
+    folder: Path,
+    options: argparse.Namespace,
+    seconds: float,
+) -> Verdict:
+    with _stores(database, folder) as stores:
+        seed = f"{options.seed}: outbox, {database}"
+        return setting_clocks(broker, folder, seed, seconds, stores=stores)
 
 
 @contextmanager
@@ -108,10 +173,13 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the schedule (default: 1)")
     parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="of all runs")
-    parser.add_argument("--faults", type=int, help="so many a run, instead of a time")
+    parser.add_argument("--faults", type=int, help="so many of a scene, instead of a time")
     parser.add_argument("--system", default="", help="only those whose name holds this text")
     parser.add_argument("--database", default="", choices=("", *DATABASES))
-    parser.add_argument("--kind", action="append", choices=sorted(KINDS), help="only these faults")
+    parser.add_argument("--root", type=Path, help="of another system, whose RabbitMQ is run")
+    parser.add_argument(
+        "--kind", action="append", choices=sorted(KINDS), help="only these, in a scene"
+    )
     parser.add_argument("--write", action="store_true", help=f"the report, to {REPORT.name}")
     return parser.parse_args()
 

@@ -43,12 +43,12 @@ class Account:
     def problems(self) -> list[str]:
         kinds = ("lost", "doubled", "unasked", "unexplained")
         return [
-            f"{self.of}: {kind}: {_some(numbers)}"
+            f"{self.of}: {kind}: {some(numbers)}"
             for kind in kinds
             if (numbers := getattr(self, kind))
         ]
 
 
-def _some(numbers: Collection[int]) -> str:
+def some(numbers: Collection[int]) -> str:
     few = ", ".join(str(number) for number in list(numbers)[:10])
     return few if len(numbers) <= 10 else f"{few} and {len(numbers) - 10} more"

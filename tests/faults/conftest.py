@@ -14,6 +14,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="package")
 def suffering_broker() -> Iterator[EmbeddedBroker]:
-    """A node for faults alone."""
-    with EmbeddedBroker(management=True) as node:
+    """A node for faults alone. A migration waits until its HTTP API has counted anew."""
+    with EmbeddedBroker(management=True, config={"collect_statistics_interval": 500}) as node:
         yield node

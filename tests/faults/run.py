@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tests.faults.accounts import Account
 from tests.faults.kinds import inflict
 from tests.faults.leaks import belongings_of
+from tests.faults.receipts import ReceiptAccount
 from tests.faults.scene import Recovery, Scene
 from tests.faults.schedule import Planned
 
@@ -22,21 +23,22 @@ class Verdict:
     """What a run has shown. ``recoveries``: by kind of fault."""
 
     accounts: list[Account] = field(default_factory=list)
+    receipts: list[ReceiptAccount] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     recoveries: dict[str, list[Recovery]] = field(default_factory=lambda: defaultdict(list))
+    messages: int = 0
+    """How many were confirmed, or committed."""
     sent_again: int = 0
     restarted: int = 0
     lasted_s: float = 0.0
     left_over: list[str] = field(default_factory=list)
     green: list[str] = field(default_factory=list)
-
-    @property
-    def messages(self) -> int:
-        """How many were confirmed."""
-        return sum(len(one.expected) + len(one.given_up) for one in self.accounts[:1])
+    notes: list[str] = field(default_factory=list)
+    """What is no problem, and has to be said."""
 
     def problems(self) -> list[str]:
         unbalanced = [line for account in self.accounts for line in account.problems()]
+        unbalanced += [line for account in self.receipts for line in account.problems()]
         return unbalanced + self.left_over + self.green
 
 
@@ -69,6 +71,7 @@ def run(
         verdict.left_over = what_is_left_over(scene)
     scene.settle()
     verdict.accounts = scene.balance()
+    verdict.messages = len(scene.publisher.confirmed)
     verdict.sent_again = scene.publisher.sent_again
     verdict.green = scene.green
     verdict.restarted = scene.restarted.total()

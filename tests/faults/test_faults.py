@@ -5,7 +5,14 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
+import pytest
+
 from attune_mq.broker.embedded import EmbeddedBroker
+from tests.faults.clock import library
+from tests.faults.migration_runs import POLICY, migrating
+from tests.faults.outbox_runs import SET_BACK, setting_clocks
+from tests.faults.publisher_programs import FORK, LARGE, SIGNAL
+from tests.faults.publisher_runs import publishing
 from tests.faults.run import run
 from tests.faults.scenes import counting, executing
 from tests.faults.schedule import schedule
@@ -39,4 +46,38 @@ def test_executors_side_by_side_lose_nothing_and_double_nothing(
         planned = islice(schedule(1, OF_EXECUTORS), len(OF_EXECUTORS))
         verdict = run(scene, planned, restart_all=False)
 
+    assert verdict.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("program", "seconds", "fault"),
+    [("signals", 4.0, SIGNAL), ("forks", 3.0, FORK), ("slow-link", 1.0, LARGE)],
+)
+def test_what_a_publisher_is_told_is_so(
+    program: str, seconds: float, fault: str, suffering_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    verdict = publishing(suffering_broker, tmp_path, "1", seconds, program=program)
+
+    assert verdict.faults[fault] > 0
+    assert verdict.messages > 0
+    assert verdict.problems() == []
+
+
+def test_what_a_migration_calls_migrated_is_complete_whatever_policies_come_and_go(
+    suffering_broker: EmbeddedBroker,
+) -> None:
+    verdict = migrating(suffering_broker, "1", 1.0)
+
+    assert verdict.faults[POLICY] > 0
+    assert verdict.problems() == []
+
+
+@pytest.mark.skipif(library() is None, reason="the clock of a process is set by libfaketime")
+def test_rows_of_an_outbox_go_out_after_its_clock_was_set_back(
+    suffering_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    stores = SQLiteFiles(tmp_path)
+    verdict = setting_clocks(suffering_broker, tmp_path, "5", 1.0, stores=stores)
+
+    assert verdict.faults[SET_BACK] > 0
     assert verdict.problems() == []
