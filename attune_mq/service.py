@@ -21,6 +21,7 @@ from attune_mq.messaging.handlers import Handler, Handlers, Probe, Sign
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.status import ConsumerStatus
+from attune_mq.messaging.stream_positions import PositionStore
 from attune_mq.messaging.telemetry import Telemetry
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.families import instantiate
@@ -60,6 +61,8 @@ class Service:
     ``setup="verify"``: the infrastructure is managed elsewhere and only looked at.
     ``wait_s``: how long to wait, at the start, for a broker that is not there yet.
     ``telemetry``: is told of all that consumers and publisher do.
+    ``positions``: where consumers of streams with ``offset: stored`` keep theirs, such as
+    ``attune_mq.transactional.StreamPositions``.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Service:
         setup: Literal["create", "verify"] = "create",
         wait_s: float = 0.0,
         telemetry: Telemetry | None = None,
+        positions: PositionStore | None = None,
         **parameters: str | int,
     ) -> None:
         self.name = name
@@ -90,6 +94,7 @@ class Service:
         self._setup = setup
         self._wait_s = wait_s
         self._telemetry = telemetry
+        self._positions = positions
         self._backgrounds: list[Background] = []
         self._running_beside: list[Background] = []
         self._consumers: list[Consumer] = []
@@ -235,6 +240,7 @@ class Service:
             instance=self.instance,
             setup=self._setup,
             telemetry=self._telemetry,
+            positions=self._positions,
         )
 
     def _set_up(self) -> SetupReport:
