@@ -53,6 +53,7 @@ class InPlace:
                     return Action.ACKNOWLEDGE
                 case TryAgain(failures, _, queue_delay_ms, hold_ms):
                     self._reading.failed(delivery, failures)
+                    delivery = delivery.after(failures)
                     self._wait((queue_delay_ms or hold_ms) / 1000, session)
                 case Hold():
                     self._wait(self._pause.next_s(), session)

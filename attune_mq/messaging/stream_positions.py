@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cached_property
 from hashlib import blake2b
@@ -21,13 +22,28 @@ class StreamPosition(NamedTuple):
     """
 
     offset: int
+    """-1: before the first message."""
     fingerprint: str
+    generation: int = 0
+    """How often the stream was seen to be declared anew: what is still being handled of the one
+    before then moves no position in this one."""
 
     @classmethod
-    def of(cls, offset: int, message_id: str | None, body: bytes) -> StreamPosition:
-        digest = blake2b(str(message_id or "").encode("utf-8", "backslashreplace"))
+    def of(
+        cls, offset: int, message_id: str | None, body: bytes, generation: int = 0
+    ) -> StreamPosition:
+        id_bytes = str(message_id or "").encode("utf-8", "backslashreplace")
+        digest = blake2b(id_bytes, digest_size=_FINGERPRINT_BYTES)
         digest.update(b"\0" + body)
-        return cls(offset, digest.hexdigest()[: 2 * _FINGERPRINT_BYTES])
+        return cls(offset, digest.hexdigest(), generation)
+
+    @property
+    def is_beginning(self) -> bool:
+        return self.offset < 0
+
+    def next_generation(self) -> StreamPosition:
+        """The beginning of the stream that took the place of this one's."""
+        return StreamPosition(-1, "", self.generation + 1)
 
 
 class PositionStore(Protocol):
@@ -41,10 +57,8 @@ class PositionStore(Protocol):
         """The last message behind which the consumer is; ``None``: it never was in the stream."""
 
     def store(self, stream: str, consumer: str, position: StreamPosition) -> None:
-        """In a transaction of its own; one that is behind the stored position changes nothing."""
-
-    def forget(self, stream: str, consumer: str, position: StreamPosition) -> None:
-        """If that is still the stored one: its stream is gone."""
+        """In a transaction of its own; one that is behind the stored position, in its generation or
+        by it, changes nothing."""
 
 
 class StreamDelivery(UnreadDelivery):
@@ -58,6 +72,7 @@ class StreamDelivery(UnreadDelivery):
         self,
         consumer: str,
         failures: Callable[[int], int],
+        generation: int,
         queue: str,
         consumer_tag: str,
         delivery_tag: int,
@@ -70,20 +85,29 @@ class StreamDelivery(UnreadDelivery):
         super().__init__(
             queue, consumer_tag, delivery_tag, redelivered, exchange, routing_key, properties, body
         )
-        self.__dict__.update(consumer=consumer, _failures=failures)
+        self.__dict__.update(consumer=consumer, generation=generation, _failures=failures)
 
     consumer: str
     """The key of the consumer in the file, without an instance."""
+    generation: int
 
     @cached_property
     def position(self) -> StreamPosition:
         offset = int(self.headers[OFFSET_HEADER])
-        return StreamPosition.of(offset, self.properties.message_id, self.body)
+        message_id = self.properties.message_id
+        return StreamPosition.of(offset, message_id, self.body, self.generation)
 
-    @property
+    @cached_property
     def failures(self) -> int:
+        """Before this attempt."""
         failures: Callable[[int], int] = self.__dict__["_failures"]
         return failures(self.position.offset)
+
+    def after(self, failures: int) -> StreamDelivery:
+        """The same for its next attempt."""
+        again = copy.copy(self)
+        again.__dict__["failures"] = failures
+        return again
 
     @property
     def redeliveries(self) -> int:

@@ -71,6 +71,7 @@ class StreamReading:
         self._offset = offset
         self._store = store if offset == STORED else None
         self._lock = threading.Lock()
+        self._generation = 0
         self._position: StreamPosition | None = None
         self._first: StreamPosition | None = None  # the first that was delivered to us
         self._waiting: dict[int, StreamPosition] = {}  # delivered and not done, in their order
@@ -83,7 +84,7 @@ class StreamReading:
 
     def delivery(self, *what: Any) -> StreamDelivery:
         """As :class:`StreamDelivery` is made of what a reader of frames finds."""
-        return StreamDelivery(self.consumer, self.failures, *what)
+        return StreamDelivery(self.consumer, self.failures, self._generation, *what)
 
     def begin(self, connection: pika.BlockingConnection) -> dict[str, Any]:
         """The arguments of the next subscription: where it begins. Takes seconds where nothing is
@@ -91,13 +92,13 @@ class StreamReading:
         and what the store raises."""
         if self._store is not None:
             self.store()
-            self._position = self._stored = self._store.read(self._stream, self.consumer)
+            self._take_stored(self._store.read(self._stream, self.consumer))
         with self._lock:
             self._waiting.clear()
             behind = -1 if self._position is None else self._position.offset
             self._done = {offset for offset in self._done if offset > behind}
+        self._expected = None
         argument = self._argument(connection)
-        self._expected = argument if isinstance(argument, int) else None
         self._has_begun = True
         return {OFFSET_HEADER: argument}
 
@@ -119,9 +120,12 @@ class StreamReading:
             return position.offset in self._waiting and position.offset not in self._done
 
     def is_done(self, delivery: StreamDelivery) -> bool:
-        """Perhaps it came by an earlier connection, and was done when that was lost."""
+        """Perhaps it came by an earlier connection, and was done when that was lost; or its stream
+        is gone."""
         offset = delivery.position.offset
         with self._lock:
+            if delivery.generation != self._generation:
+                return True
             return self._is_behind_us(offset) or offset in self._done
 
     def done(self, delivery: StreamDelivery) -> None:
@@ -129,7 +133,7 @@ class StreamReading:
         offset = delivery.position.offset
         with self._lock:
             self._failures.pop(offset, None)
-            if not self._is_behind_us(offset):
+            if delivery.generation == self._generation and not self._is_behind_us(offset):
                 self._done.add(offset)
                 self._advance()
         if time.monotonic() - self._stored_at_s > STORE_EVERY_S:
@@ -153,6 +157,12 @@ class StreamReading:
         if self._store is not None and position is not None and position != self._stored:
             self._store.store(self._stream, self.consumer, position)
             self._stored = position
+
+    def _take_stored(self, stored: StreamPosition | None) -> None:
+        with self._lock:
+            self._generation = 0 if stored is None else stored.generation
+            self._stored = None if stored is None or stored.is_beginning else stored
+            self._position = self._stored
 
     def _store_if_possible(self) -> None:
         try:
@@ -190,6 +200,7 @@ class StreamReading:
             case "stored":
                 return FIRST
             case offset:
+                self._expected = offset if isinstance(offset, int) else None
                 return stream_offset_argument(offset)
 
     def _warn_of_next(self) -> None:
@@ -206,8 +217,11 @@ class StreamReading:
     ) -> bool:
         """Or was once, in a stream that begins above it by now."""
         found = first_from(connection, self._stream, position.offset)
+        if found is not None and found.offset > position.offset:
+            self._expected = position.offset + 1
+            return True
         if found is not None:
-            return found.offset > position.offset or found == position
+            return found.fingerprint == position.fingerprint
         if first_from(connection, self._stream, FIRST) is None:
             raise ConsumeError(
                 f"stream '{self._stream}' has no message, though number {position.offset} was read "
@@ -223,24 +237,26 @@ class StreamReading:
             position.offset,
             self.consumer,
         )
+        beginning = position.next_generation()
         if self._store is not None:
-            self._store.forget(self._stream, self.consumer, position)
+            self._store.store(self._stream, self.consumer, beginning)
         with self._lock:
+            self._generation = beginning.generation
             self._position = self._first = self._stored = None
             self._done.clear()
             self._failures.clear()
 
     def _look_for_a_gap(self, offset: int) -> None:
-        """The first delivery of a subscription tells what its stream no longer has."""
+        """Where the position itself is gone, the first delivery tells what else is."""
         expected, self._expected = self._expected, None
         if expected is not None and offset > expected:
+            # The broker gives numbers to notes of its own, too: one at least in each segment.
             logger.error(
-                "Consumer '%s' lost up to %d messages of stream '%s': it goes on at %d, and %d to "
-                "%d are gone, by the retention of the stream",
+                "Consumer '%s' lost up to %d messages of stream '%s': those from %d to %d are no "
+                "longer in it, by its retention",
                 self.consumer,
                 offset - expected,
                 self._stream,
-                offset,
                 expected,
                 offset - 1,
             )
