@@ -1,5 +1,4 @@
-"""A consumer of a stream in a process of its own, which stops at a given point and waits there to be
-killed.
+"""A consumer of a stream in a process of its own, which stops at a point and waits to be killed.
 
 ``python -m tests.transactional.dying_stream_consumer DATABASE BROKER POINT FOLDER``: FOLDER/reached
 appears when it stands at the point, with the third message.

@@ -41,6 +41,9 @@ class Effects:
     def create(self) -> None:
         self._metadata.create_all(self._engine)
 
+    def drop(self) -> None:
+        self._metadata.drop_all(self._engine)
+
     def handle(self, message: Message[Any]) -> None:
         """A handler."""
         with self._engine.begin() as tx:
