@@ -24,9 +24,10 @@ class StreamPosition(NamedTuple):
     offset: int
     """-1: before the first message."""
     fingerprint: str
+    """Empty: of a position that somebody chose, whatever message is there."""
     generation: int = 0
-    """How often the stream was seen to be declared anew: what is still being handled of the one
-    before then moves no position in this one."""
+    """How often the stream was seen to be declared anew, or the position was chosen: what is still
+    being handled from before then moves no position."""
 
     @classmethod
     def of(

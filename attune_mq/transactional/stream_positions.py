@@ -93,6 +93,7 @@ class StreamPositions:
         self._scope = scope
         self._now = now
         self._advance = Prepared(self._advancing)
+        self._place = Prepared(self._placing)
         self._read = Prepared(self._reading)
 
     def advance(self, tx: Connection, message: Message[Any]) -> bool:
@@ -105,6 +106,21 @@ class StreamPositions:
         if not isinstance(delivery, StreamDelivery):
             raise ConsumeError(f"expected a message of a stream, got one of '{delivery.queue}'")
         return self._move(tx, delivery.queue, delivery.consumer, delivery.position)
+
+    def place(self, tx: Connection, stream: str, consumer: str, offset: int) -> None:
+        """Puts the position at ``offset``, forward or back, for consumers that begin after the
+        commit: to pass over a message that ends its process, or to handle messages again. With -1
+        they begin at the first."""
+        self._place.execute(
+            tx,
+            scope=self._scope,
+            stream=stream,
+            consumer=consumer,
+            generation=0,
+            message_offset=offset,
+            fingerprint="",
+            advanced_at_us=to_us(self._now()),
+        )
 
     def read(self, stream: str, consumer: str) -> StreamPosition | None:
         """The stored position. Raises :class:`~attune_mq.errors.DatabaseUnavailable` as
@@ -162,6 +178,18 @@ class StreamPositions:
                 ),
             ),
         ).returning(self._table.c.message_offset)
+
+    def _placing(self, tx: Connection) -> Executable:
+        insert = insert_into(tx, self._table)
+        return insert.on_conflict_do_update(
+            index_elements=["scope", "stream", "consumer"],
+            set_={
+                "generation": self._table.c.generation + 1,
+                "message_offset": insert.excluded.message_offset,
+                "fingerprint": "",
+                "advanced_at_us": insert.excluded.advanced_at_us,
+            },
+        )
 
     def _reading(self, _: Connection) -> Executable:
         stored = self._table.c

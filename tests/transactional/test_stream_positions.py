@@ -235,6 +235,23 @@ def test_a_message_that_was_passed_over_is_behind_the_consumer(
         wait_for_effects(effects, 0, 2)
 
 
+@pytest.mark.parametrize(
+    ("offset", "expected"), [(1, [0, 1, 2, 2]), (-1, [0, 0, 1, 1, 2, 2]), (2, [0, 1, 2])]
+)
+def test_a_position_that_was_chosen_is_gone_on_from(
+    bench: Bench, effects: Effects, engine: Engine, offset: int, expected: list[int]
+) -> None:
+    publish(bench, 0, 1, 2)
+    with running(consumer_of(bench.url, effects)):
+        wait_for_effects(effects, 0, 1, 2)
+
+    with engine.begin() as tx:
+        effects.positions.place(tx, STREAM, CONSUMER, offset)
+    publish(bench, 3)
+    with running(consumer_of(bench.url, effects)):
+        wait_for_effects(effects, *expected, 3)
+
+
 # What becomes of the stream while nobody reads it.
 
 
