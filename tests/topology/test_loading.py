@@ -369,7 +369,7 @@ def test_the_broker_is_told_an_offset_by_its_type(
 def test_what_is_no_offset_is_a_problem_in_its_line(offset: str) -> None:
     problem = only_problem(LOG.format(offset=offset))
 
-    assert problem.startswith("t.yaml:5:49 consumers.reader.offset: expected first, last, next, ")
+    assert problem.startswith("t.yaml:5:41 consumers.reader.offset: expected first, last, next, ")
 
 
 def test_an_unquoted_moment_is_a_trap() -> None:
