@@ -210,6 +210,7 @@ class Processor:
                     in_a_line(error.text),
                 )
                 if isinstance(delivery, StreamDelivery):
+                    self._settled(delivery, envelope, settlement)
                     return settlement
                 return _instead(retry_copy(delivery, settlement), settlement, envelope)
             case CountRedelivery():

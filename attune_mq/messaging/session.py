@@ -280,8 +280,9 @@ class Session:
         self._after(after_s, job.delivery, partial(self._pool.submit, [job]))
 
     def _later(self, pause_s: float, then: Callable[[], None]) -> None:
-        """Not once we are to stop: :meth:`_drain` gives back what is held."""
-        self._connection.call_later(pause_s, lambda: None if self.is_stopping else then())
+        """Not once we are to stop: :meth:`_drain` gives back what is held; of a stream nothing is."""
+        if self._reading is None:
+            self._connection.call_later(pause_s, lambda: None if self.is_stopping else then())
 
     def _after(self, pause_s: float, delivery: Delivery, then: Callable[[], None]) -> None:
         """Once we are to stop nothing begins any more: :meth:`_drain` gives it back."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
-from attune_mq.messaging.delivery import UnreadDelivery
+from attune_mq.messaging.delivery import Delivery, UnreadDelivery
 
 OFFSET_HEADER = "x-stream-offset"
 _FINGERPRINT_BYTES = 16
@@ -87,6 +87,20 @@ class StreamDelivery(UnreadDelivery):
             queue, consumer_tag, delivery_tag, redelivered, exchange, routing_key, properties, body
         )
         self.__dict__.update(consumer=consumer, generation=generation, _failures=failures)
+
+    @classmethod
+    def like(cls, delivery: Delivery, *, offset: int, failures: int) -> StreamDelivery:
+        """As if it had come from a stream, which is then ``delivery.queue``."""
+        made = cls.__new__(cls)
+        position = StreamPosition.of(offset, delivery.properties.message_id, delivery.body)
+        made.__dict__.update(
+            vars(delivery),
+            consumer=delivery.consumer_tag,
+            generation=0,
+            position=position,
+            failures=failures,
+        )
+        return made
 
     consumer: str
     """The key of the consumer in the file, without an instance."""

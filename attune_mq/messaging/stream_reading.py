@@ -149,6 +149,16 @@ class StreamReading:
     def end(self) -> None:
         """Of the consumer. What cannot be stored now is handled, or given up, again."""
         self._store_if_possible()
+        unread = len(self._waiting.keys() - self._done)
+        if unread and self._offset in (None, "last", NEXT):
+            logger.warning(
+                "Consumer '%s' leaves %d messages of stream '%s' that were not handled: its next "
+                "start begins at '%s', and never reads them",
+                self.consumer,
+                unread,
+                self._stream,
+                self._offset or NEXT,
+            )
 
     def store(self) -> None:
         """Stores the position of messages whose handlers did not. Raises what the store raises."""

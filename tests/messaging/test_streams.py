@@ -359,6 +359,7 @@ def test_a_message_of_a_stream_is_tried_again_in_its_place_and_what_follows_wait
 
     assert calls.ids == [0, 1, 1, 1, 2]
     assert [message.attempt for message in calls.messages] == [1, 1, 2, 3, 1]
+    assert consumer.status.retried == 2
     assert end_of_stream(bench) == 2  # no copy is there for others to read
 
 
@@ -401,6 +402,46 @@ def test_a_consumer_stops_while_a_message_waits_for_its_next_attempt(bench: Benc
 
     assert consumer.status.connections == 1
     assert calls.ids == [0]
+
+
+@pytest.mark.parametrize(("offset", "says"), [("next", True), ("first", False)])
+def test_what_a_stopped_consumer_never_reads_is_said(
+    bench: Bench, caplog: pytest.LogCaptureFixture, offset: str, says: bool
+) -> None:
+    calls = failing_at(0, RetryLater("later", delay_s=600.0))
+    consumer = consumer_of(bench, streaming(offset), calls)
+
+    with running(consumer):
+        wait_for_state(consumer, "consuming")
+        publish(bench, 0, 1)
+        wait_until(lambda: consumer.status.in_flight == 2, "both are delivered")
+        calls.wait_for(1)
+
+    assert ("leaves 2 messages of stream 'log'" in caplog.text) is says
+
+
+def test_a_pause_does_not_end_with_a_connection(
+    bench: Bench, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(bench, 0)
+    is_there = threading.Event()
+
+    def work(_: Message[Any]) -> None:
+        if not is_there.is_set():
+            raise DependencyUnavailable("billing")
+
+    calls = Calls(work)
+    consumer = behind(proxy, streaming("first"), calls)
+    with caplog.at_level(logging.INFO), running(consumer):
+        wait_for_state(consumer, "paused")
+        proxy.cut()
+        wait_for_connections(consumer, 2)
+        calls.wait_for(len(calls.messages) + 4)
+        assert "goes on after a pause" not in caplog.text
+        is_there.set()
+        wait_until_settled(consumer, 1)
+
+    assert caplog.text.count("goes on after a pause") == 1
 
 
 def test_retries_of_a_stream_need_no_queues(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Event
 from typing import Any
@@ -105,10 +106,8 @@ def test_a_position_of_a_stream_that_is_gone_moves_nothing_in_the_one_that_follo
 
 def handed_out(offset: int) -> Message[Any]:
     payload = request(offset)
-    given = StreamDelivery(
-        CONSUMER, lambda _: 0, 0, STREAM, CONSUMER, 1, False, "", "", b"\0\0", b""
-    )
-    given.__dict__["position"] = position(offset)
+    plain = replace(delivery(), queue=STREAM, consumer_tag=CONSUMER)
+    given = StreamDelivery.like(plain, offset=offset, failures=0)
     return Message(payload, Envelope.of(payload), given)
 
 
