@@ -280,7 +280,7 @@ class Session:
         self._after(after_s, job.delivery, partial(self._pool.submit, [job]))
 
     def _later(self, pause_s: float, then: Callable[[], None]) -> None:
-        """Not once we are to stop: :meth:`_drain` gives back what is held; of a stream nothing is."""
+        """Not once we are to stop: :meth:`_drain` gives back what is held; no stream's is."""
         if self._reading is None:
             self._connection.call_later(pause_s, lambda: None if self.is_stopping else then())
 

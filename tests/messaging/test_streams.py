@@ -420,6 +420,25 @@ def test_what_a_stopped_consumer_never_reads_is_said(
     assert ("leaves 2 messages of stream 'log'" in caplog.text) is says
 
 
+def test_a_consumer_that_stops_gives_nothing_back_to_a_stream(
+    bench: Bench, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RabbitMQ 3.10 would close the connection, with the acknowledgements that are to follow."""
+    publish(bench, 0, 1, 2)
+    consumer = consumer_of(bench, streaming("first"), Calls(gate))
+
+    with running(consumer):
+        wait_for(gate.entered, "the handler begins")
+        wait_until(lambda: consumer.status.in_flight == 3, "all are delivered")
+        consumer.stop(30)
+        wait_until(lambda: consumer.status.in_flight == 1, "what was not begun is left")
+        assert end_of_stream(bench) == 2  # and the broker has had the time to say what it has to
+        gate.let_through.set()
+
+    assert consumer.status.handled == 1
+    assert "is not consuming" not in caplog.text
+
+
 def test_a_pause_does_not_end_with_a_connection(
     bench: Bench, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
