@@ -22,6 +22,7 @@ from attune_mq.messaging.handlers import Handler, Handlers, Probe, Sign
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.status import ConsumerStatus
+from attune_mq.messaging.stream_positions import PositionStore
 from attune_mq.messaging.synchronous import check_ran, check_synchronous
 from attune_mq.messaging.telemetry import Telemetry
 from attune_mq.topology.contracts import ConsumerSpec
@@ -62,6 +63,8 @@ class Service:
     ``setup="verify"``: the infrastructure is managed elsewhere and only looked at.
     ``wait_s``: how long to wait, at the start, for a broker that is not there yet.
     ``telemetry``: is told of all that consumers and publisher do.
+    ``positions``: where consumers of streams with ``offset: stored`` keep theirs, such as
+    ``attune_mq.transactional.StreamPositions``.
 
     A service lives once: :meth:`start` or :meth:`run`, then :meth:`stop`. For another life make
     another service; its handlers are registered anew.
@@ -78,6 +81,7 @@ class Service:
         setup: Literal["create", "verify"] = "create",
         wait_s: float = 0.0,
         telemetry: Telemetry | None = None,
+        positions: PositionStore | None = None,
         **parameters: str | int,
     ) -> None:
         self.name = name
@@ -95,6 +99,7 @@ class Service:
         self._setup = setup
         self._wait_s = wait_s
         self._telemetry = telemetry
+        self._positions = positions
         self._backgrounds: list[Background] = []
         self._running_beside: list[Background] = []
         self._consumers: list[Consumer] = []
@@ -307,6 +312,7 @@ class Service:
             instance=self.instance,
             setup=self._setup,
             telemetry=self._telemetry,
+            positions=self._positions,
         )
 
     def _set_up(self) -> SetupReport:

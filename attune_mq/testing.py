@@ -48,6 +48,7 @@ from attune_mq.messaging.settlement import (
     Settlement,
     TryAgain as TryAgain,
 )
+from attune_mq.messaging.stream_positions import OFFSET_HEADER, StreamDelivery
 from attune_mq.topology.model import Route, Topology
 from attune_mq.topology.routing import Router, Routing
 
@@ -88,7 +89,8 @@ def deliver(
     ``headers``: of AMQP.
     ``topology`` with the tag of a ``consumer``: how often and after which delay its queue tries
     again, and where the message seems to come from. Without them: three attempts, held for 1 s
-    and 5 s.
+    and 5 s. Where that queue is a stream, the header ``x-stream-offset`` says the offset of the
+    message, 0 without it.
 
     What comes of it is one of :class:`Acknowledge`; :class:`TryAgain`, with the number of
     ``failures``, the ``error`` and the delay; :class:`DeadLetter`, with the ``reason``
@@ -100,17 +102,20 @@ def deliver(
     Raises :class:`~attune_mq.topology.model.UnknownName` for a tag that the topology does not
     have. Nothing is published but what the handler publishes.
     """
-    queue, policy = ANY_QUEUE, RetryPolicy()
+    queue, policy, is_stream = ANY_QUEUE, RetryPolicy(), False
     if topology is not None and consumer is not None:
-        spec = topology.consumer(consumer)
-        queue = topology.queues[spec.queue].name
-        policy = RetryPolicy.of(topology.queues[spec.queue])
+        consumed = topology.queues[topology.consumer(consumer).queue]
+        queue, is_stream = consumed.name, consumed.type == "stream"
+        policy = RetryPolicy.of(consumed)
     delivery = _delivery(message, topology, queue, consumer or ANY_TAG)
     delivery.properties.headers = {
         FAILURES: attempt - 1,
         COUNTED_IN: queue,
         **(headers or {}),
     }
+    if is_stream:
+        offset = int(delivery.headers.get(OFFSET_HEADER, 0))
+        delivery = StreamDelivery.like(delivery, offset=offset, failures=attempt - 1)
     return settlement_of(delivery, handlers, policy)
 
 

@@ -31,6 +31,7 @@ from attune_mq import (
     payloads,
 )
 from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.messaging.stream_positions import StreamDelivery
 from attune_mq.testing import Acknowledge, DeadLetter, Hold, RecordingPublisher, TryAgain, deliver
 
 ENFORCEMENT = payloads.EnforcementCreated(
@@ -85,6 +86,32 @@ def processor(recording: RecordingPublisher) -> EnforcementProcessor:
 
 
 # Handlers without a broker.
+
+
+STREAMING = """
+version: 1
+queues:
+  log: {name: shop.log, type: stream}
+consumers:
+  reader: {service: tests, queue: log, offset: stored}
+"""
+
+
+@pytest.mark.parametrize("headers", [None, {"x-stream-offset": 7}])
+def test_a_message_of_a_stream_comes_with_its_offset(headers: dict[str, Any] | None) -> None:
+    handlers, came = Handlers(), list[Message[Any]]()
+    handlers.on(payloads.EnforcementCreated)(came.append)
+    topology = parse_topology(STREAMING)
+
+    told = deliver(
+        handlers, ENFORCEMENT, topology=topology, consumer="reader", headers=headers, attempt=2
+    )
+
+    assert told == Acknowledge()
+    [message] = came
+    assert isinstance(message.delivery, StreamDelivery)
+    assert message.delivery.position.offset == (7 if headers else 0)
+    assert message.attempt == 2
 
 
 def test_a_handled_message_would_be_acknowledged_and_what_it_led_to_is_known(

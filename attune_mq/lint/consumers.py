@@ -73,4 +73,30 @@ def _timeout_ms(facts: Facts, consumer: ConsumerFact) -> int | None:
     return stated if isinstance(stated, int) else DEFAULT_CONSUMER_TIMEOUT_MS
 
 
-RULES = (prefetch_without_bound, deadline_beyond_consumer_timeout)
+@rule(
+    "error",
+    summary="A consumer of a stream that does not say where it begins.",
+    story="""
+        RabbitMQ begins at `next` unless it is told an offset: what was published before the
+        consumer came, and whatever is published while it is away, is never delivered to it. Nothing
+        is refused, returned or logged, and the stream looks well: its messages are all there,
+        unread. Over AMQP 0-9-1 RabbitMQ keeps no offsets either: nobody remembers how far a
+        consumer had come, unless it does so itself.
+    """,
+    fix="""
+        Give the consumer an `offset`: `stored` where it is to go on after what it handled last,
+        which its own database keeps (`attune_mq.transactional.StreamPositions`); `first` where each
+        start reads all that the stream still has; `next` where what it misses is of no use to it.
+    """,
+)
+def stream_without_offset(facts: Facts) -> Iterator[Fault]:
+    for consumer in facts.consumers:
+        if consumer.queue.type == "stream" and consumer.spec.offset is None:
+            message = (
+                f"consumer {consumer.tag} of stream {consumer.queue.name} has no offset: what is "
+                f"published while it is away is never read"
+            )
+            yield Fault(facts.where(*consumer.path), message)
+
+
+RULES = (prefetch_without_bound, deadline_beyond_consumer_timeout, stream_without_offset)

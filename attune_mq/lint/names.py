@@ -57,7 +57,7 @@ def _made_of(topology: Topology, queue: Queue) -> Iterator[str]:
     inherits = own is None and queue.purpose == "main" and not queue.belongs_to_a_connection
     if isinstance(own, OwnDeadLetterQueue) or (inherits and isinstance(general, DeadLetterQueue)):
         yield dead_letter_queue_name(queue.name)
-    for delay_ms in queue.retry.backoff_ms if queue.retry else ():
+    for delay_ms in queue.retry.backoff_ms if queue.retry and queue.type != "stream" else ():
         yield retry_queue_name(queue.name, delay_ms)
 
 

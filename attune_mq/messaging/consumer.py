@@ -34,20 +34,24 @@ import pika
 from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import DuplicateConsumerTag, LifecycleError
+from attune_mq.errors import ConsumeError, DuplicateConsumerTag, LifecycleError
 from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
 from attune_mq.messaging.direct import DirectConnection
 from attune_mq.messaging.handlers import Handlers
 from attune_mq.messaging.handovers import Handover, Handovers
+from attune_mq.messaging.in_place import InPlace
 from attune_mq.messaging.pausing import Pause
 from attune_mq.messaging.processing import Action, Processor, Result
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.session import Job, Session
 from attune_mq.messaging.status import ConsumerStatus, Progress
+from attune_mq.messaging.stream_positions import PositionStore, StreamDelivery
+from attune_mq.messaging.stream_reading import StreamReading
 from attune_mq.messaging.telemetry import Telemetry, guarded
 from attune_mq.messaging.workers import WorkerPool
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
+from attune_mq.topology.stream_offsets import STORED
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +108,7 @@ class Consumer:
         prefetch: int | None = None,
         setup: Literal["create", "verify"] = "create",
         telemetry: Telemetry | None = None,
+        positions: PositionStore | None = None,
     ) -> None:
         self._topology = expand(topology)
         self._spec = self._topology.consumer(tag)
@@ -112,6 +117,7 @@ class Consumer:
         self._prefetch = self._spec.prefetch_count if prefetch is None else prefetch
         self._concurrency = concurrency or self._spec.concurrency
         self.tag = tag if instance is None else f"{tag}@{instance}"
+        self._reading = self._reading_of(tag, positions)
         self._claim = (frozenset(self._settings.urls), self.tag)
         self._own_publisher = publisher is None
         self._publisher = publisher or Publisher(
@@ -136,11 +142,26 @@ class Consumer:
         self._life = threading.Lock()
         self._has_begun = False
         self._stopping = threading.Event()
+        reading = self._reading
+        self._in_place = (
+            InPlace(reading, self._processor, self._pause, self._stopping) if reading else None
+        )
         self._stop_at = 0.0
         self._session: Session | None = None
         self._thread: threading.Thread | None = None
         self._loop: threading.Thread | None = None
         self._pool: WorkerPool[Job] | None = None
+
+    def _reading_of(self, tag: str, positions: PositionStore | None) -> StreamReading | None:
+        queue, offset = self._topology.queues[self._spec.queue], self._spec.offset
+        if queue.type != "stream":
+            return None
+        if offset == STORED and self._concurrency > 1:
+            raise ConsumeError(
+                f"consumer '{tag}' has `offset: stored`: expected a concurrency of 1, since one "
+                f"position holds for messages in their order, got {self._concurrency}"
+            )
+        return StreamReading(queue.name, tag, offset, positions)
 
     @property
     def status(self) -> ConsumerStatus:
@@ -235,6 +256,8 @@ class Consumer:
             pool.close(timeout_s=_ENDING_S if pool.running == 0 else 0.0)
             if self._own_publisher:
                 self._publisher.close()
+            if self._reading is not None:
+                self._reading.end()
             self._progress.stopped()
             with _tags_lock:
                 _tags_in_use.discard(self._claim)
@@ -280,6 +303,8 @@ class Consumer:
 
         if session.is_stopping:  # nothing begins any more, also before the loop has noticed
             return Action.GIVE_BACK
+        if self._in_place is not None and isinstance(delivery, StreamDelivery):
+            return self._in_place.handle(session, delivery)
         if job.replacement is None:
             if self._pause.is_on and not job.is_trial:
                 return Action.HOLD
@@ -323,6 +348,7 @@ class Consumer:
             progress=self._progress,
             pause=self._pause,
             telemetry=self._telemetry,
+            reading=self._reading,
         )
         if self._stopping.is_set():  # it was set when there was no session to stop
             session.stop(self._stop_at - time.monotonic())

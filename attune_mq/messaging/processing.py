@@ -34,6 +34,7 @@ from attune_mq.messaging.settlement import (
     decide_before_handling,
 )
 from attune_mq.messaging.status import Progress
+from attune_mq.messaging.stream_positions import StreamDelivery
 from attune_mq.messaging.telemetry import Dropped, GivenBack, Settled, Telemetry
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.model import Topology
@@ -60,7 +61,8 @@ class Replacement:
     envelope: Envelope | None = None
 
 
-Result = Action | Hold | Replacement
+Result = Action | Hold | Replacement | TryAgain
+"""``TryAgain``: of a stream, to which no copy is published: all who read it would get that."""
 
 
 def renewal(delivery: Delivery) -> Replacement:
@@ -159,7 +161,7 @@ class Processor:
             outcome = self._outcome_of(read, is_trial) if isinstance(read, Message) else read
             settlement = decide(outcome, delivery.failures, self._policy)
         match self._effect(delivery, envelope, settlement):
-            case Action() | Hold() as effect:
+            case Action() | Hold() | TryAgain() as effect:
                 return effect
             case Replacement() as replacement if still_ours():
                 return self.replace(delivery, replacement)
@@ -207,6 +209,9 @@ class Processor:
                     error.type,
                     in_a_line(error.text),
                 )
+                if isinstance(delivery, StreamDelivery):
+                    self._settled(delivery, envelope, settlement)
+                    return settlement
                 return _instead(retry_copy(delivery, settlement), settlement, envelope)
             case CountRedelivery():
                 return _instead(counted_copy(delivery, settlement), settlement, envelope)
@@ -219,7 +224,9 @@ class Processor:
         self, delivery: Delivery, envelope: Envelope | None, settlement: DeadLetter
     ) -> Action | Replacement:
         logger.error(
-            "Message %s on queue '%s' is dead-lettered after %d attempts (%s): %s: %s",
+            "Message %s on queue '%s' is given up after %d attempts (%s): %s: %s"
+            if isinstance(delivery, StreamDelivery)
+            else "Message %s on queue '%s' is dead-lettered after %d attempts (%s): %s: %s",
             in_a_line(delivery.properties.message_id),
             delivery.queue,
             settlement.attempts,
@@ -230,11 +237,19 @@ class Processor:
         if self._dead_letter_to is not None:
             copy = dead_letter_copy(delivery, settlement, self._dead_letter_to)
             return _instead(copy, settlement, envelope)
-        logger.error(
-            "Message %s is dropped: queue '%s' has no dead letter exchange",
-            in_a_line(delivery.properties.message_id),
-            delivery.queue,
-        )
+        if isinstance(delivery, StreamDelivery):
+            logger.error(
+                "Message %s is passed over: stream '%s', which has no dead letters, keeps it at %d",
+                in_a_line(delivery.properties.message_id),
+                delivery.queue,
+                delivery.position.offset,
+            )
+        else:
+            logger.error(
+                "Message %s is dropped: queue '%s' has no dead letter exchange",
+                in_a_line(delivery.properties.message_id),
+                delivery.queue,
+            )
         self._settled(delivery, envelope, Dropped(settlement))
         return Action.DROP
 

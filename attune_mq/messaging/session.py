@@ -31,6 +31,7 @@ from attune_mq.messaging.processing import Action, Replacement, Result, renewal
 from attune_mq.messaging.pulse import Pulse, Vitals
 from attune_mq.messaging.settlement import Hold
 from attune_mq.messaging.status import Progress
+from attune_mq.messaging.stream_reading import StreamReading
 from attune_mq.messaging.telemetry import GivenBack, Telemetry
 from attune_mq.messaging.turning import Turning
 from attune_mq.messaging.unsettled import Unsettled
@@ -75,8 +76,10 @@ class Session:
         progress: Progress,
         pause: Pause,
         telemetry: Telemetry | None,
+        reading: StreamReading | None = None,
     ) -> None:
         self._connection = connection
+        self._reading = reading
         self._topology = topology
         self._spec = spec
         self._tag = tag
@@ -93,7 +96,9 @@ class Session:
         self._pulse: Pulse | None = None
         self._queue = ""
         self._early: list[Delivery] | None = []  # what came with the broker's word that we consume
-        self._unsettled = Unsettled(self._direct, can_settle=self.can_settle)
+        self._unsettled = Unsettled(
+            self._direct, can_settle=self.can_settle, takes_back=not reading
+        )
         self._not_begun: dict[int, Delivery] = {}
         self._deadlines = Deadlines(tag, spec.deadline_ms)
         self._finished: deque[tuple[Delivery, Result]] = deque()
@@ -175,6 +180,10 @@ class Session:
         """From a worker thread: its handler is about to be called."""
         self._deadlines.begun(delivery)
 
+    def rests(self, delivery: Delivery) -> None:
+        """From a worker thread: its handler has returned, and is to be called again later."""
+        self._deadlines.finished(delivery)
+
     def finished(self, delivery: Delivery, result: Result) -> None:
         """From a worker thread: this is to happen to the original."""
         self._deadlines.finished(delivery)
@@ -211,15 +220,17 @@ class Session:
         self._unsettled.wait_until_settled(delivery)
 
     def _subscribe(self) -> None:
+        reading = self._reading
+        begins = None if reading is None else reading.begin(self._connection)
         channel = self._channel = self._connection.channel()
         channel.basic_qos(prefetch_count=self._prefetch)
         self._queue = self._own_queue(channel)
         number = self._unsettled.channel = int(channel.channel_number)
-        read = partial(UnreadDelivery, self._queue, self._tag)
+        kind = UnreadDelivery if reading is None else reading.delivery
+        read = partial(kind, self._queue, self._tag)
         self._direct.read_with(DeliveryReader(number, self._tag, read), self._on_deliveries)
-        channel.basic_consume(self._queue, never_called, consumer_tag=self._tag)
-        counts = self._topology.queues[self._spec.queue].type != "stream"
-        self._pulse = Pulse(self._connection, self._queue, counts=counts)
+        channel.basic_consume(self._queue, never_called, consumer_tag=self._tag, arguments=begins)
+        self._pulse = Pulse(self._connection, self._queue, counts=reading is None)
         self._progress.consuming(self._queue)
         early, self._early = self._early, None
         self._on_deliveries(early or [])
@@ -240,6 +251,9 @@ class Session:
             self._early += deliveries
             return
         self._unsettled.add(deliveries)
+        if self._reading is not None:
+            deliveries, done = self._reading.delivered(deliveries)
+            self._unsettled.acknowledge(done)
         jobs = []
         for delivery in deliveries:
             if self._telemetry is not None:
@@ -251,7 +265,7 @@ class Session:
         self._pool.submit(jobs)
 
     def _offer(self, delivery: Delivery) -> None:
-        if self._pause.is_on:
+        if self._pause.is_on and self._reading is None:  # of a stream: it waits in its worker
             self._waiting_room.enter(delivery)
         else:
             self._pool.submit([Job(self, delivery)])
@@ -266,8 +280,9 @@ class Session:
         self._after(after_s, job.delivery, partial(self._pool.submit, [job]))
 
     def _later(self, pause_s: float, then: Callable[[], None]) -> None:
-        """Not once we are to stop: :meth:`_drain` gives back what is held."""
-        self._connection.call_later(pause_s, lambda: None if self.is_stopping else then())
+        """Not once we are to stop: :meth:`_drain` gives back what is held; no stream's is."""
+        if self._reading is None:
+            self._connection.call_later(pause_s, lambda: None if self.is_stopping else then())
 
     def _after(self, pause_s: float, delivery: Delivery, then: Callable[[], None]) -> None:
         """Once we are to stop nothing begins any more: :meth:`_drain` gives it back."""

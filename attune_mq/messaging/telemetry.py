@@ -31,7 +31,8 @@ for what is not read, nor handled yet), ``publishing`` and ``published`` of its 
 and the scope of ``processing`` is left. Where a copy is not confirmed, the scope is left without
 ``settled``, which comes later, when the copy is. What was not settled when a connection was lost
 never is: the broker delivers it again. Nor is one settled that is held while its consumer pauses:
-it is processed once more when that goes on.
+it is processed once more when that goes on. What is of a stream is tried again in its place, and
+``settled`` for each attempt.
 """
 
 from __future__ import annotations

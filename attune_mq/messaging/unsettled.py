@@ -18,8 +18,17 @@ class Unsettled:
     only reads. ``can_settle``: the channel is open; otherwise settling raises
     :class:`~attune_mq.errors.ConsumeError`."""
 
-    def __init__(self, connection: DirectConnection, *, can_settle: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        connection: DirectConnection,
+        *,
+        can_settle: Callable[[], bool],
+        takes_back: bool = True,
+    ) -> None:
+        """``takes_back``: a stream does not. RabbitMQ 3.10 closes the connection for a ``nack`` to
+        it, 4.3 takes it for an acknowledgement."""
         self._connection = connection
+        self._takes_back = takes_back
         self._can_settle = can_settle
         self._deliveries: dict[int, Delivery] = {}  # in the order of their delivery tags
         self._changed = threading.Condition()
@@ -37,6 +46,8 @@ class Unsettled:
     def acknowledge(self, done: set[int]) -> None:
         """One acknowledgement for the run of done messages that begins with the oldest unsettled:
         nothing else lies below its end. One each for the others."""
+        if not done:
+            return
         run: list[int] = []
         for tag in self._deliveries:
             if tag not in done:
@@ -47,7 +58,8 @@ class Unsettled:
         self._send(b"".join(frames), done)
 
     def give_back(self, delivery: Delivery) -> None:
-        self._send(nack(self.channel, delivery.delivery_tag), [delivery.delivery_tag])
+        frames = nack(self.channel, delivery.delivery_tag) if self._takes_back else b""
+        self._send(frames, [delivery.delivery_tag])
 
     def drop(self, delivery: Delivery) -> None:
         self._send(reject(self.channel, delivery.delivery_tag), [delivery.delivery_tag])

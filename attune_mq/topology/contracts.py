@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from attune_mq.topology.durations import DurationMs
 from attune_mq.topology.fields import FrozenDict, FrozenMap, Name, ShortString, TopologyModel
 from attune_mq.topology.objects import Binding, Queue
+from attune_mq.topology.stream_offsets import StreamOffset
 
 DEFAULT_PREFETCH = 10
 MAX_PREFETCH = 65_535
@@ -66,6 +67,10 @@ class ConsumerSpec(TopologyModel):
     """Message types that its handlers take; ``"*"`` is any. Empty: not said."""
     deadline_ms: DurationMs | None = Field(default=None, alias="deadline")
     """How long a handler may take. Longer is logged, not stopped: Python cannot end a thread."""
+    offset: StreamOffset | None = None
+    """Where a consumer of a stream begins: ``first``, ``last``, ``next``, ``stored``, the number of
+    a message, or a moment such as ``"2026-09-03T12:00:00Z"``. Without it at ``next``: what was
+    published before, or while it was away, is never read. Only for a stream."""
 
     @property
     def prefetch_count(self) -> int:

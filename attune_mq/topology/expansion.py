@@ -157,6 +157,8 @@ class _Addition:
         return key
 
     def _retry_queues(self, key: str, queue: Queue) -> None:
+        if queue.type == "stream":  # what comes back to it is appended, for all of its readers
+            return
         for delay_ms in dict.fromkeys(queue.retry.backoff_ms if queue.retry else ()):
             back = DeadLetterTo(
                 to=DEFAULT_EXCHANGE, routing_key=queue.name, strategy="at-least-once"

@@ -16,6 +16,7 @@ from attune_mq.topology.fields import MAX_NAME_BYTES
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, RESERVED_PREFIX
 from attune_mq.topology.raw_arguments import is_said_by_a_key
 from attune_mq.topology.source import Path, Problem, SourceMap
+from attune_mq.topology.stream_offsets import STORED
 from attune_mq.topology.validation import nearest, shown
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -65,6 +66,7 @@ class _Scope:
         self.exchange_keys = self.exchanges.keys() | BUILT_IN_EXCHANGES.keys()
         self.messages = _mapping(top.get("messages"))
         self.dead_letter = top.get("dead_letter")
+        self.default_type = _mapping(_mapping(top.get("defaults")).get("queue")).get("type")
         self.names = {str(_mapping(each).get("name")) for each in self.exchanges.values()}
 
     def exchange_references(self, top: Mapping[str, Any]) -> Iterator[Problem]:
@@ -97,9 +99,23 @@ class _Scope:
             at = (*path, "consumers", key)
             spec = _mapping(consumer)
             yield from self._known(spec.get("queue"), (*at, "queue"), queues, "the key of a queue")
+            yield from self._offset(spec, at, _mapping(queues.get(str(spec.get("queue")))))
             for index, handled in enumerate(_items(spec.get("handles"))):
                 where = (*at, "handles", index)
                 yield from self._known(handled, where, types, "a message type of the file")
+
+    def _offset(
+        self, consumer: Mapping[str, Any], at: Path, queue: Mapping[str, Any]
+    ) -> Iterator[Problem]:
+        """``offset`` is for streams; ``stored`` is the last of what was handled one by one."""
+        offset = consumer.get("offset")
+        if offset is not None and queue and queue.get("type", self.default_type) != "stream":
+            expected = f"no offset: queue {consumer.get('queue')!r} is no stream"
+            yield Problem(self.sources.where(*at, "offset"), expected, shown(offset))
+        concurrency: Any = consumer.get("concurrency", 1)
+        if offset == STORED and concurrency != 1:
+            expected = "1 beside `offset: stored`: one position holds for messages in their order"
+            yield Problem(self.sources.where(*at, "concurrency"), expected, shown(concurrency))
 
     def placeholders(self, family: Mapping[str, Any], path: Path) -> Iterator[Problem]:
         """Each ``{name}`` is a parameter; each queue and tag has them all, or two would be one."""

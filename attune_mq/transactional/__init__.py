@@ -49,6 +49,7 @@ from attune_mq.transactional.persisting import persist
 from attune_mq.transactional.relay import OutboxRelay
 from attune_mq.transactional.schema import Tables, define_tables, from_us, to_us, utc_now
 from attune_mq.transactional.statements import Prepared
+from attune_mq.transactional.stream_positions import StreamPositions, define_stream_positions
 
 __all__ = [
     "Backlog",
@@ -64,10 +65,12 @@ __all__ = [
     "OutboxRelay",
     "Prepared",
     "Relayed",
+    "StreamPositions",
     "SupportsPublish",
     "SupportsRoute",
     "Tables",
     "create_database_engine",
+    "define_stream_positions",
     "define_tables",
     "describe",
     "from_us",

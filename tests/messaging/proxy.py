@@ -36,6 +36,7 @@ class Proxy:
         self._changed = threading.Condition()
         self._lines: list[_Line] = []
         self._accepting = True
+        self._refusing = False
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
         self.accepted = 0
@@ -46,6 +47,14 @@ class Proxy:
         """Resets all connections that there are; new ones are forwarded."""
         for line in self._take_lines():
             line.cut()
+
+    def refuse(self) -> None:
+        """Resets all connections that there are, and closes new ones, until :meth:`forward`."""
+        self._refusing = True
+        self.cut()
+
+    def forward(self) -> None:
+        self._refusing = False
 
     def stall(self, direction: Direction) -> None:
         """What there are of connections forward nothing in that direction any more; new ones do.
@@ -79,6 +88,9 @@ class Proxy:
             if not self._accepting:
                 client.close()
                 return
+            if self._refusing:
+                client.close()
+                continue
             try:
                 broker = socket.create_connection(self._target)
             except OSError:  # the broker is down: the client sees a closed connection

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -136,19 +136,33 @@ def _messages(exchanges: Sequence[str], texts: st.SearchStrategy[str]) -> Any:
     return st.dictionaries(plain_names, contract, max_size=4)
 
 
-def _consumers(queues: Sequence[str], types: Sequence[str], tags: st.SearchStrategy[str]) -> Any:
+_offsets = st.integers(0, 2**63 - 1) | st.sampled_from(
+    ["first", "last", "next", "stored", "2026-09-03T12:00:00+02:00"]
+)
+
+
+def _consumers(
+    queues: Mapping[str, Queue], types: Sequence[str], tags: st.SearchStrategy[str]
+) -> Any:
     if not queues:
         return st.just({})
     spec = st.builds(
         ConsumerSpec,
         service=names,
-        queue=st.sampled_from(queues),
+        queue=st.sampled_from([*queues]),
         prefetch=st.integers(0, 65_535) | st.just("concurrency + 2"),
         concurrency=st.integers(1, 1_000),
         handles=st.lists(st.sampled_from(["*", *types]), max_size=12).map(tuple),
         deadline_ms=_optional(durations),
-    )
+        offset=_optional(_offsets),
+    ).map(lambda each: _with_fitting_offset(each, queues))
     return st.dictionaries(tags, spec, max_size=3)
+
+
+def _with_fitting_offset(spec: ConsumerSpec, queues: Mapping[str, Queue]) -> ConsumerSpec:
+    if queues[spec.queue].type != "stream":
+        return spec.model_copy(update={"offset": None})
+    return spec.model_copy(update={"concurrency": 1}) if spec.offset == "stored" else spec
 
 
 @st.composite
@@ -161,7 +175,7 @@ def _families(draw: Any, exchanges: Sequence[str], types: Sequence[str]) -> Fami
         queues={key: queue.model_copy(update=_NO_TEXTS) for key, queue in queues.items()},
         bindings=tuple(draw(st.lists(inner, max_size=2))) if queues else (),
         messages=draw(_messages(exchanges, st.just("key.{id}"))),
-        consumers=draw(_consumers([*queues], types, tags)),
+        consumers=draw(_consumers(queues, types, tags)),
     )
 
 
@@ -179,16 +193,17 @@ def topologies(draw: Any) -> Topology:
     safe = [key for key in exchange_keys if key]
     queue_type = _optional(st.sampled_from(["classic", "quorum"]))
     family = _families(safe, types).filter(lambda each: not _has_templates(each))
+    queues = draw(_queues(queue_keys, safe, ""))
     return Topology(
         version=1,
         broker=draw(_optional(st.builds(BrokerExpectation, version=st.just("4.3")))),
         defaults=Defaults(queue=QueueDefaults(type=draw(queue_type))),
         dead_letter=draw(_dead_letters(safe, DeadLetterQueue)),
         exchanges=draw(_exchanges(exchange_keys)),
-        queues=draw(_queues(queue_keys, safe, "")),
+        queues=queues,
         bindings=draw(_bindings(queue_keys, safe)),
         messages=messages,
-        consumers=draw(_consumers(queue_keys, types, names)),
+        consumers=draw(_consumers(queues, types, names)),
         families=draw(st.dictionaries(names, family, max_size=1)),
     )
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from datetime import UTC, datetime
 
 import pytest
 
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.document import MAX_DEPTH
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
 from attune_mq.topology.source import InvalidTopology, Problem
+from attune_mq.topology.stream_offsets import stream_offset_argument
 
 EVENTS = """\
 version: 1
@@ -326,3 +329,80 @@ def test_a_queue_that_the_server_names_can_have_no_retry_queues() -> None:
     )
 
     assert "nothing can lead back to it" in said
+
+
+LOG = """\
+version: 1
+queues:
+  log: {{name: shop.log, type: stream}}
+consumers:
+  reader: {{service: reader, queue: log, offset: {offset}}}
+"""
+
+
+@pytest.mark.parametrize("offset", ["first", "last", "next", "stored", 0, 17, 2**63 - 1])
+def test_a_consumer_of_a_stream_says_where_it_begins(offset: int | str) -> None:
+    assert parse_topology(LOG.format(offset=offset)).consumers["reader"].offset == offset
+
+
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ('"2026-09-03T12:00:00Z"', datetime(2026, 9, 3, 12, tzinfo=UTC)),
+        ('"2026-09-03T14:00:00.9+02:00"', datetime(2026, 9, 3, 12, tzinfo=UTC)),
+        ("first", "first"),
+        ("17", 17),
+    ],
+)
+def test_the_broker_is_told_an_offset_by_its_type(
+    written: str, moment: datetime | str | int
+) -> None:
+    offset = parse_topology(LOG.format(offset=written)).consumers["reader"].offset
+    assert offset is not None
+    assert stream_offset_argument(offset) == moment
+
+
+@pytest.mark.parametrize(
+    "offset",
+    ["-1", "newest", '"17"', "true", '"2026-09-03T12:00:00"', '"1969-12-31T23:59:59Z"', str(2**63)],
+)
+def test_what_is_no_offset_is_a_problem_in_its_line(offset: str) -> None:
+    problem = only_problem(LOG.format(offset=offset))
+
+    assert problem.startswith("t.yaml:5:41 consumers.reader.offset: expected first, last, next, ")
+
+
+def test_an_unquoted_moment_is_a_trap() -> None:
+    assert "quote it" in only_problem(LOG.format(offset="2026-09-03"))
+
+
+def test_a_variable_may_say_the_offset() -> None:
+    text = LOG.format(offset='"${OFFSET:-first}"')
+
+    assert parse_topology(text).consumers["reader"].offset == "first"
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum", None])
+def test_a_consumer_of_a_queue_has_no_offset(kind: str | None) -> None:
+    said = f", type: {kind}" if kind else ""
+    text = LOG.format(offset="first").replace(", type: stream", said)
+
+    assert "expected no offset: queue 'log' is no stream" in only_problem(text)
+
+
+def test_a_stream_by_default_has_offsets() -> None:
+    text = LOG.format(offset="first").replace(", type: stream", "")
+
+    assert parse_topology(f"{text}defaults: {{queue: {{type: stream}}}}\n")
+
+
+def test_a_stored_offset_is_that_of_one_handler_at_a_time() -> None:
+    text = LOG.format(offset="stored, concurrency: 2")
+
+    assert "expected 1 beside `offset: stored`" in only_problem(text)
+
+
+def test_a_stream_gets_no_retry_queues() -> None:
+    text = LOG.format(offset="first").replace("stream", "stream, retry: {backoff: [1s]}")
+
+    assert [*expand(parse_topology(text)).queues] == ["log"]

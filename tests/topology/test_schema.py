@@ -101,6 +101,7 @@ def test_the_schema_takes_every_topology(topology: Topology) -> None:
         {"consumers": {"c": {"service": "s", "queue": "q", "prefetch": "${PREFETCH}"}}},
         {"consumers": {"c": {"service": "s", "queue": "q", "concurrency": "${N}"}}},
         {"consumers": {"c": {"service": "s", "queue": "q", "prefetch": "concurrency + 2"}}},
+        {"consumers": {"c": {"service": "s", "queue": "q", "offset": "${OFFSET:-first}"}}},
         {"broker": {"version": "${VERSION:-4.3}"}},
         {"exchanges": {"e": {"name": "${NAME}", "type": "${TYPE}"}}},
         {"exchanges": {"e": {"name": "e", "type": "x-delayed-message"}}},
@@ -131,6 +132,8 @@ def test_a_variable_may_stand_for_any_single_value(part: Mapping[str, Any]) -> N
         {"bindings": [{"source": "e"}]},
         {"bindings": {"source": "e", "destination": "q"}},
         {"consumers": {"c": {"service": "s", "queue": "q", "prefetch": "concurrency - 1"}}},
+        {"consumers": {"c": {"service": "s", "queue": "q", "offset": "newest"}}},
+        {"consumers": {"c": {"service": "s", "queue": "q", "offset": -1}}},
         {"families": {"f": {"parameters": []}}},
     ],
 )
