@@ -50,6 +50,11 @@ class UnknownMessageType(InvalidInput):
         return f"no payload class reads this message of type {self.message_type!r}"
 
 
+class ForkedProcess(InvalidInput):
+    """Something was used in a fork of the process that it was started in. Its connections belong to
+    that process, and nothing was sent over them: make a new one in the child, after the fork."""
+
+
 class RabbitMQNotInstalled(InvalidInput):
     """There is no RabbitMQ server on this machine to start. The message says how to get one."""
 

@@ -16,6 +16,7 @@ what of it.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -26,7 +27,9 @@ import pika
 from pika import exceptions as pika_errors
 from pika.frame import decode_frame
 
+from attune_mq.forking import after_fork
 from attune_mq.messaging.frames import FRAME, FRAME_END, OVERHEAD_BYTES
+from attune_mq.messaging.unacknowledged import unacknowledged_bytes
 
 RECEIVE_BYTES = 32_768
 """At once; pika takes 4,096, which is six small messages."""
@@ -60,6 +63,7 @@ class DirectConnection(pika.SelectConnection):
         self._outlet: socket.socket | None = None
         self._rest = b""  # what the operating system did not take at once
         super().__init__(*args, **kwargs)
+        after_fork(self._leave_to_parent)
 
     @classmethod
     def of(cls, connection: pika.BlockingConnection) -> DirectConnection:
@@ -129,6 +133,27 @@ class DirectConnection(pika.SelectConnection):
             inner_super._output_marshaled_frames(
                 [rest, *marshaled_frames] if rest else marshaled_frames
             )
+
+    @property
+    def traffic_bytes(self) -> int:
+        """What has come from the peer, and what its side of the wire has taken. It grows while
+        either direction lives, also in the midst of one long message. On the loop's thread."""
+        inner = cast(Any, self)
+        transport = inner._transport
+        if transport is None:
+            return 0
+        waiting = transport.get_write_buffer_size() + unacknowledged_bytes(transport._sock)
+        return int(inner.bytes_received + inner.bytes_sent - waiting)
+
+    def _leave_to_parent(self) -> None:
+        """In a fork: the descriptors are closed, which sends nothing, so that the broker sees the
+        end of the parent's connection when the parent ends."""
+        transport = cast(Any, self)._transport
+        for one in (self._outlet, transport and transport._sock):
+            if one is not None:
+                with contextlib.suppress(OSError):
+                    one.close()
+        self._outlet = None
 
     @property
     def has_sent_all(self) -> bool:

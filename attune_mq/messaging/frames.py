@@ -24,6 +24,8 @@ _DELIVER: Final = struct.pack(">HH", _BASIC, 60)
 _TAG: Final = struct.Struct(">Q?")
 """Delivery tag, redelivered."""
 _BODY_SIZE: Final = struct.Struct(">HHQ")
+HEADER_OVERHEAD_BYTES: Final = OVERHEAD_BYTES + _BODY_SIZE.size
+"""Of the frame that carries the properties of a message."""
 _PUBLISH: Final = struct.pack(">HHH", _BASIC, 40, 0)
 _ACK: Final = struct.Struct(">BHLHHQ?B")
 _NACK: Final = struct.Struct(">BHLHHQBB")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from typing import NamedTuple, Self
 
 import pika
 
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused, Unroutable
-from attune_mq.messaging.frames import Confirm, content, publish_method
+from attune_mq.messaging.frames import HEADER_OVERHEAD_BYTES, Confirm, content, publish_method
 from attune_mq.topology.objects import DEFAULT_EXCHANGE_AS_SHOWN
 
-MAX_HEADER_BYTES = 131_072 - 64
-"""RabbitMQ's frame size, less what the frame itself needs."""
+MAX_FRAME_BYTES = 131_072
+"""RabbitMQ's largest frame, unless it is configured (``frame_max``)."""
+MAX_HEADER_BYTES = MAX_FRAME_BYTES - 64
+"""What fits such a frame, less what the frame itself needs."""
 MAX_IN_FLIGHT = 1_000
 """Messages sent and not confirmed. More do not make it faster (measured); they cost memory."""
+MAX_IN_FLIGHT_BYTES = 16 * 1024 * 1024
+"""Their bodies, beyond the first: what the socket does not take is held in memory."""
 
 
 class Unsendable(ValueError):
@@ -40,27 +45,31 @@ class Outgoing(NamedTuple):
     def problem(self) -> str | None:
         """Why AMQP cannot carry these properties, if it cannot: ask before anything is sent.
 
-        A header table beyond a frame is a 501 that ends the connection for everybody on it.
+        A header table beyond a frame is a 501 that ends the connection for everybody on it. A
+        broker whose ``frame_max`` is smaller takes less: that is asked when it is sent.
         """
         try:
-            self.encoded_properties()
+            self.encoded_properties(MAX_HEADER_BYTES)
         except Unsendable as error:
             return str(error)
         return None
 
-    def encoded_properties(self) -> bytes:
+    def encoded_properties(self, max_bytes: int) -> bytes:
         """Raises :class:`Unsendable`, see :meth:`problem`."""
         try:
             encoded = b"".join(self.properties.encode())
         except Exception as error:  # pika's own, struct's, Unicode's: whatever it stumbles on
             raise Unsendable.because(error) from error
-        if len(encoded) > MAX_HEADER_BYTES:
-            raise Unsendable(f"its headers exceed {MAX_HEADER_BYTES:,} bytes, a frame of AMQP")
+        if len(encoded) > max_bytes:
+            raise Unsendable(
+                f"its headers exceed {max_bytes:,} bytes, a frame of AMQP (the broker's frame_max)"
+            )
         return encoded
 
     def frames(self, channel: int, frame_bytes: int) -> bytes:
         """``frame_bytes``: the largest frame agreed on. Raises :class:`Unsendable`."""
-        properties = self.encoded_properties()
+        most = min(MAX_HEADER_BYTES, frame_bytes - HEADER_OVERHEAD_BYTES)
+        properties = self.encoded_properties(most)
         try:
             method = publish_method(
                 channel, self.exchange, self.routing_key, mandatory=self.mandatory
@@ -89,24 +98,36 @@ Outcome = Receipt | PublishError
 
 
 class Batch:
-    """Messages that one caller waits for, each resolved exactly once. At least one."""
+    """Messages that one caller waits for, each resolved exactly once. At least one.
+
+    All but :meth:`wait` is called with the lock of its connection held.
+    """
 
     def __init__(self, messages: Sequence[Outgoing]) -> None:
         self._outcomes: list[Outcome | None] = [None] * len(messages)
         self.entries = [Entry(message, self, index) for index, message in enumerate(messages)]
         self._left = len(messages)
-        self._lock = threading.Lock()
         self._pending = threading.Lock()  # until all are resolved; an Event costs five times that
         self._pending.acquire()
 
     def resolve(self, index: int, outcome: Outcome) -> None:
         """The first outcome counts: the confirm that came, or the deadline that passed before."""
-        with self._lock:
-            if self._outcomes[index] is None:
-                self._outcomes[index] = outcome
-                self._left -= 1
-                if not self._left:
-                    self._pending.release()
+        if self._outcomes[index] is None:
+            self._outcomes[index] = outcome
+            self._left -= 1
+            if not self._left:
+                self._pending.release()
+
+    def fail(self, reason: str, cause: BaseException, *, but: Container[Entry]) -> None:
+        """All that is not resolved, ``but`` those which will be. Also after a thread was
+        interrupted in the midst of :meth:`resolve`."""
+        for entry in self.entries:
+            if entry not in but and self._outcomes[entry.index] is None:
+                self._outcomes[entry.index] = entry.error(reason, cause)
+        self._left = self._outcomes.count(None)
+        if not self._left:
+            with contextlib.suppress(RuntimeError):  # it was released just before
+                self._pending.release()
 
     @property
     def is_pending(self) -> bool:
@@ -153,9 +174,12 @@ class Entry:
         self.batch.resolve(self.index, PublishRefused(f"{self.message}: refused: {reason}"))
 
     def unconfirmed(self, reason: str, cause: BaseException | None = None) -> None:
+        self.batch.resolve(self.index, self.error(reason, cause))
+
+    def error(self, reason: str, cause: BaseException | None) -> NotConfirmed:
         error = NotConfirmed(f"{self.message}: not confirmed: {reason}", sent=self.sent)
         error.__cause__ = cause
-        self.batch.resolve(self.index, error)
+        return error
 
 
 class Ledger:
@@ -164,13 +188,14 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: dict[int, Entry] = {}
         self._next_tag = 1
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
     @property
     def is_full(self) -> bool:
-        return len(self._entries) >= MAX_IN_FLIGHT
+        return len(self._entries) >= MAX_IN_FLIGHT or self._bytes >= MAX_IN_FLIGHT_BYTES
 
     @property
     def is_full_of_abandoned(self) -> bool:
@@ -178,22 +203,32 @@ class Ledger:
         return self.is_full and all(entry.abandoned for entry in self._entries.values())
 
     def record(self, entry: Entry) -> None:
-        """``entry`` was just sent: the broker counts the messages of a channel from 1."""
+        """``entry`` is about to be sent: the broker counts the messages of a channel from 1."""
         entry.sent = True
         self._entries[self._next_tag] = entry
         self._next_tag += 1
+        self._bytes += len(entry.message.body)
 
     def settle(self, confirm: Confirm) -> list[Entry]:
-        """The entries that a confirm speaks of; tags only ever grow, so they stand in order."""
+        """The entries that a confirm speaks of; tags only ever grow, so they stand in order. None
+        where nobody waits for its tag: then the broker does not count as we do."""
         if not confirm.multiple:
-            entry = self._entries.pop(confirm.delivery_tag, None)
-            return [] if entry is None else [entry]
+            tags = [confirm.delivery_tag] if confirm.delivery_tag in self._entries else []
+        else:
+            tags = self._up_to(confirm.delivery_tag or self._next_tag - 1)
+        entries = [self._entries.pop(tag) for tag in tags]
+        self._bytes -= sum(len(entry.message.body) for entry in entries)
+        return entries
+
+    def _up_to(self, last: int) -> list[int]:
+        if last >= self._next_tag:
+            return []
         tags = []
         for tag in self._entries:
-            if tag > confirm.delivery_tag:
+            if tag > last:
                 break
             tags.append(tag)
-        return [self._entries.pop(tag) for tag in tags]
+        return tags
 
     def returned(
         self, message_id: str | None, exchange: str | None, routing_key: str | None, why: str
@@ -212,6 +247,7 @@ class Ledger:
         entries = list(self._entries.values())
         self._entries.clear()
         self._next_tag = 1
+        self._bytes = 0
         return entries
 
 

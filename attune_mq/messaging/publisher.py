@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -13,7 +12,7 @@ from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import BrokerUnavailable, NotConfirmed, PublishError, PublishManyFailed
 from attune_mq.messaging.confirming import ConfirmingConnection
 from attune_mq.messaging.envelope import Envelope, encode
-from attune_mq.messaging.outgoing import MAX_IN_FLIGHT, Batch, Outcome, Outgoing, Receipt
+from attune_mq.messaging.outgoing import MAX_IN_FLIGHT, Outcome, Outgoing, Receipt
 from attune_mq.messaging.payload_model import Payload
 from attune_mq.messaging.properties import Identified, amqp_properties
 from attune_mq.messaging.telemetry import Telemetry, guarded
@@ -65,9 +64,6 @@ class Publisher:
         self._connection = ConfirmingConnection(
             BrokerSettings.of(broker), name=name, telemetry=self._telemetry
         )
-        self._start = threading.Lock()
-        self._started = False
-        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -173,27 +169,17 @@ class Publisher:
         outcome for each, in order, when the last is known or the deadline is over."""
         if not messages:
             return []
+        deadline_s = self._timeout_s if timeout_s is None else timeout_s
         telemetry = self._telemetry
         if telemetry is None:
-            return self._send(messages, timeout_s)
+            return self._connection.exchange(messages, deadline_s)
         messages = [telemetry.publishing(message) for message in messages]
         began_at = time.perf_counter()
-        outcomes = self._send(messages, timeout_s)
+        outcomes = self._connection.exchange(messages, deadline_s)
         seconds = time.perf_counter() - began_at
         for message, outcome in zip(messages, outcomes, strict=True):
             telemetry.published(message, outcome, seconds)
         return outcomes
-
-    def _send(self, messages: Sequence[Outgoing], timeout_s: float | None) -> list[Outcome]:
-        self._ensure_started()
-        deadline_s = self._timeout_s if timeout_s is None else timeout_s
-        batch = Batch(messages)
-        self._connection.submit(batch)
-        if not self._connection.wait(batch, deadline_s):
-            trouble = self._connection.trouble or "the broker has not answered"
-            reason = f"no confirm within {deadline_s:g} s: {trouble}"
-            self._connection.abandon(batch, reason)
-        return batch.end()
 
     def outgoing(
         self,
@@ -220,7 +206,7 @@ class Publisher:
     @property
     def trouble(self) -> str | None:
         """Why nothing is being confirmed just now, or ``None``. For readiness."""
-        return self._connection.trouble if self._started and not self._closed else None
+        return self._connection.trouble
 
     @property
     def unconfirmed_count(self) -> int:
@@ -235,8 +221,6 @@ class Publisher:
     def close(self, timeout_s: float = 5.0) -> None:
         """Closes the connection. Callers that still wait get :class:`NotConfirmed`, as do those
         that come later."""
-        with self._start:
-            self._closed = True
         self._connection.close(timeout_s)
 
     def _envelope(
@@ -273,14 +257,6 @@ class Publisher:
             item.message_type,
             route.mandatory,
         )
-
-    def _ensure_started(self) -> None:
-        if self._started or self._closed:
-            return
-        with self._start:
-            if not self._started and not self._closed:
-                self._connection.start()
-                self._started = True
 
 
 class _Addressed(Identified, Protocol):

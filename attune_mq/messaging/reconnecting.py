@@ -49,8 +49,11 @@ class Reconnecting:
         self._settings = settings
         self._tenant = tenant
         self._name = name
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread: threading.Thread | None = None
+        self.has_started = False
+        """Whether its thread lives."""
         self._closing = threading.Event()
+        self._aborted = False
         self._loop: SharedLoop | None = None
         self.opened = 0
         """How many have been opened so far."""
@@ -59,8 +62,22 @@ class Reconnecting:
     def is_closing(self) -> bool:
         return self._closing.is_set()
 
+    @property
+    def thread_id(self) -> int | None:
+        """Of its thread, as :func:`threading.get_ident` has it there."""
+        return None if self._thread is None else self._thread.ident
+
     def start(self) -> None:
+        """By one thread at a time, unless it :attr:`has_started`. Where one was interrupted here,
+        the thread that it made may have begun: it ends, since it is not the last that was made, and
+        the next waits for that."""
+        before = self._thread
+        self._thread = threading.Thread(
+            target=self._run, args=(before,), name=self._name, daemon=True
+        )
+        self.drop()
         self._thread.start()
+        self.has_started = True
 
     def turn_while(self, is_wanted: Callable[[], bool], until_s: float) -> None:
         """See :meth:`SharedLoop.turn_while`."""
@@ -74,22 +91,42 @@ class Reconnecting:
         if loop is not None:
             loop.call_soon(lambda: self._close_connection(loop))
 
+    def abort(self, why: AttuneError) -> None:
+        """By a thread that was interrupted while it used the connection: ends it, and another one
+        follows at once. See :meth:`SharedLoop.abort`."""
+        self._aborted = True
+        loop = self._loop
+        if loop is not None:
+            loop.abort(why)
+
     def close(self, timeout_s: float) -> None:
         """Ends the thread; from any other."""
         self._closing.set()
         self.drop()
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join(timeout_s)
 
-    def _run(self) -> None:
+    @property
+    def _is_to_end(self) -> bool:
+        return self.is_closing or self._thread is not threading.current_thread()
+
+    def _run(self, before: threading.Thread | None) -> None:
+        if before is not None and before.is_alive():
+            before.join()
         backoff = Backoff()
-        while not self.is_closing:
-            try:
-                if self._try_each_host() > LONGEST_PAUSE_S:
-                    backoff.reset()
-            except Exception:  # a defect, here or in pika, must not end publishing
-                logger.exception("Publisher '%s': its connection failed", self._name)
-            self._closing.wait(backoff.next_s())
+        try:
+            while not self._is_to_end:
+                self._aborted = False
+                try:
+                    if self._try_each_host() > LONGEST_PAUSE_S:
+                        backoff.reset()
+                except Exception:  # a defect, here or in pika, must not end publishing
+                    logger.exception("Publisher '%s': its connection failed", self._name)
+                if not self._aborted:
+                    self._closing.wait(backoff.next_s())
+        finally:
+            if self._thread is threading.current_thread():
+                self.has_started = False  # whoever publishes next makes another
 
     def _try_each_host(self) -> float:
         """Until one takes messages and is lost again; for how many seconds it did.
@@ -106,7 +143,7 @@ class Reconnecting:
                 failure = self._run_connection(url)
             finally:
                 self._tenant.on_lost(failure, was_open=self.opened > opened)
-            if self.is_closing or self.opened > opened:
+            if self._is_to_end or self._aborted or self.opened > opened:
                 return time.monotonic() - started_at
             if not isinstance(failure, BrokerUnavailable):
                 refusals.append(failure)
@@ -131,7 +168,7 @@ class Reconnecting:
             on_close_callback=on_end,
         )
         self._loop = loop = SharedLoop(connection, is_busy=self._tenant.is_busy)
-        if self.is_closing:  # it was set when there was no connection to close
+        if self._is_to_end or self._aborted:  # when there was no connection to end
             self.drop()
         try:
             return loop.run()

@@ -5,10 +5,15 @@ the thread that waits for it, with no other one to wake, which costs more than t
 Where several callers wait, the connection's own thread turns it for all of them, once the first of
 them has what it waited for. While nobody waits that thread turns it now and then, for heartbeats
 and timers, and to see whether the connection is lost. One thread at a time, by a lock.
+
+A caller can be interrupted at any line (Ctrl-C, an alarm, a time limit), also between taking that
+lock and the block that gives it back. So it is an ``RLock``, which knows its owner: whoever was
+interrupted gives back what it holds (:func:`give_back`), after it has ended the connection.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -27,7 +32,7 @@ class SharedLoop:
     def __init__(self, connection: DirectConnection, *, is_busy: Callable[[], bool]) -> None:
         self.connection = connection
         self._is_busy = is_busy
-        self._turning = threading.Lock()
+        self._turning = threading.RLock()
         self._news = threading.Event()  # it is busy and nobody turns, or it is over
         self._end: AttuneError | None = None
         self._defect: Exception | None = None
@@ -70,6 +75,14 @@ class SharedLoop:
         """By whoever turns it: there is nothing to wait for any more."""
         self._end = why
 
+    def abort(self, why: AttuneError) -> None:
+        """By a caller that was interrupted, perhaps while it turned the loop: ends the connection,
+        and gives back what this thread holds of it."""
+        self._end = why
+        give_back(self._turning)
+        give_back(self.connection.exclusive)
+        self.call_soon(lambda: None)  # whoever turns it looks up
+
     def close(self) -> None:
         """After :meth:`run`; what was still to be called is forgotten."""
         with self._turning:
@@ -89,8 +102,8 @@ class SharedLoop:
         return True
 
     def _turn(self) -> None:
-        """Waits until something happens, and sees to it. A caller that is interrupted in the midst
-        of it may leave half a frame behind, so the connection ends then."""
+        """Waits until something happens, and sees to it. What is interrupted in the midst of it may
+        leave half a frame behind, so the connection ends then."""
         if self._end is not None:
             return
         ioloop = self.connection.ioloop
@@ -102,3 +115,10 @@ class SharedLoop:
             if not isinstance(error, Exception):
                 raise
             self._defect = error
+
+
+def give_back(lock: threading.RLock) -> None:
+    """As often as this thread holds it; not what another thread holds."""
+    with contextlib.suppress(RuntimeError):  # this thread holds it no more
+        while True:
+            lock.release()

@@ -1,9 +1,13 @@
-"""Whether a publisher's connection that owes confirms is dead, or only its queues are slow.
+"""Whether a publisher's connection that owes confirms is dead, or only slow.
 
 A connection can die without a word in one direction, which the heartbeat notices after a minute or
 more; meanwhile every message would fail. So a connection that is silent is asked: it opens a
 channel, which the broker does at once, however slow its queues are. A connection that does not
 answer that is given up, as a consumer's is (:mod:`pulse`).
+
+The question comes after whatever is still on its way. On a slow link that may be one large message,
+so bytes that come, or that the peer's side of the wire takes, are signs of life; and since what
+they left in buffers between here and the broker is not seen, the answer may take as long again.
 """
 
 from __future__ import annotations
@@ -11,10 +15,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import pika
+from pika import exceptions as pika_errors
 from pika.channel import Channel
 
 from attune_mq.broker.amqp import abandon
+from attune_mq.messaging.direct import DirectConnection
 from attune_mq.messaging.pulse import GIVE_UP_AFTER_S
 
 SILENT_AFTER_S = 1.5
@@ -23,18 +28,25 @@ LOOK_EVERY_S = 1.0
 
 
 class Silence:
-    """All of it on the connection's thread.
+    """All of it by whoever turns the connection's loop.
 
     ``silent_since_s``: on the monotonic clock, since when the broker owes something and has said
     nothing; ``None`` while it owes nothing, and while it blocks publishers: then it does not read.
+    ``own_channel``: is asked on where the broker allows no second one (``channel_max``).
     """
 
     def __init__(
-        self, connection: pika.SelectConnection, silent_since_s: Callable[[], float | None]
+        self,
+        connection: DirectConnection,
+        silent_since_s: Callable[[], float | None],
+        own_channel: Callable[[], Channel | None],
     ) -> None:
         self._connection = connection
         self._silent_since_s = silent_since_s
+        self._own_channel = own_channel
         self._asked_at_s: float | None = None
+        self._traffic_bytes = 0
+        self._moved_at_s = 0.0
 
     def watch(self) -> None:
         """Until the connection ends."""
@@ -47,13 +59,32 @@ class Silence:
         if since_s is None or now - since_s < SILENT_AFTER_S:
             self._asked_at_s = None
         elif self._asked_at_s is None:
-            self._asked_at_s = now
-            self._connection.channel(on_open_callback=self._on_answer)
-        elif now - self._asked_at_s > GIVE_UP_AFTER_S:
+            self._asked_at_s = self._moved_at_s = now
+            self._traffic_bytes = self._connection.traffic_bytes
+            self._ask()
+        elif self._is_dead(now, self._asked_at_s):
             abandon(self._connection, f"the broker did not answer for {GIVE_UP_AFTER_S:g} s")
             return
         self.watch()
 
-    def _on_answer(self, channel: Channel) -> None:
+    def _is_dead(self, now: float, asked_at_s: float) -> bool:
+        traffic_bytes = self._connection.traffic_bytes
+        if traffic_bytes > self._traffic_bytes:
+            self._traffic_bytes, self._moved_at_s = traffic_bytes, now
+        moved_for_s = self._moved_at_s - asked_at_s
+        return now - self._moved_at_s > GIVE_UP_AFTER_S + moved_for_s
+
+    def _ask(self) -> None:
+        try:
+            self._connection.channel(on_open_callback=self._on_channel)
+        except pika_errors.NoFreeChannels:
+            channel = self._own_channel()
+            if channel is not None and channel.is_open:
+                channel.basic_qos(callback=lambda _: self._on_answer())
+
+    def _on_channel(self, channel: Channel) -> None:
         channel.close()
+        self._on_answer()
+
+    def _on_answer(self) -> None:
         self._asked_at_s = None

@@ -12,6 +12,8 @@ event                     on the thread of             when
 ``connection_lost``       the connection               it ended without our having closed it
 ``connection_blocked``    the connection               the broker blocks a publisher (an alarm), or
                                                        does no longer
+``unexpected_confirms``   the connection               the broker confirmed to a publisher what
+                                                       nobody waits for; the connection ends
 ``paused``, ``resumed``   a worker; the connection     something that its handlers need is away, or
                                                        is there again
 ``delivered``             the consumer's connection    a delivery has come
@@ -90,6 +92,8 @@ class Telemetry:
     def connection_lost(self, name: str, reason: str) -> None: ...
 
     def connection_blocked(self, name: str, blocked: bool) -> None: ...
+
+    def unexpected_confirms(self, name: str, count: int) -> None: ...
 
     def paused(self, tag: str, dependency: str) -> None: ...
 

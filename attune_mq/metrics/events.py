@@ -67,6 +67,7 @@ class EventCounts(Telemetry):
         }
         self._opened = Counts(table.CONNECTIONS_OPENED)
         self._lost = Counts(table.CONNECTIONS_LOST)
+        self._unexpected_confirms = Counts(table.UNEXPECTED_CONFIRMS)
         self._handling = Durations(table.HANDLING)
         self._in_queue = Durations(table.IN_QUEUE)
         self._confirm = Durations(table.CONFIRM)
@@ -182,6 +183,7 @@ class EventCounts(Telemetry):
         self._lost.expect(self._of_connection(name))
         if name.endswith(PUBLISHER):
             self._blocked[self._of_connection(name)] = 0
+            self._unexpected_confirms.expect(self._of_connection(name))
 
     def connection_lost(self, name: str, reason: str) -> None:
         labels = self._of_connection(name)
@@ -191,6 +193,9 @@ class EventCounts(Telemetry):
 
     def connection_blocked(self, name: str, blocked: bool) -> None:
         self._blocked[self._of_connection(name)] = int(blocked)
+
+    def unexpected_confirms(self, name: str, count: int) -> None:
+        self._unexpected_confirms.add(self._of_connection(name), count)
 
     def _of_connection(self, name: str) -> Labels:
         """A consumer's is told by its tag, any other is a publisher's."""

@@ -123,6 +123,12 @@ CONNECTIONS_LOST = Metric(
     ("connection",),
     "Connections and consumers that were lost; each is followed by a reconnect.",
 )
+UNEXPECTED_CONFIRMS = Metric(
+    "attune_mq_unexpected_confirms_total",
+    "counter",
+    ("connection",),
+    "Confirms of messages that a publisher had not sent, or not on that connection.",
+)
 BLOCKED = Metric(
     "attune_mq_connection_blocked",
     "gauge",
