@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 MOST_CONNECTIONS = 8
 ENOUGH = 100
 """Declarations that are worth a further connection."""
+ANSWERED_WITHIN_S = 30.0
+"""How long the broker may take over one question, or over some that are there already."""
 
 
 def setup_infrastructure(
@@ -63,8 +65,9 @@ def setup_infrastructure(
 
     ``topology``: a topology, the path of a file, or nothing for the default file. One instance of
     a family is set up as ``instantiate(topology, "worker", worker_id=7)``.
-    ``broker``: an open connection (which stays open; used from the thread that owns it), a URL,
-    settings, or nothing for what the environment says.
+    ``broker``: an open connection (which stays open, unless the broker does not answer on it for
+    :data:`ANSWERED_WITHIN_S`; used from the thread that owns it), a URL, settings, or nothing for
+    what the environment says.
     ``service``: only what that service needs, see :func:`~attune_mq.topology.selection.needed_by`.
     ``required_by``: everything is set up, but of what cannot be made only that counts as missing
     which this service needs; the rest is a warning. So a service can run with the permissions that
@@ -221,9 +224,12 @@ class _Askers(contextlib.ExitStack):
         super().__init__()
         if isinstance(broker, pika.BlockingConnection):
             self.settings = BrokerSettings()
-            self.askers = [Asker(broker, name="attune_mq setup")]
+            self.askers = [Asker(broker, name="attune_mq setup", answer_within_s=ANSWERED_WITHIN_S)]
         else:
             settings = self.settings = BrokerSettings.of(broker)
-            self.askers = [Asker(settings, name="attune_mq setup") for _ in range(count)]
+            self.askers = [
+                Asker(settings, name="attune_mq setup", answer_within_s=ANSWERED_WITHIN_S)
+                for _ in range(count)
+            ]
         for asker in self.askers:
             self.callback(asker.close)
