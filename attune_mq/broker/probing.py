@@ -37,6 +37,8 @@ from attune_mq.topology.equivalence import Difference, Equal, Inequivalent
 _FOREIGN = {"x-max-age": "1D", "x-delivery-limit": 1}
 """Arguments that make the creation of a queue fail: the first for all but streams, the second for
 streams, of which the first is one."""
+HIDDEN = Unseen("some permission on it is needed to see it", "refused")
+"""Whether it exists is not known either (from RabbitMQ 4.3 on)."""
 _ALTERNATE = re.compile(r"but current is (?:(none)|'(.*)')$", re.DOTALL)
 
 
@@ -168,7 +170,7 @@ def _without_comparison(
             found = "true, to another connection"
             return Inequivalent((Difference("exclusive", is_exclusive, found),))
         case NotPermitted():
-            return Unseen("some permission on it is needed to see it", "refused")
+            return HIDDEN
         case _:
             return Unseen(f"the broker says {refusal.code} {refusal.text}")
 

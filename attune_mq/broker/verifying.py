@@ -7,8 +7,8 @@ from collections.abc import Callable, MutableSet, Sequence
 from attune_mq.broker.asking import Asker
 from attune_mq.broker.declaring import Migrations
 from attune_mq.broker.plan import Absent, Create, Ignored, Unseen, Verdict, steps_of
-from attune_mq.broker.probing import Prober
-from attune_mq.broker.report import Missing, Outcome
+from attune_mq.broker.probing import HIDDEN, Prober
+from attune_mq.broker.report import Missing, Outcome, Refused
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.topology.declarations import (
     BindingDeclaration,
@@ -61,6 +61,9 @@ class Verifier:
                 return verdict
 
     def _outcome(self, wanted: Declaration, verdict: Verdict) -> Outcome:
+        if verdict == HIDDEN:
+            where = self._topology.where(*wanted.path)
+            return Refused(wanted, where, "some", HIDDEN.detail, exists=None)
         match next(steps_of(self._topology, wanted, verdict)):
             case Create(declaration, where):
                 return Missing(declaration, where, "nothing was created, as asked")
