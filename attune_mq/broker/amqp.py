@@ -219,17 +219,17 @@ def abandon(connection: pika.BlockingConnection | pika.SelectConnection, reason:
     beneath._terminate_stream(pika_errors.AMQPHeartbeatTimeout(reason))
 
 
-def count_consumers(
-    channel: BlockingChannel, queue: str, on_answer: Callable[[int], object]
+def count_queue(
+    channel: BlockingChannel, queue: str, on_answer: Callable[[int, int], object]
 ) -> None:
-    """Asks how many consumers a queue has, and does not wait: ``on_answer`` is called while the
-    connection reads. A refusal closes the channel instead.
+    """Asks how many consumers a queue has, and how many messages are ready in it, and does not
+    wait: ``on_answer`` is called while the connection reads. A refusal closes the channel instead.
 
     ``BlockingChannel`` would wait, for as long as it takes; the channel beneath it does not.
     """
 
     def answered(frame: Any) -> None:
-        on_answer(int(frame.method.consumer_count))
+        on_answer(int(frame.method.consumer_count), int(frame.method.message_count))
 
     beneath: Any = channel
     beneath._impl.queue_declare(queue, passive=True, callback=answered)

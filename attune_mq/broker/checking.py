@@ -11,7 +11,7 @@ from attune_mq.broker.management import ManagementClient, management_client
 from attune_mq.broker.observation import observe_by_amqp, observe_by_management
 from attune_mq.broker.plan import Create, Plan, make_plan
 from attune_mq.broker.probing import QuietProber
-from attune_mq.broker.report import Conflict
+from attune_mq.broker.report import Conflict, Unknown
 from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.topology.model import Topology
 from attune_mq.topology.selection import needed_by
@@ -32,16 +32,18 @@ class ConsumerPresence:
 
 @dataclass(frozen=True)
 class Health:
-    """``missing`` and ``conflicts`` as in a :class:`~attune_mq.broker.plan.Plan`."""
+    """``missing`` (there to ``create``), ``conflicts`` and ``unknown`` as in a
+    :class:`~attune_mq.broker.plan.Plan`."""
 
     missing: tuple[Create, ...]
     conflicts: tuple[Conflict, ...]
     consumers: tuple[ConsumerPresence, ...]
+    unknown: tuple[Unknown, ...] = ()
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is missing or different, and no consumer is known to be absent. One of
-        which the broker does not tell is not known to be."""
+        """Whether nothing is missing or different, and no consumer is known to be absent. Of what
+        is ``unknown``, and of a consumer of which the broker does not tell, that is not known."""
         absent = any(consumer.present is False for consumer in self.consumers)
         return not (self.missing or self.conflicts or absent)
 
@@ -90,7 +92,7 @@ def _by_management(wanted: Topology, client: ManagementClient, vhost: str) -> He
 
 
 def _health(plan: Plan, consumers: tuple[ConsumerPresence, ...]) -> Health:
-    return Health(plan.create, plan.conflicts, consumers)
+    return Health(plan.create, plan.conflicts, consumers, plan.unknown)
 
 
 def _counted(wanted: Topology, counts: Mapping[str, int]) -> tuple[ConsumerPresence, ...]:

@@ -8,13 +8,14 @@ whose it is; then each is asked about alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, MutableSet, Sequence
 from typing import Any
 
 from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.asking import Asker, Refusal
 from attune_mq.broker.migration_marks import MARK, ingress_name
+from attune_mq.broker.plan import Absent, Verdict
 from attune_mq.broker.replies import (
     CUT_OFF,
     Different,
@@ -23,7 +24,17 @@ from attune_mq.broker.replies import (
     NotThere,
     parse_reply,
 )
-from attune_mq.broker.report import Conflict, Created, Missing, Outcome, Refused, Unchanged
+from attune_mq.broker.report import (
+    Conflict,
+    Created,
+    Ensured,
+    Invalid as InvalidObject,
+    Missing,
+    Outcome,
+    Refused,
+    Unchanged,
+    Unknown,
+)
 from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
 from attune_mq.topology.declarations import (
     BindingDeclaration,
@@ -31,6 +42,7 @@ from attune_mq.topology.declarations import (
     ExchangeDeclaration,
     QueueDeclaration,
 )
+from attune_mq.topology.equivalence import uncompared_arguments
 from attune_mq.topology.model import Topology
 
 logger = logging.getLogger(__name__)
@@ -40,17 +52,20 @@ BATCH = 50
 
 class Declarer:
     """On one connection. ``made``: kind and name of what was created, shared by all that set one
-    topology up."""
+    topology up. ``was_there``: whether a binding was, as far as is known."""
 
     def __init__(
-        self, asker: Asker, topology: Topology, made: set[tuple[str, str]], *, verify_only: bool
+        self,
+        asker: Asker,
+        topology: Topology,
+        made: MutableSet[tuple[str, str]],
+        was_there: Callable[[BindingDeclaration], Verdict],
     ) -> None:
         self._asker = asker
         self._topology = topology
         self._made = made
-        self._verify_only = verify_only
-        self._are_migrated: bool | None = None
-        self._migrated: dict[str, bool] = {}
+        self._was_there = was_there
+        self._migrations = Migrations(asker)
 
     def ensure_all(self, wanted: Sequence[Declaration]) -> list[Outcome]:
         """One outcome for each, in order."""
@@ -65,45 +80,49 @@ class Declarer:
 
     def _are_there(self, batch: Sequence[Declaration]) -> bool:
         """Whether the broker agreed to all of them, and had all but the bindings before."""
-        if self._verify_only or len(batch) == 1 or self._is_any_migrated():
+        if len(batch) == 1 or self._migrations.are_any:
             return False
         return self._asker.ask(lambda channel: _declare_existing(channel, batch)) is None
 
     def _agreed(self, declaration: Declaration) -> Outcome:
-        where = self._topology.where(*declaration.path)
         if isinstance(declaration, BindingDeclaration):
             return self._bound(declaration)
         _log_declared(declaration, logging.DEBUG)
-        return Unchanged(declaration, where)
+        return self._compared(declaration)
 
     def _ensure(self, declaration: Declaration) -> Outcome:
-        where = self._topology.where(*declaration.path)
         if isinstance(declaration, BindingDeclaration):
             return self._ensure_binding(declaration)
-        absent = self._asker.ask(lambda channel: declare(channel, declaration, passive=True))
-        if self._verify_only:
-            if absent is None:
-                return Unchanged(declaration, where)
-            return Missing(declaration, where, "nothing was created, as asked")
-        if isinstance(declaration, QueueDeclaration) and self._is_migrated(declaration.name):
-            if absent is None:
-                return Unchanged(declaration, where)
+        where = self._topology.where(*declaration.path)
+        looked = self._asker.ask(lambda channel: declare(channel, declaration, passive=True))
+        if isinstance(declaration, QueueDeclaration) and self._migrations.has(declaration.name):
+            if looked is None:
+                return Unknown(declaration, where, "it is being migrated, and was not compared")
             return Missing(declaration, where, "it is being migrated: `attune-mq migrate` makes it")
+        existed = _existed(looked)
         refusal = self._asker.ask(lambda channel: declare(channel, declaration))
         if refusal is not None:
-            return self._refusal(declaration, refusal, exists=absent is None)
+            return self._refusal(declaration, refusal, exists=existed)
         # What every service says again at every start is not worth a line each.
-        _log_declared(declaration, logging.INFO if absent else logging.DEBUG)
-        if absent is None:
-            return Unchanged(declaration, where)
+        _log_declared(declaration, logging.DEBUG if existed else logging.INFO)
+        if existed:
+            return self._compared(declaration)
+        if existed is None:
+            return Ensured(declaration, where)
         self._made.add((declaration.kind, declaration.name))
         return Created(declaration, where)
 
+    def _compared(self, declaration: ExchangeDeclaration | QueueDeclaration) -> Outcome:
+        """It was there, and the broker agreed to it."""
+        where = self._topology.where(*declaration.path)
+        if why := uncompared(declaration, self._asker.version):
+            return Unknown(declaration, where, why)
+        return Unchanged(declaration, where)
+
     def _ensure_binding(self, binding: BindingDeclaration) -> Outcome:
         where = self._topology.where(*binding.path)
-        to_queue = binding.destination_type == "queue"
-        if self._verify_only or (to_queue and self._is_migrated(binding.destination)):
-            return Unchanged(binding, where)
+        if binding.destination_type == "queue" and self._migrations.has(binding.destination):
+            return Unknown(binding, where, "its queue is being migrated, and its bindings with it")
         refusal = self._asker.ask(lambda channel: bind(channel, binding))
         if refusal is not None:
             return self._refusal(binding, refusal, exists=None)
@@ -112,23 +131,8 @@ class Declarer:
     def _bound(self, binding: BindingDeclaration) -> Outcome:
         where = self._topology.where(*binding.path)
         ends = {("exchange", binding.source), (binding.destination_type, binding.destination)}
-        return Created(binding, where) if ends & self._made else Unchanged(binding, where)
-
-    def _is_migrated(self, queue: str) -> bool:
-        """Whether somebody else sees to the queue and its bindings just now."""
-        if not self._is_any_migrated():
-            return False
-        if queue not in self._migrated:
-            self._migrated[queue] = self._has_exchange(ingress_name(queue))
-        return self._migrated[queue]
-
-    def _is_any_migrated(self) -> bool:
-        if self._are_migrated is None:
-            self._are_migrated = self._has_exchange(MARK)
-        return self._are_migrated
-
-    def _has_exchange(self, name: str) -> bool:
-        return self._asker.ask(lambda channel: channel.exchange_declare(name, passive=True)) is None
+        is_new = ends & self._made or self._was_there(binding) == Absent()
+        return Created(binding, where) if is_new else Ensured(binding, where)
 
     def _refusal(
         self, declaration: Declaration, refusal: Refusal, *, exists: bool | None
@@ -146,7 +150,49 @@ class Declarer:
             case NotThere(kind, name):
                 return Missing(declaration, where, f"there is no {kind} '{name}'")
             case Invalid(detail):
-                return Missing(declaration, where, f"the broker does not take it: {detail}")
+                return InvalidObject(declaration, where, detail)
+
+
+class Migrations:
+    """Which queues somebody else sees to just now, with their bindings."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._known: dict[str, bool] = {}
+
+    @property
+    def are_any(self) -> bool:
+        return self._has_exchange(MARK)
+
+    def has(self, queue: str) -> bool:
+        return self.are_any and self._has_exchange(ingress_name(queue))
+
+    def _has_exchange(self, name: str) -> bool:
+        """Asked once."""
+        if name not in self._known:
+            refusal = self._asker.ask(lambda channel: channel.exchange_declare(name, passive=True))
+            self._known[name] = refusal is None
+        return self._known[name]
+
+
+def uncompared(declaration: ExchangeDeclaration | QueueDeclaration, version: str) -> str | None:
+    """Why it is not known to be equal, though a broker of this version, which has it, agreed to its
+    declaration."""
+    names = ", ".join(uncompared_arguments(declaration, version))
+    return f"it exists; RabbitMQ does not compare its {names}" if names else None
+
+
+def _existed(looked: Refusal | None) -> bool | None:
+    """What the answer to a passive declaration says; ``None``: nothing."""
+    if looked is None:
+        return True
+    match parse_reply(*looked):
+        case NotThere():
+            return False
+        case Different():  # it belongs to another connection
+            return True
+        case NotPermitted() | Invalid():
+            return None
 
 
 def declare(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, TypeVar
 
 import pika
 
@@ -18,18 +18,25 @@ from attune_mq.broker.declaring import (
     bind_queue as bind_queue,
     declare_queue as declare_queue,
 )
+from attune_mq.broker.management import ManagementClient, management_client
+from attune_mq.broker.observation import listed_bindings
+from attune_mq.broker.plan import BINDING_UNSEEN, Verdict, listed_binding
 from attune_mq.broker.report import (
     ConflictingInfrastructure,
     MissingInfrastructure,
     Outcome,
     SetupReport,
+    Unchanged,
 )
-from attune_mq.broker.settings import BrokerSettings
+from attune_mq.broker.settings import BrokerSettings, virtual_host
+from attune_mq.broker.verifying import Verifier
+from attune_mq.errors import InvalidInput
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
     declarations,
 )
+from attune_mq.topology.equivalence import Equal, binding_identity
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 from attune_mq.topology.selection import needed_by, services
@@ -40,6 +47,8 @@ logger = logging.getLogger(__name__)
 MOST_CONNECTIONS = 8
 ENOUGH = 100
 """Declarations that are worth a further connection."""
+ANSWERED_WITHIN_S = 30.0
+"""How long the broker may take over one question, or over some that are there already."""
 
 
 def setup_infrastructure(
@@ -50,29 +59,36 @@ def setup_infrastructure(
     required_by: str | None = None,
     mode: Literal["create", "verify"] = "create",
     on_conflict: Literal["warn", "fail"] = "warn",
+    management_url: str | None = None,
 ) -> SetupReport:
     """Makes what the topology says and the broker lacks; changes nothing that is there.
 
     ``topology``: a topology, the path of a file, or nothing for the default file. One instance of
     a family is set up as ``instantiate(topology, "worker", worker_id=7)``.
-    ``broker``: an open connection (which stays open; used from the thread that owns it), a URL,
-    settings, or nothing for what the environment says.
+    ``broker``: an open connection (which stays open, unless the broker does not answer on it for
+    :data:`ANSWERED_WITHIN_S`; used from the thread that owns it), a URL, settings, or nothing for
+    what the environment says.
     ``service``: only what that service needs, see :func:`~attune_mq.topology.selection.needed_by`.
     ``required_by``: everything is set up, but of what cannot be made only that counts as missing
     which this service needs; the rest is a warning. So a service can run with the permissions that
     it needs itself. A name that the file does not have needs everything.
-    ``mode="verify"`` creates nothing, ever.
+    ``mode="verify"`` creates nothing, ever: it compares, which takes the permission configure, and
+    without it knows only that something is there.
     ``on_conflict="fail"`` raises on an object that exists with other properties; otherwise it is
     a warning, as is a missing permission to declare what exists, and start goes on.
+    ``management_url``: of RabbitMQ's HTTP API, which lists the bindings that there are; ``broker``
+    is a URL or settings then. Without it a binding that was declared is ``ensured``, not
+    ``unchanged`` or ``created``, and one that was stored with wider integers than AMQP sends (by an
+    import of definitions) gets a second one beside it.
 
     Calling it again, or from many services at once, does no harm: a second run finds everything
-    unchanged. No message is touched by it. A queue that is being migrated, and its bindings, are
-    left to the migration.
+    there. No message is touched by it. A queue that is being migrated, and its bindings, are left
+    to the migration.
 
     Raises :class:`~attune_mq.broker.report.MissingInfrastructure` where something that is needed
     does not exist and cannot be made, naming each; with ``on_conflict="fail"``
     :class:`~attune_mq.broker.report.ConflictingInfrastructure`; ``BrokerUnavailable``,
-    ``LoginRefused``, ``VirtualHostRefused``; and ``InvalidInput`` for a file or URL that is wrong.
+    ``PermissionRefused``; and ``InvalidInput`` for a file or URL that is wrong.
     All objects are tried before anything is raised, and the error carries the report.
     """
     wanted = topology if isinstance(topology, Topology) else load_topology(topology)
@@ -80,14 +96,14 @@ def setup_infrastructure(
         wanted = needed_by(wanted, service)
     wanted = expand(wanted)
     logger.info("Setting up RabbitMQ infrastructure")
-    report = SetupReport(tuple(_ensure_all(wanted, broker, verify_only=mode == "verify")))
+    report = SetupReport(tuple(_outcomes(wanted, broker, mode, management_url)))
     _log(report)
     if on_conflict == "fail" and report.conflicts:
         raise ConflictingInfrastructure(report)
-    missing = {(one.declaration.kind, one.declaration.name): one for one in report.missing}
-    if missing.keys() & _required(wanted, required_by):
+    absent = {(one.declaration.kind, one.declaration.name): one for one in report.absent}
+    if absent.keys() & _required(wanted, required_by):
         raise MissingInfrastructure(report)
-    for one in missing.values():
+    for one in absent.values():
         logger.warning("Only other services need this: %s", one)
     return report
 
@@ -104,41 +120,99 @@ def _log(report: SetupReport) -> None:
         logger.warning("Conflict: %s", conflict)
     for refused in report.refused:
         logger.warning("Refused: %s", refused)
-    created, unchanged = len(report.created), len(report.unchanged)
-    logger.info("RabbitMQ infrastructure: %d created, %d unchanged", created, unchanged)
+    logger.info(
+        "RabbitMQ infrastructure: %d created, %d unchanged, %d ensured",
+        len(report.created),
+        len(report.unchanged),
+        len(report.ensured),
+    )
 
 
-def _ensure_all(
+Work = Callable[[Sequence[Declaration]], list[Outcome]]
+"""What is done to some of the objects, on one connection."""
+
+B = TypeVar("B", bound=Declaration)
+
+
+def _outcomes(
     wanted: Topology,
     broker: pika.BlockingConnection | BrokerSettings | str | None,
-    *,
-    verify_only: bool,
+    mode: Literal["create", "verify"],
+    management_url: str | None,
 ) -> list[Outcome]:
     """On several connections where it is much: the broker takes as long over each, and does more
     than one at a time. Bindings last, for what they bind has to be there."""
     every = list(declarations(wanted))
     objects = [one for one in every if not isinstance(one, BindingDeclaration)]
     bindings = [one for one in every if isinstance(one, BindingDeclaration)]
+    bound = _Bound(broker, management_url)
     with _Askers(broker, min(MOST_CONNECTIONS, 1 + len(every) // ENOUGH)) as askers:
-        made: set[tuple[str, str]] = set()
-        declarers = [
-            Declarer(asker, wanted, made, verify_only=verify_only) for asker in askers.askers
-        ]
+        known: set[tuple[str, str]] = set()  # what was created, or is missing
+        works: list[Work]
+        if mode == "verify":
+            works = [
+                Verifier(one, askers.settings, wanted, known, bound.verdict).look_at_all
+                for one in askers.askers
+            ]
+        else:
+            works = [
+                Declarer(one, wanted, known, bound.verdict).ensure_all for one in askers.askers
+            ]
         with our_errors(askers.settings):
-            found = [*_side_by_side(declarers, objects), *_side_by_side(declarers, bindings)]
-    by_declaration = dict(zip(map(id, [*objects, *bindings]), found, strict=True))
-    return [by_declaration[id(one)] for one in every]
+            found = _by_identity(objects, _side_by_side(works, objects))
+            bound.look()
+            listed = [one for one in bindings if bound.verdict(one) == Equal()]
+            there = [Unchanged(one, wanted.where(*one.path)) for one in listed]
+            found |= _by_identity(listed, there)
+            others = [one for one in bindings if id(one) not in found]
+            found |= _by_identity(others, _side_by_side(works, others))
+    return [found[id(one)] for one in every]
 
 
-def _side_by_side(declarers: list[Declarer], wanted: Sequence[Declaration]) -> Iterator[Outcome]:
-    if len(declarers) == 1:
-        yield from declarers[0].ensure_all(wanted)
+def _by_identity(wanted: Sequence[B], outcomes: Iterable[Outcome]) -> dict[int, Outcome]:
+    return dict(zip(map(id, wanted), outcomes, strict=True))
+
+
+def _side_by_side(works: Sequence[Work], wanted: Sequence[Declaration]) -> Iterator[Outcome]:
+    if len(works) == 1:
+        yield from works[0](wanted)
         return
-    share = -(-len(wanted) // len(declarers))
-    shares = [wanted[i * share : (i + 1) * share] for i in range(len(declarers))]
-    with ThreadPoolExecutor(len(declarers), thread_name_prefix="attune_mq setup") as threads:
-        for outcomes in threads.map(Declarer.ensure_all, declarers, shares):
+    share = -(-len(wanted) // len(works))
+    shares = [wanted[i * share : (i + 1) * share] for i in range(len(works))]
+    with ThreadPoolExecutor(len(works), thread_name_prefix="attune_mq setup") as threads:
+        for outcomes in threads.map(lambda work, part: work(part), works, shares):
             yield from outcomes
+
+
+class _Bound:
+    """Which bindings there were before any was made, where the HTTP API tells."""
+
+    def __init__(
+        self,
+        broker: pika.BlockingConnection | BrokerSettings | str | None,
+        management_url: str | None,
+    ) -> None:
+        self._identities: frozenset[Hashable] | None = None
+        self._client: ManagementClient | None = None
+        if management_url is not None:
+            if isinstance(broker, pika.BlockingConnection):
+                raise InvalidInput(
+                    "management_url: expected the broker as a URL or settings beside it, got an "
+                    "open connection"
+                )
+            settings = BrokerSettings.of(broker)
+            self._vhost = virtual_host(settings.urls[0])
+            self._client = management_client(management_url, settings)
+
+    def look(self) -> None:
+        if self._client is not None:
+            listed = listed_bindings(self._client, self._vhost)
+            self._identities = frozenset(binding_identity(one) for one in listed)
+
+    def verdict(self, binding: BindingDeclaration) -> Verdict:
+        if self._identities is None:
+            return BINDING_UNSEEN
+        return listed_binding(binding, self._identities)
 
 
 class _Askers(contextlib.ExitStack):
@@ -150,9 +224,12 @@ class _Askers(contextlib.ExitStack):
         super().__init__()
         if isinstance(broker, pika.BlockingConnection):
             self.settings = BrokerSettings()
-            self.askers = [Asker(broker, name="attune_mq setup")]
+            self.askers = [Asker(broker, name="attune_mq setup", answer_within_s=ANSWERED_WITHIN_S)]
         else:
             settings = self.settings = BrokerSettings.of(broker)
-            self.askers = [Asker(settings, name="attune_mq setup") for _ in range(count)]
+            self.askers = [
+                Asker(settings, name="attune_mq setup", answer_within_s=ANSWERED_WITHIN_S)
+                for _ in range(count)
+            ]
         for asker in self.askers:
             self.callback(asker.close)

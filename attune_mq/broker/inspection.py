@@ -10,8 +10,12 @@ from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.amqp import close_quietly, expected_refusals, open_connection, our_errors
+from attune_mq.broker.asking import answering_within
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import PermissionRefused
+
+ANSWERED_WITHIN_S = 10.0
+"""How long the broker may take over one question, before it is asked on a connection anew."""
 
 
 class QueueCounts(NamedTuple):
@@ -28,7 +32,8 @@ class QueueInspector:
 
     Passive declarations, which change nothing. They need no permission up to RabbitMQ 4.0, some
     permission on the queue on 4.3.
-    A connection that lay idle for too long is opened anew.
+    A connection that lay idle for too long, or on which the broker does not answer for
+    :data:`ANSWERED_WITHIN_S`, is opened anew.
     """
 
     def __init__(self, broker: BrokerSettings | str | None = None) -> None:
@@ -75,10 +80,13 @@ class QueueInspector:
     def _ask(self, queue: str) -> pika.spec.Queue.DeclareOk | None:
         if self._connection is None:
             self._connection = open_connection(self._settings, name="attune_mq inspection")
-        if self._channel is None or not self._channel.is_open:  # a refusal has closed the last
-            self._channel = self._connection.channel()
         try:
-            with expected_refusals.expected():
+            with (
+                answering_within(self._connection, ANSWERED_WITHIN_S),
+                expected_refusals.expected(),
+            ):
+                if self._channel is None or not self._channel.is_open:  # the last was refused
+                    self._channel = self._connection.channel()
                 return self._channel.queue_declare(queue, passive=True).method
         except pika_errors.ChannelClosedByBroker as error:
             if error.reply_code == 404:

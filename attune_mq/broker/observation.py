@@ -34,13 +34,13 @@ def observe_by_amqp(topology: Topology, prober: Prober) -> AmqpObservation:
     """Whether each exchange and queue of ``topology`` exists and is equal.
 
     AMQP cannot list bindings, nor anything that the topology does not name, nor tell whether an
-    argument that the broker ignores is there. Takes two round trips for each object. Looking at a
-    queue that expires (``x-expires``) counts as using it.
+    argument that the broker does not compare is there: an object with one is unseen. Takes two
+    round trips for each object. Looking at a queue that expires (``x-expires``) counts as using it.
 
     Raises ``BrokerUnavailable``, ``LoginRefused``, ``VirtualHostRefused``.
     """
     verdicts = {
-        (one.kind, one.name): prober.verdict(one)
+        (one.kind, one.name): prober.seen(one)
         for one in declarations(topology)
         if not isinstance(one, BindingDeclaration)
     }

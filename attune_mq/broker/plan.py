@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from attune_mq.broker.report import Conflict, Unchanged
+from attune_mq.broker.report import Conflict, Unchanged, Unknown, Why
 from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
 from attune_mq.topology.declarations import (
     BindingDeclaration,
@@ -36,7 +36,7 @@ from attune_mq.topology.objects import RESERVED_PREFIX
 from attune_mq.topology.source import Where
 
 Source = Literal["amqp", "management"]
-"""What the broker makes itself: the exchanges of every virtual host, queues that it names."""
+"""Where an observation comes from: AMQP alone, or the HTTP API of the management plugin."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,15 @@ class Absent:
 
 @dataclass(frozen=True)
 class Unseen:
-    """The source cannot tell, and why."""
+    """The source cannot tell; ``detail`` says to people why not."""
 
-    why: str
+    detail: str
+    why: Why = "amqp"
 
 
 Verdict = Answer | Absent | Unseen
+
+BINDING_UNSEEN = Unseen("AMQP cannot list bindings")
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ Observation = ManagementObservation | AmqpObservation
 
 @dataclass(frozen=True)
 class Create:
-    """It is not there; set-up makes it."""
+    """It is not there, so set-up declares it. Whether the broker takes it shows only then."""
 
     declaration: Declaration
     where: Where
@@ -103,15 +106,6 @@ class Extra:
     """It is there and the file does not have it. Set-up lets it be."""
 
     declaration: Declaration
-
-
-@dataclass(frozen=True)
-class Unknown:
-    """The source cannot see whether it is there, or whether it is equal; ``why`` says which."""
-
-    declaration: Declaration
-    where: Where
-    why: str
 
 
 @dataclass(frozen=True)
@@ -149,7 +143,7 @@ def make_plan(topology: Topology, observation: Observation) -> Plan:
     whole = expand(topology)
     wanted = declarations(whole)
     verdict_on = _verdicts(observation)
-    steps = [step for one in wanted for step in _steps(whole, one, verdict_on(one))]
+    steps = [step for one in wanted for step in steps_of(whole, one, verdict_on(one))]
     extra: tuple[Extra, ...] = ()
     if isinstance(observation, ManagementObservation):
         extra = tuple(Extra(one) for one in _unasked(whole, wanted, observation))
@@ -176,13 +170,14 @@ def remedy(conflict: Conflict) -> str:
     return f"`attune-mq migrate {shlex.quote(conflict.declaration.name)}`"
 
 
-def _steps(whole: Topology, declaration: Declaration, verdict: Verdict) -> Iterator[Step]:
+def steps_of(whole: Topology, declaration: Declaration, verdict: Verdict) -> Iterator[Step]:
+    """One step, or one for each field that differs; of what is ignored they follow the object's."""
     where = whole.where(*declaration.path)
     match verdict:
         case Absent():
             yield Create(declaration, where)
-        case Unseen(why):
-            yield Unknown(declaration, where, why)
+        case Unseen(detail, why):
+            yield Unknown(declaration, where, detail, why)
         case Equal():
             yield Unchanged(declaration, where)
         case SilentlyIgnored(differences):
@@ -235,7 +230,7 @@ def _heard(declaration: Declaration, verdicts: Mapping[tuple[str, str], Verdict]
     destination = (declaration.destination_type, declaration.destination)
     if Absent() in (verdicts.get(source), verdicts.get(destination)):
         return Absent()
-    return Unseen("AMQP cannot list bindings")
+    return BINDING_UNSEEN
 
 
 def _listed(
@@ -249,7 +244,28 @@ def _listed(
             queue = observation.queues.get(name)
             return answer_to_queue(declaration, queue, observation.rules) if queue else Absent()
         case BindingDeclaration():
-            return Equal() if binding_identity(declaration) in bound else Absent()
+            return listed_binding(declaration, bound)
+
+
+def listed_binding(wanted: BindingDeclaration, bound: Container[Hashable]) -> Verdict:
+    """Whether a binding is among those that the HTTP API lists, given by their identities.
+
+    The API does not tell 32-bit and 64-bit integers apart, and AMQP declares a second binding where
+    they differ. Where both mean the same to the exchange, the one that is there is the one that is
+    wanted; inside of an array or a table they do not.
+    """
+    if binding_identity(wanted) not in bound:
+        return Absent()
+    if any(_holds_a_number(value) for value in wanted.arguments.values()):
+        return Unseen("the HTTP API does not tell how wide a number in an array or a table is")
+    return Equal()
+
+
+def _holds_a_number(value: Any) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value
+    if isinstance(inner, str | bytes) or not isinstance(inner, Iterable):
+        return False
+    return any(type(one) is int or _holds_a_number(one) for one in inner)
 
 
 def _unasked(

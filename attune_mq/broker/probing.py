@@ -27,7 +27,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.amqp import our_errors
 from attune_mq.broker.asking import Asker, Refusal
-from attune_mq.broker.declaring import declare
+from attune_mq.broker.declaring import declare, uncompared
 from attune_mq.broker.plan import Absent, Unseen, Verdict
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, parse_reply
 from attune_mq.broker.settings import BrokerSettings
@@ -37,19 +37,30 @@ from attune_mq.topology.equivalence import Difference, Equal, Inequivalent
 _FOREIGN = {"x-max-age": "1D", "x-delivery-limit": 1}
 """Arguments that make the creation of a queue fail: the first for all but streams, the second for
 streams, of which the first is one."""
+HIDDEN = Unseen("some permission on it is needed to see it", "refused")
+"""Whether it exists is not known either (from RabbitMQ 4.3 on)."""
 _ALTERNATE = re.compile(r"but current is (?:(none)|'(.*)')$", re.DOTALL)
 
 
 class Prober:
-    """Asks about one object after the other on a connection of its own; a context manager.
+    """Asks about one object after the other, by ``asker`` or on a connection of its own, which this
+    context manager closes. ``answer_within_s`` as :class:`~attune_mq.broker.asking.Asker` has it.
 
     ``consumer_counts`` has every queue that was seen so far.
     """
 
-    def __init__(self, settings: BrokerSettings) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        asker: Asker | None = None,
+        *,
+        answer_within_s: float | None = None,
+    ) -> None:
         self.consumer_counts: dict[str, int] = {}
         self._settings = settings
-        self._asker = Asker(settings, name="attune_mq plan")
+        self._asker = asker or Asker(
+            settings, name="attune_mq plan", answer_within_s=answer_within_s
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -72,6 +83,13 @@ class Prober:
             if isinstance(wanted, ExchangeDeclaration):
                 return self._compare_exchange(wanted)
             return self._compare_queue(wanted)
+
+    def seen(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Verdict:
+        """As :meth:`verdict`, but what the broker does not compare is unseen, not equal."""
+        verdict = self.verdict(wanted)
+        if verdict == Equal() and (why := uncompared(wanted, self._asker.version)):
+            return Unseen(why)
+        return verdict
 
     def _look_for(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Refusal | None:
         if isinstance(wanted, ExchangeDeclaration):
@@ -152,7 +170,7 @@ def _without_comparison(
             found = "true, to another connection"
             return Inequivalent((Difference("exclusive", is_exclusive, found),))
         case NotPermitted():
-            return Unseen("some permission on it is needed to see it")
+            return HIDDEN
         case _:
             return Unseen(f"the broker says {refusal.code} {refusal.text}")
 
@@ -170,5 +188,6 @@ def _difference(
 
 def _incomparable(wanted: ExchangeDeclaration | QueueDeclaration, refusal: Refusal) -> Unseen:
     if isinstance(parse_reply(*refusal), NotPermitted):
-        return Unseen(f"it exists; comparing it needs the permission configure on {wanted.name!r}")
+        needed = f"it exists; comparing it needs the permission configure on {wanted.name!r}"
+        return Unseen(needed, "refused")
     return Unseen(f"it exists, but cannot be compared: {refusal.code} {refusal.text}")

@@ -16,11 +16,12 @@ _INEQUIVALENT = re.compile(
 CUT_OFF = "a value that the broker's answer (255 bytes at most) has no room for"
 _VALUE = re.compile(r"(?:the value )?'(?P<value>.*?)'(?: of type '\w+')?$", re.DOTALL)
 _REFUSED = re.compile(
-    r"(?:(?P<permission>configure|write|read) )?access to (?P<kind>queue|exchange|topic) "
-    r"'(?P<name>.*)' in vhost '.*' refused for user '(?P<user>.*)'",
+    r"(?:(?P<permission>configure|write|read) )?access to (?:queue|exchange|topic) '"
+)
+_MISSING = re.compile(
+    r"no (?P<kind>queue|exchange) '(?P<name>.*?)(?:' in vhost .*)?$",  # or cut off in the name
     re.DOTALL,
 )
-_MISSING = re.compile(r"no (?P<kind>queue|exchange) '(?P<name>.*)' in vhost", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class NotThere:
 
 @dataclass(frozen=True)
 class Invalid:
-    """The broker does not take such an object at all."""
+    """The broker does not take such an object at all, whoever declares it: a reserved name (403
+    too), an argument or a type that it does not know."""
 
     detail: str
 
@@ -60,9 +62,8 @@ def parse_reply(code: int, text: str) -> Reply:
     """The reply code and text of a ``channel.close`` or ``connection.close``."""
     if code == 404 and (missing := _MISSING.search(text)):
         return NotThere(missing["kind"], missing["name"])
-    if code == 403:
-        refused = _REFUSED.search(text)
-        return NotPermitted(refused["permission"] if refused else None, text)
+    if code == 403 and (refused := _REFUSED.search(text)):
+        return NotPermitted(refused["permission"], text)
     if code == 405:
         return Different("exclusive", "false", "true")
     if code == 406 and (different := _INEQUIVALENT.search(text)):

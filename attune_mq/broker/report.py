@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from attune_mq.errors import InfrastructureError
 from attune_mq.topology.declarations import Declaration
 from attune_mq.topology.source import Where
 
+Why = Literal["amqp", "refused"]
+"""Why something is not known: AMQP cannot tell, or the user may not look."""
+
 
 @dataclass(frozen=True)
 class Created:
+    """It was not there when the broker was asked, and is there since it was declared. A binding:
+    the HTTP API did not list it, or one of its ends was created in the same run. Another process
+    that made it in between is not told apart."""
+
+    declaration: Declaration
+    where: Where
+
+
+@dataclass(frozen=True)
+class Ensured:
+    """It is there: the broker agreed to it. Whether it was there before cannot be told."""
+
     declaration: Declaration
     where: Where
 
 
 @dataclass(frozen=True)
 class Unchanged:
+    """It was there, and all that the file says of it was compared and is equal."""
+
     declaration: Declaration
     where: Where
 
@@ -42,7 +59,8 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Refused:
-    """We may not declare it. ``exists`` is ``None`` where AMQP cannot tell (bindings)."""
+    """We may not declare it. ``exists`` is ``None`` where that cannot be told: of a binding, and of
+    what the broker does not let us look at."""
 
     declaration: Declaration
     where: Where
@@ -58,8 +76,32 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Invalid:
+    """The broker takes no such object; ``detail`` are its own words. It was not made."""
+
+    declaration: Declaration
+    where: Where
+    detail: str
+
+    def __str__(self) -> str:
+        kind, name = self.declaration.kind, self.declaration.name
+        return f"{self.where}: {kind} '{name}': the broker does not take it: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The source cannot see whether it is there, or whether it is equal. ``detail`` says which, to
+    people; ``why`` to programs."""
+
+    declaration: Declaration
+    where: Where
+    detail: str
+    why: Why = "amqp"
+
+
+@dataclass(frozen=True)
 class Missing:
-    """It is not there, and was not made."""
+    """It is not there, and was not made. Of a binding: one of its ends is not there."""
 
     declaration: Declaration
     where: Where
@@ -70,44 +112,70 @@ class Missing:
         return f"{self.where}: {kind} '{name}' does not exist: {self.detail}"
 
 
-Outcome = Created | Unchanged | Conflict | Refused | Missing
+Outcome = Created | Ensured | Unchanged | Conflict | Refused | Invalid | Missing | Unknown
+
+Kind = TypeVar("Kind", bound=Outcome)
 
 
 @dataclass(frozen=True)
 class SetupReport:
-    """The outcome for each object of the topology, in the order in which they were asked for.
+    """One outcome for each object of the topology, in the order in which they were asked for.
 
-    AMQP cannot list bindings: a binding counts as created when one of its ends was created in
-    the same run, and otherwise as unchanged, though it may have been made just now.
+    AMQP cannot list bindings: one that the broker agreed to is ``ensured``, unless one of its ends
+    was created in the same run. Nor does a broker compare all arguments: what it has beside those
+    that it compares is ``unknown`` of an object that was there.
     """
 
     outcomes: tuple[Outcome, ...]
 
     @property
     def created(self) -> tuple[Created, ...]:
-        return tuple(one for one in self.outcomes if isinstance(one, Created))
+        return self._all(Created)
+
+    @property
+    def ensured(self) -> tuple[Ensured, ...]:
+        return self._all(Ensured)
 
     @property
     def unchanged(self) -> tuple[Unchanged, ...]:
-        return tuple(one for one in self.outcomes if isinstance(one, Unchanged))
+        return self._all(Unchanged)
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
-        return tuple(one for one in self.outcomes if isinstance(one, Conflict))
+        return self._all(Conflict)
 
     @property
     def refused(self) -> tuple[Refused, ...]:
-        return tuple(one for one in self.outcomes if isinstance(one, Refused))
+        return self._all(Refused)
 
     @property
-    def missing(self) -> tuple[Missing | Refused, ...]:
-        """What is needed and not there."""
-        return tuple(self._missing())
+    def invalid(self) -> tuple[Invalid, ...]:
+        return self._all(Invalid)
 
-    def _missing(self) -> Iterator[Missing | Refused]:
-        for one in self.outcomes:
-            if isinstance(one, Missing) or (isinstance(one, Refused) and one.exists is False):
-                yield one
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        return self._all(Missing)
+
+    @property
+    def unknown(self) -> tuple[Unknown, ...]:
+        return self._all(Unknown)
+
+    @property
+    def absent(self) -> tuple[Missing | Invalid | Refused, ...]:
+        """What is not there, or, of exchanges and queues, is not known to be and was refused."""
+        return tuple(
+            one
+            for one in self.outcomes
+            if isinstance(one, Missing | Invalid)
+            or (isinstance(one, Refused) and _may_be_absent(one))
+        )
+
+    def _all(self, kind: type[Kind]) -> tuple[Kind, ...]:
+        return tuple(one for one in self.outcomes if isinstance(one, kind))
+
+
+def _may_be_absent(refused: Refused) -> bool:
+    return refused.exists is not True and refused.declaration.kind != "binding"
 
 
 class MissingInfrastructure(InfrastructureError):
@@ -115,7 +183,7 @@ class MissingInfrastructure(InfrastructureError):
 
     def __init__(self, report: SetupReport) -> None:
         self.report = report
-        super().__init__("\n".join(str(one) for one in report.missing))
+        super().__init__("\n".join(str(one) for one in report.absent))
 
 
 class ConflictingInfrastructure(InfrastructureError):

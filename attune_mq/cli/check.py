@@ -6,13 +6,15 @@ import argparse
 from typing import Any
 
 from attune_mq.broker.checking import Health, check
-from attune_mq.cli.context import CONFLICT, FOUND, OK, Context
-from attune_mq.cli.objects import in_conflict, named, place, printable
+from attune_mq.cli.context import Context
+from attune_mq.cli.objects import in_conflict, named, not_known, place, printable
 from attune_mq.cli.selection import add_selection, selected
+from attune_mq.exit_codes import answer_code, may_not_look
 
 SUMMARY = (
     "Say whether everything is there that the file or a service needs, and whether its consumers "
-    "are. Exits 0 when all is well, 1 when something is missing, 5 when something is different."
+    "are. Exits 0 when all that is seen is well, 1 when something is missing, 4 when the user may "
+    "not look, 5 when something is different."
 )
 _PRESENCE = {True: "is there", False: "is not there", None: "cannot be seen over AMQP"}
 
@@ -28,9 +30,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         context.emit(as_json(health))
     else:
         _show(health, context)
-    if health.conflicts:
-        return CONFLICT
-    return OK if health.healthy else FOUND
+    return answer_code(
+        conflicts=health.conflicts,
+        refused=may_not_look(health.unknown),
+        found=not health.healthy,
+    )
 
 
 def as_json(health: Health) -> dict[str, Any]:
@@ -41,6 +45,7 @@ def as_json(health: Health) -> dict[str, Any]:
         "consumers": [
             {"tag": one.tag, "queue": one.queue, "present": one.present} for one in health.consumers
         ],
+        "unknown": [not_known(one) for one in health.unknown],
     }
 
 
@@ -55,4 +60,7 @@ def _show(health: Health, context: Context) -> None:
     for consumer in health.consumers:
         on = printable(consumer.queue) or "a queue of its own"
         context.line(f"consumer   {consumer.tag} on {on} {_PRESENCE[consumer.present]}")
+    for unknown in may_not_look(health.unknown):
+        thing = f"{unknown.declaration.kind} {printable(unknown.declaration.name)}"
+        context.line(f"unknown    {thing}  {printable(unknown.detail)}")
     context.line("healthy" if health.healthy else "not healthy")

@@ -17,7 +17,10 @@ from attune_mq.lint import RULES, Finding, Rule, lint
 from attune_mq.lint.passwords import masked
 from attune_mq.lint.reports import github_annotation, sarif
 
-SUMMARY = "Find faults of design in the topology file, without a broker. Exits 1 when it does."
+SUMMARY = (
+    "Find faults of design in the topology file, without a broker. Exits 1 when it does. "
+    "A note is no fault."
+)
 WIDTH = 96
 _COLOURS = {"error": "31;1", "warning": "33;1", "quiet": "2", "strong": "1"}
 
@@ -36,16 +39,21 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         _show_rules(context)
         return OK
     topology = context.topology()
-    findings = [_from_here(finding) for finding in lint(topology)]
+    said = [_from_here(finding) for finding in lint(topology, notes=True)]
+    findings = [finding for finding in said if finding.severity != "note"]
+    notes = [finding for finding in said if finding.severity == "note"]
     if arguments.to == "sarif":
         context.line(json.dumps(sarif(findings, RULES, tool_version=version("attune-mq"))))
     elif arguments.to == "github":
         for finding in findings:
             context.line(github_annotation(finding))
     elif context.is_json:
-        context.emit({"findings": [as_json(finding) for finding in findings]})
+        told = {"findings": findings, "notes": notes}
+        context.emit({name: [as_json(one) for one in some] for name, some in told.items()})
     else:
         _Text(context, topology.sources.text.split("\n")).show(findings)
+        for note in notes:
+            context.note(str(note))
     return FOUND if findings else OK
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from attune_mq.broker.report import Conflict
+from attune_mq.broker.report import Conflict, Unknown
 from attune_mq.topology.declarations import Declaration
 from attune_mq.topology.source import Where
 
@@ -22,6 +22,10 @@ def in_conflict(conflict: Conflict) -> dict[str, Any]:
         "found": conflict.found,
         "where": conflict.where._asdict(),
     }
+
+
+def not_known(unknown: Unknown) -> dict[str, Any]:
+    return named(unknown.declaration) | {"why": unknown.why, "detail": unknown.detail}
 
 
 def printable(text: str) -> str:

@@ -10,15 +10,17 @@ from typing import Any, TypeVar
 from attune_mq.broker.plan import Ignored, Plan, remedy
 from attune_mq.broker.planning import plan
 from attune_mq.broker.report import Conflict
-from attune_mq.cli.context import CONFLICT, FOUND, OK, Context
-from attune_mq.cli.objects import in_conflict, named, place, printable
+from attune_mq.cli.context import Context
+from attune_mq.cli.objects import in_conflict, named, not_known, place, printable
 from attune_mq.cli.selection import add_selection, selected
+from attune_mq.exit_codes import answer_code, may_not_look
 from attune_mq.topology.declarations import Declaration, ExchangeDeclaration
 from attune_mq.topology.source import Where
 
 SUMMARY = (
     "Say what setup would do, and how else broker and file differ. Changes nothing. "
-    "Exits 0 when they agree, 1 when they do not, 5 when setup could not make them agree."
+    "Exits 0 when they agree as far as is seen, 1 when they do not, 4 when the user may not look, "
+    "5 when setup could not make them agree."
 )
 _COLOURS = {"+": "32", "-": "31", "~": "33;1", "!": "33", "*": "36", "?": "2", "quiet": "2"}
 _SEEN = {
@@ -41,9 +43,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         context.emit(as_json(found))
     else:
         _Diff(context, found).show()
-    if found.conflicts:
-        return CONFLICT
-    return FOUND if found.has_differences else OK
+    return answer_code(
+        conflicts=found.conflicts,
+        refused=may_not_look(found.unknown),
+        found=found.has_differences,
+    )
 
 
 def as_json(found: Plan) -> dict[str, Any]:
@@ -59,7 +63,7 @@ def as_json(found: Plan) -> dict[str, Any]:
         "conflicts": [in_conflict(one) for one in found.conflicts],
         "extra": [named(one.declaration) for one in found.extra],
         "source": found.source,
-        "unknown": [named(one.declaration) for one in found.unknown],
+        "unknown": [not_known(one) for one in found.unknown],
     }
 
 
@@ -106,7 +110,7 @@ class _Diff:
         for extra in found.extra:
             self._object("*", extra.declaration, None, "not in the file")
         for unknown in found.unknown:
-            self._object("?", unknown.declaration, unknown.where, unknown.why)
+            self._object("?", unknown.declaration, unknown.where, unknown.detail)
         self._summary()
 
     def _object(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from attune_mq.messaging.deadlines import RunningHandler
 from attune_mq.messaging.pulse import ASK_EVERY_S
 from attune_mq.messaging.status import ConsumerStatus
+from attune_mq.topology.durations import format_duration
 
 ANSWER_WITHIN_S = 1.0
 GOOD_FOR_S = ASK_EVERY_S + ANSWER_WITHIN_S
 """How long an answer is good: until the next question, and as long as its answer may take."""
 STUCK_AFTER_S = 10.0
 """A loop that has not turned for so long is not slow but stuck: only a new process mends it."""
+BUSY_AFTER_S = 60.0
+"""A consumer whose handlers have all been at their messages for so long, while others wait, is
+worth a look: where the file gives it no ``deadline``, nobody has said that this is usual."""
+MOST_NAMED = 3
+"""Handlers that one line names."""
 
 Ask = Callable[[], str | None]
 """What is wrong, in words for people and without a secret; ``None``: nothing. Answers at once."""
@@ -20,17 +27,27 @@ Ask = Callable[[], str | None]
 
 @dataclass(frozen=True)
 class Check:
-    """``name`` says what is looked at, such as ``database``; ``ask`` what is wrong with it."""
+    """``name`` says what is looked at, such as ``database``; ``ask`` what is wrong with it;
+    ``warn`` what may be."""
 
     name: str
     ask: Ask
+    warn: Ask = lambda: None
 
     def trouble(self) -> str | None:
         """Never raises: a check that fails to tell is red."""
-        try:
-            return self.ask()
-        except Exception as error:
-            return f"it cannot be told: {type(error).__name__}"
+        return _told(self.ask)
+
+    def warning(self) -> str | None:
+        """Never raises."""
+        return _told(self.warn)
+
+
+def _told(ask: Ask) -> str | None:
+    try:
+        return ask()
+    except Exception as error:
+        return f"it cannot be told: {type(error).__name__}"
 
 
 def consumer_trouble(status: ConsumerStatus, now_s: float) -> str | None:
@@ -47,8 +64,42 @@ def consumer_trouble(status: ConsumerStatus, now_s: float) -> str | None:
     if status.vitals.consumers == 0:
         return "the broker counts no consumer on its queue"
     if status.overdue >= status.concurrency:
-        return f"all {status.concurrency} of its handlers are over their deadline"
+        return f"all {status.concurrency} of its handlers are {_over_the_deadline(status)}"
     return None
+
+
+def consumer_warning(status: ConsumerStatus) -> str | None:
+    """What may be wrong with a consumer that consumes: some of its handlers hang, or all of them,
+    which is no trouble until the deadline."""
+    if 0 < status.overdue < status.concurrency:
+        count = f"{status.overdue} of its {status.concurrency} handlers are"
+        return f"{count} {_over_the_deadline(status)}"
+    busy_s = min((one.for_s for one in status.running), default=0.0)
+    all_busy = len(status.running) >= status.concurrency and busy_s > BUSY_AFTER_S
+    if status.has_deadline or not (all_busy and _waiting(status)):
+        return None
+    return (
+        f"it has handled nothing for {busy_s:.0f} s while {_waiting(status)} messages wait: "
+        f"{_named(status.running)}; if that is usual, say so by a deadline in the topology file"
+    )
+
+
+def _waiting(status: ConsumerStatus) -> int:
+    """Messages that no handler has begun: in its hands, and in the queue."""
+    in_queue = status.vitals.waiting if status.vitals else None
+    return max(0, status.in_flight - len(status.running)) + (in_queue or 0)
+
+
+def _over_the_deadline(status: ConsumerStatus) -> str:
+    deadline = format_duration(status.deadline_ms)
+    default = "" if status.has_deadline else ", the default"
+    return f"over their deadline ({deadline}{default}): {_named(status.running[: status.overdue])}"
+
+
+def _named(handlers: Sequence[RunningHandler]) -> str:
+    more = len(handlers) - MOST_NAMED
+    named = ", ".join(str(one) for one in handlers[:MOST_NAMED])
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def loop_trouble(status: ConsumerStatus, now_s: float) -> str | None:

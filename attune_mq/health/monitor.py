@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from attune_mq.health.checks import Ask, Check, consumer_trouble, loop_trouble
+from attune_mq.health.checks import Ask, Check, consumer_trouble, consumer_warning, loop_trouble
 from attune_mq.health.picture import Memory, Picture
 from attune_mq.health.topology_watch import TopologyWatch
 from attune_mq.messaging.status import ConsumerStatus
@@ -124,12 +124,17 @@ def as_json(picture: Picture) -> dict[str, Any]:
             }
             for one in picture.troubles
         ],
+        "warnings": [asdict(one) for one in picture.warnings],
         "checks": list(picture.checks),
     }
 
 
 def _consuming(status: ConsumerStatus) -> Check:
-    return Check(f"consumer {status.tag}", lambda: consumer_trouble(status, time.monotonic()))
+    return Check(
+        f"consumer {status.tag}",
+        lambda: consumer_trouble(status, time.monotonic()),
+        lambda: consumer_warning(status),
+    )
 
 
 def _turning(status: ConsumerStatus) -> Check:
@@ -139,8 +144,14 @@ def _turning(status: ConsumerStatus) -> Check:
 def _consumer(status: ConsumerStatus, now_s: float) -> Mapping[str, Any]:
     told = asdict(status)
     vitals = told.pop("vitals")
+    told["overdue"] = status.overdue
+    told["running"] = [
+        asdict(one) | {"since": written(one.since), "for_s": round(one.for_s, 1)}
+        for one in status.running
+    ]
     told["for_s"] = round(now_s - told.pop("since_s"), 1)
     told["consumers_of_queue"] = vitals and vitals["consumers"]
+    told["ready_in_queue"] = vitals and vitals["waiting"]
     told["broker_answered_ago_s"] = vitals and round(now_s - vitals["answered_at_s"], 2)
     told["loop_turned_ago_s"] = vitals and round(now_s - vitals["turned_at_s"], 2)
     return told

@@ -21,11 +21,20 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """What may be wrong, by the word of a check that is green."""
+
+    check: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Picture:
-    """All checks at one moment; ``troubles`` in their order."""
+    """All checks at one moment; ``troubles`` and ``warnings`` in their order."""
 
     checks: tuple[str, ...]
     troubles: tuple[Trouble, ...]
+    warnings: tuple[Warned, ...] = ()
 
     @property
     def is_good(self) -> bool:
@@ -58,5 +67,10 @@ class Memory:
                 Trouble(name, why, now - timedelta(seconds=now_s - red[name]))
                 for name, why in found
                 if why
+            ),
+            tuple(
+                Warned(check.name, why)
+                for check in checks
+                if check.name not in red and (why := check.warning())
             ),
         )

@@ -27,6 +27,9 @@ VERIFY_AGAIN_S = 1.0
 """After a verification that found something missing, or found no broker."""
 VERIFIED_WITHIN_S = 10.0
 """How long one may take, with many objects on a busy broker."""
+ANSWERED_WITHIN_S = 3.0
+"""How long the broker may take over one question. A connection on which it takes longer is given up
+for a new one: nothing but the heartbeat would end it, and that takes a minute."""
 LISTED_WITHIN_S = 3.0
 """How long the HTTP API may take to list the bindings."""
 
@@ -95,7 +98,7 @@ class TopologyWatch:
             self._stopping.wait(VERIFY_AGAIN_S)
 
     def _verify_while_connected(self) -> None:
-        with QuietProber(self._settings) as prober:
+        with QuietProber(self._settings, answer_within_s=ANSWERED_WITHIN_S) as prober:
             while not self._stopping.is_set():
                 plan = make_plan(self._wanted, observe_by_amqp(self._wanted, prober))
                 self._take(plan, self._bindings.missing() if self._bindings else [])

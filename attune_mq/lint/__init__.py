@@ -45,9 +45,10 @@ RULES: tuple[Rule, ...] = (
 """All rules, by theme."""
 
 
-def lint(topology: Topology) -> tuple[Finding, ...]:
+def lint(topology: Topology, *, notes: bool = False) -> tuple[Finding, ...]:
     """Everything that is wrong with a topology as it was loaded (not expanded), in the order of
-    its file; without what the file excuses (:mod:`attune_mq.lint.excuses`).
+    its file; without what the file excuses (:mod:`attune_mq.lint.excuses`). ``notes``: with what is
+    not wrong, and worth a thought.
 
     A finding on something that the library adds points at the line that led to it. A topology
     made in code has no lines: its findings all stand in line 0, and nothing can be excused.
@@ -57,5 +58,9 @@ def lint(topology: Topology) -> tuple[Finding, ...]:
     if unexpandable := tuple(names.name_too_long.findings(facts)):
         return unexpandable
     findings = [finding for rule in RULES for finding in rule.findings(facts)]
-    remaining = excused(findings, facts, {rule.id for rule in RULES})
+    remaining = [
+        finding
+        for finding in excused(findings, facts, {rule.id for rule in RULES})
+        if notes or finding.severity != "note"
+    ]
     return tuple(sorted(remaining, key=lambda each: (each.where.line, each.where.column)))

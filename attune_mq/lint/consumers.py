@@ -62,6 +62,30 @@ def deadline_beyond_consumer_timeout(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where(*consumer.path, "deadline"), message)
 
 
+@rule(
+    "note",
+    summary="Consumers whose handlers may take any time.",
+    story="""
+        A handler that hangs, on a lock or on a socket without a timeout, holds its message and its
+        thread, and Python cannot end it. When all handlers of a consumer hang, its connection is
+        as well as ever, the broker counts a consumer, and the queue grows. Without a `deadline`
+        nobody can tell a handler that hangs from one that is slow: readiness stays green for 15
+        minutes, and tells of it in `warnings` after one.
+    """,
+    fix="""
+        Give each consumer a `deadline` that its slowest handler keeps, such as 1m: then readiness
+        is red as soon as all of them are over it, and the log names each that is.
+    """,
+)
+def consumer_without_deadline(facts: Facts) -> Iterator[Fault]:
+    without = [one for one in facts.consumers if one.spec.deadline_ms is None]
+    if without:
+        tags = ", ".join(one.tag for one in without)
+        yield Fault(
+            facts.where(*without[0].path), f"no deadline is given to the handlers of {tags}"
+        )
+
+
 def _timeout_ms(facts: Facts, consumer: ConsumerFact) -> int | None:
     """How long the broker waits for the acknowledgement; ``None``: for ever."""
     queue = consumer.queue
@@ -99,4 +123,9 @@ def stream_without_offset(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where(*consumer.path), message)
 
 
-RULES = (prefetch_without_bound, deadline_beyond_consumer_timeout, stream_without_offset)
+RULES = (
+    prefetch_without_bound,
+    deadline_beyond_consumer_timeout,
+    consumer_without_deadline,
+    stream_without_offset,
+)

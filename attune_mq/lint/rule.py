@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 from attune_mq.lint.facts import Facts
 from attune_mq.topology.source import Where
 
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "note"]
 """``error``: messages are lost, or the broker refuses, or something can never work.
-``warning``: it works, and may be meant; then it can be excused in the file, with a reason."""
+``warning``: it works, and may be meant; then it can be excused in the file, with a reason.
+``note``: nothing is wrong; the file could say more, and something would be seen sooner."""
 
 
 class Fault(NamedTuple):

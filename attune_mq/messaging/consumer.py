@@ -128,7 +128,7 @@ class Consumer:
         )
         self._telemetry = guarded(telemetry)
         queue = self._topology.queues[self._spec.queue].name
-        self._progress = Progress(self.tag, queue, self._telemetry)
+        self._progress = Progress(self.tag, queue, self._telemetry, self._spec.deadline_ms)
         self._pause = Pause(self.tag, self._telemetry)
         self._processor = Processor(
             self._topology,
@@ -173,7 +173,6 @@ class Consumer:
             registered=session is not None and session.is_registered,
             is_alive=self._is_alive,
             concurrency=self._concurrency,
-            overdue=session.overdue if session else 0,
             vitals=session.vitals if session else None,
         )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.amqp import abandon, count_consumers
+from attune_mq.broker.amqp import abandon, count_queue
 from attune_mq.errors import ConsumeError
 
 ASK_EVERY_S = 0.5
@@ -28,11 +28,13 @@ FORGOTTEN_AFTER = 6
 @dataclass(frozen=True)
 class Vitals:
     """On the monotonic clock: when the loop last turned, and when the broker last answered.
-    ``consumers``: how many the broker counts on the queue, ``None`` where it does not count."""
+    ``consumers``: how many the broker counts on the queue; ``waiting``: how many messages are ready
+    in it, given to nobody yet. ``None`` where it does not count."""
 
     turned_at_s: float
     answered_at_s: float
     consumers: int | None
+    waiting: int | None
 
 
 class Pulse:
@@ -50,13 +52,14 @@ class Pulse:
         self._is_waiting = False
         self._ask_at_s = 0.0
         self._consumers: int | None = None
+        self._waiting: int | None = None
         self._unknown = 0
         self._turned_at_s = self._answered_at_s = time.monotonic()
 
     @property
     def vitals(self) -> Vitals:
         """From any thread."""
-        return Vitals(self._turned_at_s, self._answered_at_s, self._consumers)
+        return Vitals(self._turned_at_s, self._answered_at_s, self._consumers, self._waiting)
 
     def turn(self) -> None:
         """At each turn of the loop. Raises :class:`~attune_mq.errors.ConsumeError` where the broker
@@ -73,7 +76,7 @@ class Pulse:
 
     def _ask(self) -> None:
         self._is_waiting = True
-        count_consumers(self._channel, self._queue, self._on_answer)
+        count_queue(self._channel, self._queue, self._on_answer)
 
     def _require_answer(self, now: float) -> None:
         if not self._channel.is_open:
@@ -81,9 +84,9 @@ class Pulse:
         if now - self._answered_at_s > GIVE_UP_AFTER_S:
             abandon(self._connection, f"the broker did not answer for {GIVE_UP_AFTER_S:g} s")
 
-    def _on_answer(self, consumers: int) -> None:
+    def _on_answer(self, consumers: int, waiting: int) -> None:
         self._is_waiting = False
         self._answered_at_s = time.monotonic()
         if self._counts:
-            self._consumers = consumers
+            self._consumers, self._waiting = consumers, waiting
             self._unknown = 0 if consumers else self._unknown + 1

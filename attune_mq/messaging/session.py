@@ -22,7 +22,6 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.infrastructure import bind_queue, declare_queue
 from attune_mq.errors import ConsumeError
-from attune_mq.messaging.deadlines import Deadlines
 from attune_mq.messaging.delivery import Delivery, UnreadDelivery
 from attune_mq.messaging.direct import DirectConnection, never_called
 from attune_mq.messaging.frames import DeliveryReader
@@ -100,7 +99,7 @@ class Session:
             self._direct, can_settle=self.can_settle, takes_back=not reading
         )
         self._not_begun: dict[int, Delivery] = {}
-        self._deadlines = Deadlines(tag, spec.deadline_ms)
+        self._deadlines = progress.deadlines
         self._finished: deque[tuple[Delivery, Result]] = deque()
         self._finished_since = 0.0
         self._enough_finished = max(1, min(MOST_FINISHED, prefetch // 3))
@@ -138,11 +137,6 @@ class Session:
     def vitals(self) -> Vitals | None:
         """``None`` until the broker has registered the consumer."""
         return self._pulse.vitals if self._pulse else None
-
-    @property
-    def overdue(self) -> int:
-        """Handlers that are over their deadline and have not returned."""
-        return self._deadlines.overdue
 
     def run(self) -> None:
         """Raises pika's errors, and :class:`~attune_mq.errors.ConsumeError` for the quiet losses:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from attune_mq.messaging.deadlines import Deadlines, RunningHandler
 from attune_mq.messaging.pausing import Pause
 from attune_mq.messaging.pulse import Vitals
 from attune_mq.messaging.telemetry import Telemetry
@@ -29,8 +30,10 @@ class ConsumerStatus:
     two, once their copies were confirmed. ``connections``: how often it began to consume.
 
     ``is_alive``: its thread and its workers live. ``vitals``: that its loop turns and the broker
-    answers, ``None`` while it has no connection. ``overdue`` of its ``concurrency`` handlers are
-    over their deadline and have not returned.
+    answers, ``None`` while it has no connection. ``running``: what its handlers, ``concurrency`` at
+    most, are at, the oldest first; ``overdue`` of them are over the deadline. ``has_deadline``:
+    whether the topology gives one; otherwise it is
+    :data:`~attune_mq.messaging.deadlines.DEFAULT_DEADLINE_MS`.
     """
 
     tag: str
@@ -45,14 +48,27 @@ class ConsumerStatus:
     connections: int
     is_alive: bool
     concurrency: int
-    overdue: int
+    running: tuple[RunningHandler, ...]
+    deadline_ms: int
+    has_deadline: bool
     vitals: Vitals | None
+
+    @property
+    def overdue(self) -> int:
+        return sum(1 for one in self.running if one.for_s * 1000 > self.deadline_ms)
 
 
 class Progress:
     """Written by the threads of one consumer, read by anyone."""
 
-    def __init__(self, tag: str, queue: str, telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self,
+        tag: str,
+        queue: str,
+        telemetry: Telemetry | None = None,
+        deadline_ms: int | None = None,
+    ) -> None:
+        self.deadlines = Deadlines(tag, deadline_ms)
         self._telemetry = telemetry
         self._lock = threading.Lock()
         self._tag = tag
@@ -102,7 +118,6 @@ class Progress:
         registered: bool,
         is_alive: bool,
         concurrency: int,
-        overdue: int,
         vitals: Vitals | None,
     ) -> ConsumerStatus:
         state = self._state
@@ -124,7 +139,9 @@ class Progress:
             connections=self._connections,
             is_alive=is_alive,
             concurrency=concurrency,
-            overdue=overdue,
+            running=self.deadlines.running,
+            deadline_ms=self.deadlines.deadline_ms,
+            has_deadline=self.deadlines.is_stated,
             vitals=vitals,
         )
 

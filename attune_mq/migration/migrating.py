@@ -180,7 +180,7 @@ class _Migrating:
         try:
             setup_infrastructure(self._wanted, self._settings)
         except MissingInfrastructure as error:
-            if not {one.declaration.name for one in error.report.missing} <= names:
+            if not {one.declaration.name for one in error.report.absent} <= names:
                 raise
 
     def _locked(

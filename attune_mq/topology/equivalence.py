@@ -149,6 +149,7 @@ class BrokerRules:
 
 
 _CLASSIC: QueueType = "classic"
+_ALTERNATE_EXCHANGE = "alternate-exchange"
 
 
 def answer_to_queue(
@@ -180,7 +181,23 @@ def answer_to_exchange(declared: ExchangeDeclaration, existing: ExchangeDeclarat
         ("auto_delete", declared.auto_delete, existing.auto_delete),
         ("internal", declared.internal, existing.internal),
     )
-    return _answer(differences, declared.arguments, existing.arguments, ("alternate-exchange",))
+    return _answer(differences, declared.arguments, existing.arguments, (_ALTERNATE_EXCHANGE,))
+
+
+def uncompared_arguments(
+    declared: ExchangeDeclaration | QueueDeclaration, version: str
+) -> tuple[str, ...]:
+    """Those of which an agreement tells nothing: the broker has the object, and does not look
+    whether it has these arguments. A queue without ``x-queue-type`` may be of any type, as the
+    virtual host's default is, which AMQP does not tell."""
+    if isinstance(declared, ExchangeDeclaration):
+        compared = {_ALTERNATE_EXCHANGE}
+    else:
+        named = declared.arguments.get("x-queue-type")
+        types = _COMPARED if named is None else (str(named),)
+        rules = BrokerRules(version)
+        compared = {name for each in types for name in rules.compared_arguments(each)}
+    return tuple(name for name in declared.arguments if name not in compared)
 
 
 def binding_identity(binding: BindingDeclaration) -> Hashable:

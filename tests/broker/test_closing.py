@@ -7,7 +7,7 @@ import os
 import pytest
 from pika.exceptions import AMQPError
 
-from attune_mq.broker.amqp import abandon, close_quietly, count_consumers, open_connection
+from attune_mq.broker.amqp import abandon, close_quietly, count_queue, open_connection
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.messaging.direct import DirectConnection
 
@@ -19,7 +19,7 @@ def test_a_channel_that_the_broker_closes_meanwhile_does_not_keep_a_connection_o
         connection = open_connection(BrokerSettings.of(broker_url), name="tests")
         connection.channel()
         asking = connection.channel()
-        count_consumers(asking, "not there", lambda _: None)
+        count_queue(asking, "not there", lambda *_: None)
 
         close_quietly(connection)
 

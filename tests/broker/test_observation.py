@@ -98,8 +98,23 @@ def test_after_set_up_nothing_is_to_be_done(source: Source, broker_url: str) -> 
     assert not plan.has_differences
     assert len(plan.unchanged) + len(plan.unknown) == 15
     assert [one.declaration.kind for one in plan.unknown] == (
-        ["binding"] * 5 if source.name == "amqp" else []
+        ["queue", *["binding"] * 5] if source.name == "amqp" else []
     )
+
+
+def test_what_the_broker_does_not_compare_is_unknown_over_amqp(
+    broker_url: str, channel: BlockingChannel
+) -> None:
+    """It agrees to the declaration, whatever it has."""
+    setup_infrastructure(TOPOLOGY, broker_url)
+    channel.queue_delete("lost")
+    channel.queue_declare("lost", durable=True, arguments={"x-foo": "another"})
+
+    plan = make_plan(TOPOLOGY, observe(TOPOLOGY, BrokerSettings.of(broker_url)))
+
+    [queue] = [one for one in plan.unknown if one.declaration.kind == "queue"]
+    assert (queue.declaration.name, queue.why) == ("lost", "amqp")
+    assert queue.detail == "it exists; RabbitMQ does not compare its x-foo"
 
 
 @pytest.mark.parametrize(
@@ -274,7 +289,7 @@ def test_without_permission_to_compare_what_is_there_is_unknown(
     plan = make_plan(TOPOLOGY, observe(TOPOLOGY, BrokerSettings.of(reading_url)))
 
     assert len(plan.unknown) == 15
-    assert "needs the permission configure on 'events'" in plan.unknown[0].why
+    assert "needs the permission configure on 'events'" in plan.unknown[0].detail
 
 
 def test_without_permission_what_is_missing_is_still_known(reading_url: str) -> None:
@@ -335,7 +350,7 @@ def test_a_type_of_exchange_that_the_broker_does_not_know_ends_nothing(
     with Prober(BrokerSettings.of(broker_url)) as prober:
         verdict = prober.verdict(ExchangeDeclaration("x", "x-made-up"))
         assert isinstance(verdict, Unseen)
-        assert "unknown exchange type 'x-made-up'" in verdict.why
+        assert "unknown exchange type 'x-made-up'" in verdict.detail
         assert prober.verdict(QueueDeclaration("q")) == Equal()
 
 

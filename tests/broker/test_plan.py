@@ -274,6 +274,26 @@ def test_a_binding_that_is_there_twice_but_for_the_width_of_a_number_is_extra_on
     assert names(make_plan(TOPOLOGY, listed([*ALL, binding])).extra) == [binding.name]
 
 
+def test_the_http_api_does_not_tell_how_wide_a_number_inside_of_a_table_is() -> None:
+    """AMQP would declare a second binding beside one of another width."""
+    topology = parse_topology(
+        """
+        version: 1
+        exchanges: {x: {name: x, type: headers}}
+        queues: {q: {name: q, dead_letter: false}}
+        bindings:
+          - {source: x, destination: q, arguments: {plain: 5}}
+          - {source: x, destination: q, arguments: {inside: [a, {of: 5}]}}
+          - {source: x, destination: q, arguments: {inside: [a, {of: true}]}}
+        """
+    )
+
+    plan = make_plan(topology, listed(declarations(topology)))
+
+    assert [one.declaration.arguments for one in plan.unknown] == [{"inside": ["a", {"of": 5}]}]
+    assert "how wide a number" in plan.unknown[0].detail
+
+
 def heard(**verdicts: object) -> AmqpObservation:
     """All is equal but for these, by name with underscores."""
     said = {name.replace("_", "."): verdict for name, verdict in verdicts.items()}
@@ -288,7 +308,9 @@ def test_over_amqp_bindings_are_unknown_and_not_left_out() -> None:
 
     assert names(plan.unchanged) == NAMES[:4]
     assert names(plan.unknown) == NAMES[4:]
-    assert {unknown.why for unknown in plan.unknown} == {"AMQP cannot list bindings"}
+    assert {(one.why, one.detail) for one in plan.unknown} == {
+        ("amqp", "AMQP cannot list bindings")
+    }
     assert plan.source == "amqp"
     assert not plan.has_differences
 
@@ -305,7 +327,7 @@ def test_over_amqp_what_could_not_be_compared_is_unknown_with_the_reason() -> No
     plan = make_plan(TOPOLOGY, heard(attune_work=Unseen("no permission")))
 
     assert plan.unknown[0].declaration.name == "attune.work"
-    assert plan.unknown[0].why == "no permission"
+    assert plan.unknown[0].detail == "no permission"
 
 
 def test_over_amqp_a_conflict_is_the_one_that_the_broker_named() -> None:

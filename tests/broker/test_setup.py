@@ -67,7 +67,8 @@ def test_a_first_run_creates_everything_and_a_second_finds_it_unchanged_without_
 
     assert len(first.created) == 18
     assert not first.unchanged
-    assert names(second.unchanged) == names(first.created)
+    assert names((*second.unchanged, *second.ensured)) == names(first.created)
+    assert {one.declaration.kind for one in second.ensured} == {"binding"}
     assert not second.created
     assert warnings(caplog) == []
 
@@ -144,7 +145,7 @@ def test_what_is_different_is_named_by_field_and_line_and_takes_nothing_along(
     assert exchange.where.line == SHIPPED.where("exchanges", "events", "type").line
     assert (queue.field, queue.expected, queue.found) == ("x-message-ttl", "86400000", "none")
     assert queue.where.path == "dead_letter.ttl"
-    assert len(report.created) + len(report.unchanged) == 16
+    assert len(report.created) + len(report.ensured) + len(report.unchanged) == 16
     assert len(warnings(caplog)) == 2
 
 
@@ -165,19 +166,25 @@ def test_verify_only_creates_nothing_and_names_all_that_is_missing(
     with pytest.raises(MissingInfrastructure) as caught:
         setup_infrastructure(SHIPPED, broker_url, mode="verify")
 
-    assert len(caught.value.report.missing) == 10
+    objects = [one for one in caught.value.report.missing if one.declaration.kind != "binding"]
+    assert len(objects) == 10
+    assert len(caught.value.report.missing) == 17  # with the bindings, whose queues are not there
+    assert names(caught.value.report.unchanged) == ["attune.events"]
     assert "queue 'attune.events.queue' does not exist" in str(caught.value)
     with pytest.raises(pika.exceptions.ChannelClosedByBroker):
         channel.queue_declare("attune.events.queue", passive=True)
 
 
 def test_verify_only_is_content_where_everything_is_there(broker_url: str) -> None:
+    """Bindings are not seen over AMQP, and are not called unchanged."""
     setup_infrastructure(SHIPPED, broker_url)
 
     report = setup_infrastructure(SHIPPED, broker_url, mode="verify")
 
     assert not report.missing
-    assert len(report.unchanged) == 18
+    assert len(report.unchanged) == 11
+    assert {one.declaration.kind for one in report.unknown} == {"binding"}
+    assert len(report.unknown) == 7
 
 
 def test_without_permission_start_goes_on_where_everything_exists(
@@ -248,7 +255,7 @@ def test_many_services_that_start_at_the_same_moment_all_succeed(broker_url: str
     assert len(reports) == 8
     for report in reports:
         assert not report.conflicts
-        assert len(report.created) + len(report.unchanged) == 18
+        assert len(report.created) + len(report.ensured) + len(report.unchanged) == 18
 
 
 def test_an_exchange_type_that_the_broker_lacks_takes_nothing_along(broker_url: str) -> None:
@@ -263,7 +270,9 @@ def test_an_exchange_type_that_the_broker_lacks_takes_nothing_along(broker_url: 
         """
     )
 
-    with pytest.raises(MissingInfrastructure, match="exchange 'odd' does not exist") as caught:
+    with pytest.raises(
+        MissingInfrastructure, match="exchange 'odd': the broker does not"
+    ) as caught:
         setup_infrastructure(topology, broker_url)
 
     assert names(caught.value.report.created) == ["good", "q"]

@@ -36,7 +36,24 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def test_a_clean_file_exits_with_0_and_says_so(run: Any) -> None:
     assert run(CLEAN) == (0, "nothing found\n")
     code, out = run(CLEAN, "--format", "json")
-    assert (code, json.loads(out)) == (0, {"findings": []})
+    assert (code, json.loads(out)["findings"]) == (0, [])
+
+
+def test_a_note_is_no_finding_and_is_told_beside_them(
+    run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = "note: no deadline is given to the handlers of executor.enforcement"
+    code, as_json = run(CLEAN, "--format", "json")
+    assert main(["lint"]) == 0
+    to_people = capsys.readouterr()
+    [note] = json.loads(as_json)["notes"]
+    excuse = "  # lint: allow consumer-without-deadline -- they may take days\n"
+    excused = CLEAN.replace("consumers:\n", f"consumers:\n{excuse}")
+
+    assert to_people.out == "nothing found\n"
+    assert told in to_people.err
+    assert (code, note["rule"], note["severity"]) == (0, "consumer-without-deadline", "note")
+    assert json.loads(run(excused, "--format", "json")[1]) == {"findings": [], "notes": []}
 
 
 def test_a_finding_exits_with_1_and_names_line_rule_and_fix(run: Any) -> None:

@@ -89,18 +89,28 @@ def test_general_options_may_stand_before_the_command_and_after_it(
     assert len(json.loads(capsys.readouterr().out)["created"]) == 18
 
 
-def test_setup_tells_what_it_created_and_then_what_is_unchanged(
+def test_setup_tells_what_it_created_and_then_what_was_there(
     broker_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, made = run_json(capsys, "--url", broker_url, "setup")
     second, found = run_json(capsys, "--url", broker_url, "setup")
 
     assert (first, second) == (0, 0)
-    assert set(made) == {"created", "unchanged", "conflicts", "refused"}
+    assert set(made) == {
+        "created",
+        "ensured",
+        "unchanged",
+        "conflicts",
+        "refused",
+        "invalid",
+        "missing",
+        "unknown",
+    }
     assert {"kind": "queue", "name": "attune.events.queue"} in made["created"]
     binding = "attune.events -> attune.events.queue [#]"
     assert {"kind": "binding", "name": binding} in made["created"]
-    assert found["unchanged"] == made["created"]
+    assert [*found["unchanged"], *found["ensured"]] == made["created"]
+    assert {one["kind"] for one in found["ensured"]} == {"binding"}
     assert found["created"] == []
 
 
@@ -235,7 +245,7 @@ def test_the_topology_and_the_url_can_come_from_the_environment(broker_url: str)
     done = as_process("setup", ATTUNE_MQ_URL=broker_url, ATTUNE_MQ_TOPOLOGY=SHIPPED)
 
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-1] == "18 created, 0 unchanged, 0 different, 0 refused"
+    assert done.stdout.splitlines()[-1] == "18 created"
     assert done.stderr == ""
 
 

@@ -97,8 +97,11 @@ def test_after_set_up_there_is_nothing_to_do(
     over_amqp, over_http = by_amqp("plan", "--format", "json"), by_management("plan")
 
     assert over_amqp.code == over_http.code == 0
-    assert over_amqp.json["unchanged"] == OBJECTS[:3]
-    assert over_amqp.json["unknown"] == OBJECTS[3:]
+    assert over_amqp.json["unchanged"] == OBJECTS[:2]
+    assert over_amqp.json["unknown"] == [
+        OBJECTS[2] | {"why": "amqp", "detail": "it exists; RabbitMQ does not compare its x-foo"},
+        OBJECTS[3] | {"why": "amqp", "detail": "AMQP cannot list bindings"},
+    ]
     assert over_http.out == "4 unchanged. Seen over the HTTP API.\n"
 
 
@@ -184,8 +187,9 @@ def test_over_amqp_it_lists_what_it_cannot_see(by_amqp: Run, file: Path, broker_
     assert (
         by_amqp("plan").out
         == """\
+? queue    q.note               topology.yaml:6  it exists; RabbitMQ does not compare its x-foo
 ? binding  x.in -> q.work [a.#] topology.yaml:8  AMQP cannot list bindings
-3 unchanged, 1 unknown. \
+2 unchanged, 2 unknown. \
 Seen over AMQP alone; with --management-url bindings and extra objects too.
 """
     )

@@ -9,7 +9,7 @@ import pytest
 from attune_mq.health import checks, topology_watch
 from attune_mq.health.monitor import as_json
 from attune_mq.health.picture import Memory
-from attune_mq.messaging import pulse
+from attune_mq.messaging import deadlines, pulse, silence
 from attune_mq.transactional import database_watch
 from tests.docs.markdown import page
 
@@ -25,6 +25,12 @@ BOUNDS = {row["fault"]: row["bound"] for row in PAGE.rows_under("What is seen, a
         ("After {} s it is replaced", pulse.GIVE_UP_AFTER_S),
         ("its loop has not turned for {} s", checks.STUCK_AFTER_S),
         ("does not answer within {} s is logged", topology_watch.LISTED_WITHIN_S),
+        ("or {} minutes, half of the time", deadlines.DEFAULT_DEADLINE_MS / 60_000),
+        ("has been opened for {} s", silence.SILENT_AFTER_S),
+        (
+            "that of the topology's verification after {} s",
+            topology_watch.VERIFY_EVERY_S + topology_watch.ANSWERED_WITHIN_S,
+        ),
     ],
 )
 def test_the_times_are_those_of_the_code(said: str, value_s: float) -> None:

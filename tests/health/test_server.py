@@ -54,12 +54,13 @@ def test_a_service_that_consumes_is_ready(running: HealthServer) -> None:
     assert body == {
         "ok": True,
         "troubles": [],
+        "warnings": [],
         "checks": ["service", "consumer worker@one", "publisher", "topology"],
     }
     assert get(running, "/readyz", "HEAD") == (200, {})
     assert get(running, "/livez") == (
         200,
-        {"ok": True, "troubles": [], "checks": ["consumer worker@one"]},
+        {"ok": True, "troubles": [], "warnings": [], "checks": ["consumer worker@one"]},
     )
 
 

@@ -8,6 +8,7 @@ in the log of the run, and, from one run, in ``docs/health.md``.
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import threading
 import time
@@ -21,24 +22,30 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.migration_marks import ingress_name
-from attune_mq.broker.settings import BrokerSettings
+from attune_mq.broker.settings import DEFAULT_HEARTBEAT_S, BrokerSettings
+from attune_mq.errors import Reject
 from attune_mq.health import checks, topology_watch
 from attune_mq.health.picture import Picture
 from attune_mq.health.server import HealthServer
 from attune_mq.health.topology_watch import BindingWatch
-from attune_mq.messaging import pulse
+from attune_mq.lint import consumers
+from attune_mq.messaging import confirming, deadlines, pulse
 from attune_mq.messaging.consumer import Consumer
 from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.envelope import Envelope
+from attune_mq.messaging.envelope import Envelope, encode
 from attune_mq.messaging.payloads import ExecutionRequested
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.service import Service
 from attune_mq.topology.model import Topology
+from tests import planted
 from tests.messaging.bench import QUEUE, WORK, Bench, Gate, request, topology_of, wait_for
 from tests.messaging.proxy import Proxy
 from tests.waiting import wait_until
 
 logger = logging.getLogger(__name__)
+
+HEARTBEAT_ENDS_S = 2.0 * DEFAULT_HEARTBEAT_S
+"""When pika gives a connection up that is silent."""
 
 
 def test_an_answer_is_good_for_less_than_two_seconds() -> None:
@@ -159,6 +166,23 @@ def test_a_connection_that_is_dead_without_a_word(
     with patient.healing():
         assert patient.consumer.status.state == "consuming"  # as far as it knows
     assert patient.consumer.status.connections == 2
+
+
+def test_a_wire_that_stalls_leaves_the_topology_watch_no_longer_in_the_dark_than_the_consumer(
+    patient: Patient, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a connection of its own, which the heartbeat would end a minute later."""
+    monkeypatch.setattr(pulse, "GIVE_UP_AFTER_S", 3.0)
+    watch = patient.health.monitor._topology
+    proxy.stall("to client")
+    stalled_at_s = time.monotonic()
+
+    wait_until(
+        lambda: watch._verified_at_s > stalled_at_s,
+        "the topology is verified on a new connection",
+        deadline_s=HEARTBEAT_ENDS_S - 20.0,
+    )
+    patient.wait_until_green()
 
 
 def test_a_connection_that_is_cut(patient: Patient, proxy: Proxy) -> None:
@@ -299,6 +323,101 @@ def test_a_thread_that_is_dead(patient: Patient) -> None:
     assert trouble.why == "its thread has ended"
 
 
+def hang(patient: Patient, gate: Gate, messages: int = 1) -> None:
+    """All of its handlers, which are at the first of these messages."""
+    for number in range(messages):
+        patient.service.publisher.publish(request(number), message_id=f"message-{number}")
+    wait_for(gate.entered, "a handler hangs")
+
+
+def test_handlers_that_hang_are_red_without_a_deadline_in_the_file_too(
+    bench: Bench, topology: Topology, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert deadlines.DEFAULT_DEADLINE_MS < consumers.DEFAULT_CONSUMER_TIMEOUT_MS
+    monkeypatch.setattr(deadlines, "DEFAULT_DEADLINE_MS", 100)
+    with at_work(topology, bench.url, gate) as patient:
+        with patient.seeing("consumer worker", "over their deadline (100ms, the default)"):
+            hang(patient, gate)
+
+        assert patient.is_red("consumer worker", "ExecutionRequested message-0 since 20")
+        assert planted.PAYLOAD not in str(patient.ready())
+        [status] = patient.health.monitor.status()["consumers"]
+        [running] = status["running"]
+        assert (running["message_id"], running["message_type"]) == (
+            "message-0",
+            "ExecutionRequested",
+        )
+        assert planted.PAYLOAD not in json.dumps(status)
+        with patient.healing():
+            gate.let_through.set()
+
+
+def test_handlers_that_hang_are_red_also_on_a_new_connection(
+    topology: Topology, proxy: Proxy, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when RabbitMQ has waited too long and closed the channel: the threads are as stuck."""
+    monkeypatch.setattr(deadlines, "DEFAULT_DEADLINE_MS", 100)
+    with at_work(topology, proxy.url, gate) as patient:
+        with patient.seeing("consumer worker", "over their deadline"):
+            hang(patient, gate)
+        connections = patient.consumer.status.connections
+        proxy.cut()
+        wait_until(lambda: patient.consumer.status.connections > connections, "it consumes again")
+
+        assert patient.is_red("consumer worker", "over their deadline")
+        gate.let_through.set()
+
+
+def test_handlers_that_take_long_while_messages_wait_are_a_warning_and_no_trouble(
+    bench: Bench, topology: Topology, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "BUSY_AFTER_S", 0.1)
+    with at_work(topology, bench.url, gate) as patient:
+        hang(patient, gate)
+        in_order = patient.consumer.status.running
+        wait_until(lambda: patient.consumer.status.running[0].for_s > 0.2, "it has taken long")
+        assert patient.ready().warnings == ()  # nothing waits for it
+
+        patient.service.publisher.publish(request(1))
+        wait_until(lambda: bool(patient.ready().warnings), "a message waits")
+
+        [warned] = patient.ready().warnings
+        assert warned.check == "consumer worker"
+        assert f"{in_order[0].message_type} message-0 since" in warned.why
+        assert "1 messages wait" in warned.why
+        assert patient.ready().is_good
+        gate.let_through.set()
+        wait_until(lambda: not patient.ready().warnings, "nothing takes long")
+
+
+def test_what_the_file_allows_to_take_long_is_no_warning(
+    bench: Bench, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "BUSY_AFTER_S", 0.0)
+    topology = topology_of(WORK.replace("prefetch: 10}", "prefetch: 10, deadline: 10m}"))
+    with at_work(topology, bench.url, gate) as patient:
+        hang(patient, gate, messages=3)
+        wait_until(lambda: patient.consumer.status.in_flight == 3, "the others wait")
+
+        assert patient.ready().is_good
+        assert patient.ready().warnings == ()
+        gate.let_through.set()
+
+
+def test_some_handlers_that_hang_are_a_warning(bench: Bench, gate: Gate) -> None:
+    """The others go on."""
+    limits = "prefetch: 10, concurrency: 2, deadline: 100ms}"
+    topology = topology_of(WORK.replace("prefetch: 10}", limits))
+    with at_work(topology, bench.url, gate) as patient:
+        hang(patient, gate)
+        wait_until(lambda: bool(patient.ready().warnings), "it is over its deadline")
+
+        [warned] = patient.ready().warnings
+        assert warned.why.startswith("1 of its 2 handlers are over their deadline (100ms): ")
+        assert patient.ready().is_good
+        gate.let_through.set()
+
+
 def test_handlers_that_hang_all_of_them(bench: Bench, gate: Gate) -> None:
     topology = topology_of(WORK.replace("prefetch: 10}", "prefetch: 10, deadline: 100ms}"))
     with at_work(topology, bench.url, gate) as patient:
@@ -327,6 +446,41 @@ def test_a_broker_that_blocks_publishers(topology: Topology, frail_broker: Embed
             frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
         with patient.healing():
             sending.join(30)
+
+
+def refuse(_: Message[Any]) -> None:
+    raise Reject("never")
+
+
+@pytest.mark.parametrize("first", ["a message", "a dead letter"])
+def test_a_publisher_that_is_opened_for_what_it_publishes_first_is_no_trouble(
+    bench: Bench, topology: Topology, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Until that takes longer than an answer may."""
+    monkeypatch.setattr(confirming, "SILENT_AFTER_S", 60.0)
+    with at_work(topology, proxy.url, refuse) as patient:
+        accepted = proxy.accepted
+        proxy.stall_next("to client")
+        if first == "a message":
+            in_background(patient.service.publisher, 1)
+        else:
+            bench.put(QUEUE, encode(Envelope.of(request(1))))
+        wait_until(lambda: proxy.accepted > accepted, "it is being opened")
+
+        assert not patient.is_red("publisher", "")
+        monkeypatch.setattr(confirming, "SILENT_AFTER_S", 0.5)
+        with patient.seeing("publisher", "not open yet"):
+            pass
+        with patient.healing():
+            proxy.cut()
+
+
+def test_a_publisher_that_is_closed_is_no_trouble(patient: Patient) -> None:
+    """Whoever publishes by it is told."""
+    patient.service.publisher.publish(request(1))
+    patient.service.publisher.close()
+
+    assert patient.service.publisher.trouble is None
 
 
 def test_a_publisher_to_which_no_confirm_comes(patient: Patient, proxy: Proxy) -> None:

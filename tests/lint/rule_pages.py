@@ -20,7 +20,8 @@ INTRODUCTION = """# Rules
 
 `attune-mq lint` reads the topology file, without a broker, and says what is wrong with its design.
 An **error** loses messages, or is refused by RabbitMQ, or can never work. A **warning** works, and
-may be meant. It exits with 1 when it finds anything of either kind, with 0 when it does not.
+may be meant. It exits with 1 when it finds anything of either kind, with 0 when it does not. A
+**note** is no fault: with what it asks for, something is seen sooner.
 
 ```sh
 attune-mq lint                    # for people
@@ -30,7 +31,8 @@ attune-mq lint --to github        # annotations of a GitHub workflow
 attune-mq lint --rules            # what the rules are, and why
 ```
 
-In Python it is `attune_mq.lint.lint(topology)`, which returns the findings.
+In Python it is `attune_mq.lint.lint(topology)`, which returns the findings; with `notes=True` the
+notes as well.
 
 What holds only for some versions of RabbitMQ is judged by `broker: {version: "4.3"}` in the file.
 Without it, a finding says for which versions it holds. What the file does not name is not held
@@ -62,7 +64,8 @@ def pages() -> Mapping[str, str]:
 def page(rule: Rule) -> str:
     fails, passes = ((FIXTURES / rule.id / f"{name}.yaml") for name in ("fails", "passes"))
     topology = parse_topology(fails.read_text(), file=fails.name)
-    said = "\n".join(str(finding) for finding in lint(topology))
+    findings = lint(topology, notes=rule.severity == "note")
+    said = "\n".join(str(finding) for finding in findings)
     parts = [
         f"# {rule.id}",
         f"{rule.summary} ({rule.severity.capitalize()}.)",

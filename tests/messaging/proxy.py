@@ -41,6 +41,7 @@ class Proxy:
         self._threads[0].start()
         self.accepted = 0
         """How many connections clients have opened so far."""
+        self._stall_next: Direction | None = None
         self._cut_next_after: tuple[Direction, int] | None = None
 
     def cut(self) -> None:
@@ -62,6 +63,10 @@ class Proxy:
         with self._changed:
             for line in self._lines:
                 line.stalled.add(direction)
+
+    def stall_next(self, direction: Direction) -> None:
+        """Likewise the next connection that a client opens, from its first byte on."""
+        self._stall_next = direction
 
     def cut_after(self, byte_count: int, direction: Direction) -> None:
         """Resets each connection there is when so many more bytes have gone in that direction."""
@@ -102,6 +107,9 @@ class Proxy:
                     direction, byte_count = self._cut_next_after
                     line.left[direction] = byte_count
                     self._cut_next_after = None
+                if self._stall_next is not None:
+                    line.stalled.add(self._stall_next)
+                    self._stall_next = None
                 self._lines.append(line)
                 self.accepted += 1
             self._threads += line.start()
