@@ -61,10 +61,13 @@ class OwnProcess:
     def is_this(self) -> bool:
         return os.getpid() == self._pid
 
+    def __str__(self) -> str:
+        return f"process {self._pid}"
+
     def require(self, what: str) -> None:
         """Raises :class:`~attune_mq.errors.ForkedProcess` in any other process."""
         if not self.is_this:
             raise ForkedProcess(
-                f"{what} was started in process {self._pid}, of which this one ({os.getpid()}) is "
+                f"{what} was started in {self}, of which this one ({os.getpid()}) is "
                 f"a fork: its threads and connections stay there; make a new one after the fork"
             )

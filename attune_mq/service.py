@@ -16,6 +16,7 @@ from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.report import SetupReport
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import BrokerUnavailable, LifecycleError
+from attune_mq.forking import OwnProcess, after_fork
 from attune_mq.messaging.backoff import Backoff
 from attune_mq.messaging.consumer import DEFAULT_STOP_DEADLINE_S, Consumer
 from attune_mq.messaging.handlers import Handler, Handlers, Probe, Sign
@@ -25,9 +26,9 @@ from attune_mq.messaging.status import ConsumerStatus
 from attune_mq.messaging.stream_positions import PositionStore
 from attune_mq.messaging.synchronous import check_ran, check_synchronous
 from attune_mq.messaging.telemetry import Telemetry
-from attune_mq.topology.contracts import ConsumerSpec
+from attune_mq.messaging.wiring import tags_to_start
 from attune_mq.topology.families import instantiate
-from attune_mq.topology.model import Topology, UnknownName
+from attune_mq.topology.model import Topology
 from attune_mq.topology_file import load_topology
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,9 @@ class Service:
     ``attune_mq.transactional.StreamPositions``.
 
     A service lives once: :meth:`start` or :meth:`run`, then :meth:`stop`. For another life make
-    another service; its handlers are registered anew.
+    another service; its handlers are registered anew. One that was started lives in that process
+    alone: in a fork it is stopped, :meth:`start` raises :class:`~attune_mq.errors.ForkedProcess`,
+    and its ``publisher`` publishes over a connection of the fork's own.
     """
 
     def __init__(
@@ -109,6 +112,16 @@ class Service:
         # A signal handler may interrupt its own thread anywhere, also while that holds a lock which
         # the handler would wait for. Putting into this queue is safe even then.
         self._requests: SimpleQueue[None] = SimpleQueue()
+        self._begun_in: OwnProcess | None = None
+        after_fork(self._leave_to_parent)
+
+    def _leave_to_parent(self) -> None:
+        """In a fork: what was started runs there and not here; what was not can be started."""
+        self._life = threading.RLock()
+        self._requests = SimpleQueue()
+        if self._begun_in is not None:
+            self._running_beside = []
+            self.phase = "stopped"
 
     def on(self, payload: type[P]) -> Callable[[Handler[P]], Handler[P]]:
         """Registers the handler of a payload class; see :class:`Handlers`."""
@@ -152,9 +165,10 @@ class Service:
         """
         with self._life:
             self._check_unused()
-            tags = self._tags()
+            tags = tags_to_start(self.topology, self.name, self.handlers.message_types)
             self._set_up()
             self._has_begun = True
+            self._begun_in = OwnProcess()
             try:
                 self._start_all(tags)
             except BaseException:
@@ -175,6 +189,8 @@ class Service:
         self.phase = "running"
 
     def _check_unused(self) -> None:
+        if self._begun_in is not None:
+            self._begun_in.require(f"service '{self.name}'")
         if self._has_begun or self._is_to_stop:
             raise LifecycleError(
                 f"service '{self.name}': expected one that was neither started nor stopped, got "
@@ -281,27 +297,6 @@ class Service:
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._requests.put(None)
 
-    def _tags(self) -> list[str]:
-        handled = self.handlers.message_types
-        own = {tag: c for tag, c in self.topology.consumers.items() if c.service == self.name}
-        tags = [tag for tag, spec in own.items() if _takes_any(spec, handled)]
-        for tag in own.keys() - set(tags):
-            logger.info("Consumer '%s' is not started: nothing here handles its types", tag)
-        if handled and not tags:
-            raise UnknownName(
-                f"{self.topology.sources.file} consumers: expected a consumer with `service: "
-                f"{self.name}` that handles one of {', '.join(sorted(handled))}, found none"
-            )
-        for tag in tags:
-            missing = set(own[tag].handles) - handled - {"*"}
-            if missing:
-                logger.warning(
-                    "Consumer '%s' has no handler for %s: such messages will be dead-lettered",
-                    tag,
-                    ", ".join(sorted(missing)),
-                )
-        return tags
-
     def _consumer(self, tag: str) -> Consumer:
         return Consumer(
             self.topology,
@@ -346,10 +341,3 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LOOK_AGAIN_S = 0.5
 _GRACE_S = 5.0
 """How long a consumer may take to leave the broker once its deadline is over."""
-
-
-def _takes_any(spec: ConsumerSpec, handled: frozenset[str]) -> bool:
-    """Whether one of the types that the file gives a consumer is handled; all are where it gives
-    none, or ``"*"``."""
-    types = frozenset(spec.handles)
-    return bool(handled & types) or (bool(handled) and (not types or "*" in types))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -13,13 +14,16 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from attune_mq.messaging.envelope import Envelope, encode
 from tests.children import handed_on
 from tests.forking_programs import CHILDREN, MESSAGES
-from tests.messaging.bench import QUEUE, Bench, topology_of
+from tests.messaging.bench import QUEUE, Bench, request, topology_of
+from tests.waiting import wait_until
 
 DEADLINE_S = 120
 """Against hanging, not a claim about speed."""
@@ -34,9 +38,9 @@ def bench(broker_url: str) -> Iterator[Bench]:
     bench.close()
 
 
-def run(program: str, url: str) -> list[dict[str, Any]]:
+def run(program: str, url: str, folder: str = "") -> list[dict[str, Any]]:
     """What its processes said."""
-    command = [sys.executable, "-m", "tests.forking_programs", program, url]
+    command = [sys.executable, "-m", "tests.forking_programs", program, url, folder]
     done = subprocess.run(
         command, env=handed_on(), capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
@@ -76,6 +80,55 @@ def test_a_publisher_that_a_fork_closes_stays_open_in_its_parent(bench: Bench) -
     assert [one for one in said if "closed" in one]
     assert [one["errors"] for one in said if "errors" in one] == [[], []]
     assert said[-1]["connections"] == 1
+
+
+def test_what_a_parent_started_says_so_in_its_fork_and_runs_on(
+    bench: Bench, tmp_path: Path
+) -> None:
+    child, parent = run("use_what_the_parent_started", bench.url, str(tmp_path))
+
+    assert set(child["errors"].values()) == {"ForkedProcess"}
+    assert set(child["errors"]) == {"consumer", "service", "health", "relay"}
+    assert child["states"] == ["stopped", "stopped"]
+    assert child["consumers"] == 2
+    assert child["receipt"]
+    assert parent["states"] == ["consuming", "consuming"]
+    assert parent["consumers"] == 2
+    assert parent["phase"] == "running"
+
+
+def test_a_consumer_that_was_not_started_yet_consumes_in_a_fork(bench: Bench) -> None:
+    assert [one["ended"] for one in run("consume_in_forks", bench.url)] == [True, True]
+
+
+def test_a_private_node_is_its_parents_alone(bench: Bench) -> None:
+    child, parent = run("use_a_node_of_the_parent", bench.url)
+
+    assert child["error"] == "ForkedProcess"
+    assert parent["running"] is True
+
+
+def test_the_broker_sees_the_end_of_a_parent_whose_fork_lives_on(bench: Bench) -> None:
+    """Else what the parent held would be given to nobody until the heartbeat notices."""
+    bench.put(QUEUE, encode(Envelope.of(request(1))))
+    command = [
+        sys.executable,
+        "-m",
+        "tests.forking_programs",
+        "leave_a_child_behind",
+        bench.url,
+        "",
+    ]
+    parent = subprocess.Popen(command, env=handed_on(), stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = json.loads(parent.stdout.readline())["child"]
+    try:
+        parent.wait(DEADLINE_S)
+        wait_until(lambda: bench.depth(QUEUE) == 1, "the message is given back", deadline_s=20)
+        os.kill(child, 0)  # it lives
+    finally:
+        os.kill(child, signal.SIGKILL)
+        parent.stdout.close()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from attune_mq.broker.amqp import close_quietly, expected_refusals, open_connect
 from attune_mq.broker.asking import answering_within
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import PermissionRefused
+from attune_mq.forking import after_fork
 
 ANSWERED_WITHIN_S = 10.0
 """How long the broker may take over one question, before it is asked on a connection anew."""
@@ -28,7 +29,7 @@ class QueueCounts(NamedTuple):
 class QueueInspector:
     """How many consumers a queue has, how many messages wait in it.
 
-    Safe from any thread; one connection, opened when asked.
+    Safe from any thread; one connection, opened when asked, in a fork one of its own.
 
     Passive declarations, which change nothing. They need no permission up to RabbitMQ 4.0, some
     permission on the queue on 4.3.
@@ -38,6 +39,10 @@ class QueueInspector:
 
     def __init__(self, broker: BrokerSettings | str | None = None) -> None:
         self._settings = BrokerSettings.of(broker)
+        self._begin()
+        after_fork(self._begin)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._connection: pika.BlockingConnection | None = None
         self._channel: BlockingChannel | None = None

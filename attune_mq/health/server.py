@@ -15,6 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from attune_mq.errors import InvalidInput, LifecycleError
+from attune_mq.forking import OwnProcess, after_fork
 from attune_mq.health.checks import Ask
 from attune_mq.health.monitor import Monitor, Report, as_json
 from attune_mq.health.picture import Picture
@@ -83,6 +84,14 @@ class HealthServer:
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._is_over = False
+        self._begun_in: OwnProcess | None = None
+        after_fork(self._leave_to_parent)
+
+    def _leave_to_parent(self) -> None:
+        """In a fork: nobody answers here, and the port is the parent's alone."""
+        if self._server is not None:
+            self._server.socket.close()
+            self._server = self._thread = None
 
     def watch(self, name: str, ask: Ask) -> None:
         """Makes readiness depend on one more thing. ``ask`` says at once what is wrong with it,
@@ -102,11 +111,14 @@ class HealthServer:
         """Answers from now on. Raises as said above, and
         :class:`~attune_mq.errors.LifecycleError` for one that was started or stopped before.
         """
+        if self._begun_in is not None:
+            self._begun_in.require("the health server")
         if self._server is not None or self._is_over:
             raise LifecycleError(
                 "health: expected a HealthServer that was neither started nor stopped before; "
                 "make a new one"
             )
+        self._begun_in = OwnProcess()
         self._server = _listen(self._address, self.monitor, self._metrics)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="health", daemon=True
@@ -117,7 +129,10 @@ class HealthServer:
         logger.info("Health is told at http://%s:%d", self._address[0], self.port)
 
     def stop(self, deadline_s: float = 1.0) -> None:
-        """Answers no more. Waits for its own thread up to ``deadline_s``, for no broker."""
+        """Answers no more. Waits for its own thread up to ``deadline_s``, for no broker. In a fork
+        of the process that started it, it does nothing."""
+        if self._begun_in is not None and not self._begun_in.is_this:
+            return
         self._is_over = True
         self._notifier.stop()
         self.monitor.stop()

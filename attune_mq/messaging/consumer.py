@@ -34,8 +34,10 @@ import pika
 from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.settings import BrokerSettings
-from attune_mq.errors import ConsumeError, DuplicateConsumerTag, LifecycleError
+from attune_mq.errors import LifecycleError
+from attune_mq.forking import OwnProcess, after_fork
 from attune_mq.messaging.backoff import LONGEST_PAUSE_S, Backoff
+from attune_mq.messaging.consumer_tags import ConsumerTags
 from attune_mq.messaging.direct import DirectConnection
 from attune_mq.messaging.handlers import Handlers
 from attune_mq.messaging.handovers import Handover, Handovers
@@ -46,17 +48,15 @@ from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.session import Job, Session
 from attune_mq.messaging.status import ConsumerStatus, Progress
 from attune_mq.messaging.stream_positions import PositionStore, StreamDelivery
-from attune_mq.messaging.stream_reading import StreamReading
+from attune_mq.messaging.stream_reading import reading_of
 from attune_mq.messaging.telemetry import Telemetry, guarded
 from attune_mq.messaging.workers import WorkerPool
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
-from attune_mq.topology.stream_offsets import STORED
 
 logger = logging.getLogger(__name__)
 
-_tags_in_use: set[tuple[frozenset[str], str]] = set()
-_tags_lock = threading.Lock()
+_tags = ConsumerTags()
 _handovers = Handovers()
 """Of all consumers of this process, since they die together."""
 
@@ -117,8 +117,7 @@ class Consumer:
         self._prefetch = self._spec.prefetch_count if prefetch is None else prefetch
         self._concurrency = concurrency or self._spec.concurrency
         self.tag = tag if instance is None else f"{tag}@{instance}"
-        self._reading = self._reading_of(tag, positions)
-        self._claim = (frozenset(self._settings.urls), self.tag)
+        self._reading = reading_of(self._topology, tag, positions, self._concurrency)
         self._own_publisher = publisher is None
         self._publisher = publisher or Publisher(
             self._topology,
@@ -140,7 +139,7 @@ class Consumer:
             self._telemetry,
         )
         self._life = threading.Lock()
-        self._has_begun = False
+        self._begun_in: OwnProcess | None = None
         self._stopping = threading.Event()
         reading = self._reading
         self._in_place = (
@@ -151,17 +150,7 @@ class Consumer:
         self._thread: threading.Thread | None = None
         self._loop: threading.Thread | None = None
         self._pool: WorkerPool[Job] | None = None
-
-    def _reading_of(self, tag: str, positions: PositionStore | None) -> StreamReading | None:
-        queue, offset = self._topology.queues[self._spec.queue], self._spec.offset
-        if queue.type != "stream":
-            return None
-        if offset == STORED and self._concurrency > 1:
-            raise ConsumeError(
-                f"consumer '{tag}' has `offset: stored`: expected a concurrency of 1, since one "
-                f"position holds for messages in their order, got {self._concurrency}"
-            )
-        return StreamReading(queue.name, tag, offset, positions)
+        after_fork(self._leave_to_parent)
 
     @property
     def status(self) -> ConsumerStatus:
@@ -184,7 +173,7 @@ class Consumer:
     def start(self) -> None:
         """Runs in a thread of its own. Raises as :meth:`run` does, and
         :class:`~attune_mq.errors.LifecycleError` for a consumer that was stopped before, too."""
-        if self._stopping.is_set():
+        if self._begun_in is None and self._stopping.is_set():
             raise self._is_over("stopped")
         self._begin()
         self._thread = threading.Thread(target=self._run_claimed, name=self.tag, daemon=True)
@@ -194,8 +183,9 @@ class Consumer:
         """Consumes in this thread until :meth:`stop` is called from another.
 
         Raises :class:`~attune_mq.errors.DuplicateConsumerTag`, and
-        :class:`~attune_mq.errors.LifecycleError` for a consumer that was started before: it lives
-        once, make a new one. One that was stopped before returns at once. A broker that is away,
+        :class:`~attune_mq.errors.LifecycleError` for a consumer that was started before, in this
+        process or before a fork (:class:`~attune_mq.errors.ForkedProcess`): it lives once, make a
+        new one. One that was stopped before returns at once. A broker that is away,
         or refuses, is not raised but waited for, and said in the log and by :attr:`status`.
         """
         self._begin()
@@ -208,8 +198,11 @@ class Consumer:
         :meth:`start`, that raises then.
 
         From any thread, but not from a signal handler, which might wait for a lock that its own
-        thread holds; :meth:`Service.run` takes care of that.
+        thread holds; :meth:`Service.run` takes care of that. In a fork of the process that started
+        it, it does nothing.
         """
+        if self._begun_in is not None and not self._begun_in.is_this:
+            return
         self._stop_at = time.monotonic() + deadline_s
         self._stopping.set()
         session = self._session
@@ -224,25 +217,24 @@ class Consumer:
 
     def _begin(self) -> None:
         with self._life:
-            if self._has_begun:
+            if self._begun_in is not None:
+                self._begun_in.require(f"consumer '{self.tag}'")
                 raise self._is_over("started")
-            self._claim_tag()
-            self._has_begun = True
+            self._claim = _tags.claim(self._settings, self.tag)
+            self._begun_in = OwnProcess()
+
+    def _leave_to_parent(self) -> None:
+        """In a fork: what was started runs there and not here; what was not can be started."""
+        self._life = threading.Lock()
+        if self._begun_in is not None:
+            self._session = self._thread = self._loop = self._pool = None
+            self._progress.leave_to_parent(f"it was started in {self._begun_in}, not in this fork")
 
     def _is_over(self, was: str) -> LifecycleError:
         return LifecycleError(
             f"consumer '{self.tag}': expected one that was neither started nor stopped, got one "
             f"that was {was} before; make a new Consumer"
         )
-
-    def _claim_tag(self) -> None:
-        with _tags_lock:
-            if self._claim in _tags_in_use:
-                raise DuplicateConsumerTag(
-                    f"consumer tag '{self.tag}' is in use in this process: expected a tag of its "
-                    f"own for each consumer; name an instance, or another tag in the topology"
-                )
-            _tags_in_use.add(self._claim)
 
     def _run_claimed(self) -> None:
         self._loop = threading.current_thread()
@@ -258,8 +250,7 @@ class Consumer:
             if self._reading is not None:
                 self._reading.end()
             self._progress.stopped()
-            with _tags_lock:
-                _tags_in_use.discard(self._claim)
+            _tags.release(self._claim)
             logger.info("Consumer '%s' stopped", self.tag)
 
     def _run_sessions(self, pool: WorkerPool[Job]) -> None:

@@ -67,6 +67,10 @@ class Deadlines:
         """From the same thread, also where no handler was called."""
         self._begun.pop(threading.get_ident(), None)
 
+    def forget(self) -> None:
+        """No handler runs: they were the parent's, of which this process is a fork."""
+        self._begun = {}
+
     def look(self) -> None:
         """Says what is over its deadline; from the thread of the connection, now and then."""
         late_s = time.monotonic() - self.deadline_ms / 1000

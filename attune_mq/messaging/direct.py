@@ -58,6 +58,7 @@ class DirectConnection(pika.SelectConnection):
     _reader: Reader[Any] | None = None
     _sink: Callable[[list[Any]], None]
     _is_ending = False
+    _is_parents = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.exclusive = threading.RLock()
@@ -100,7 +101,7 @@ class DirectConnection(pika.SelectConnection):
         """Whole frames, to the operating system at once if it takes them, else when it does. From
         any thread. Raises ``ConnectionWrongStateError`` when the connection is not open."""
         with self.exclusive:
-            if not self.is_open:
+            if not self.is_open or self._is_parents:
                 raise pika_errors.ConnectionWrongStateError("the connection is not open")
             sent = 0 if self._rest else self._send_at_once(frames)
             if sent < len(frames):
@@ -154,7 +155,7 @@ class DirectConnection(pika.SelectConnection):
             if one is not None:
                 with contextlib.suppress(OSError):
                     one.close()
-        self._outlet = None
+        self._outlet, self._is_parents = None, True
 
     @property
     def has_sent_all(self) -> bool:

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
+from attune_mq.forking import after_fork
+
 LONGEST_WAIT_S = 1.0
 """For handovers that began after somebody began to wait. There may always be another one."""
 _LOOK_AGAIN_S = 0.1
@@ -22,6 +24,10 @@ class Handovers:
     """Those of one process. Safe from any thread."""
 
     def __init__(self) -> None:
+        self._begin()
+        after_fork(self._begin)
+
+    def _begin(self) -> None:
         self._changed = threading.Condition()
         self._open: set[Handover] = set()
 

@@ -103,6 +103,12 @@ class Progress:
     def stopping(self) -> None:
         self._enter("stopping", None)
 
+    def leave_to_parent(self, why: str) -> None:
+        """In a fork: another thread may have held the lock, and no handler runs here."""
+        self._lock = threading.Lock()
+        self.deadlines.forget()
+        self._enter("stopped", why)
+
     def stopped(self) -> None:
         self._enter("stopped", None)
 

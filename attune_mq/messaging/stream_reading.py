@@ -42,6 +42,7 @@ from attune_mq.messaging.stream_positions import (
     StreamPosition,
 )
 from attune_mq.messaging.stream_seeking import end_of, first_from
+from attune_mq.topology.model import Topology
 from attune_mq.topology.stream_offsets import NEXT, STORED, stream_offset_argument
 
 logger = logging.getLogger(__name__)
@@ -279,3 +280,20 @@ class StreamReading:
         while self._waiting and (oldest := next(iter(self._waiting))) in self._done:
             self._position = self._waiting.pop(oldest)
             self._done.discard(oldest)
+
+
+def reading_of(
+    topology: Topology, tag: str, positions: PositionStore | None, concurrency: int
+) -> StreamReading | None:
+    """Of a consumer of the file; ``None`` where its queue is no stream. Raises
+    :class:`~attune_mq.errors.ConsumeError` for a position that several handlers would share."""
+    spec = topology.consumer(tag)
+    queue = topology.queues[spec.queue]
+    if queue.type != "stream":
+        return None
+    if spec.offset == STORED and concurrency > 1:
+        raise ConsumeError(
+            f"consumer '{tag}' has `offset: stored`: expected a concurrency of 1, since one "
+            f"position holds for messages in their order, got {concurrency}"
+        )
+    return StreamReading(queue.name, tag, spec.offset, positions)

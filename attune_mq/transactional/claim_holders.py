@@ -15,10 +15,12 @@ by another as well, with the same ids, as after a lease that ended.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import logging
 import os
 import re
 import secrets
+import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,16 +56,28 @@ class Presence(Protocol):
         """Let go of the lock, as the end of the process would: what is claimed is for others."""
         ...
 
+    def leave_to_parent(self) -> None:
+        """In a fork: the lock goes when the parent goes, and not before."""
+        ...
 
-def new_id() -> str:
-    """Of a relay, for ever: 64 bits, as many as the key of an advisory lock has."""
-    return secrets.token_hex(8)
 
+class Identity:
+    """Of a relay in one process. ``name``: for people; the host and the process unless given."""
 
-def claim_name(relay: str, relay_id: str, number: int) -> str:
-    """For each claim, not for each relay: what a lease that ended left behind is then never taken
-    for what is held now."""
-    return f"{relay}/{relay_id}#{number}"
+    def __init__(self, name: str | None) -> None:
+        self._name = name
+        self.renew()
+
+    def renew(self) -> None:
+        """In a fork: two relays of one identity would settle each other's claims."""
+        self.id = secrets.token_hex(8)  # 64 bits, as many as the key of an advisory lock has
+        self._relay = self._name or f"{socket.gethostname()}:{os.getpid()}"
+        self._numbers = itertools.count(1)
+
+    def claim_name(self) -> str:
+        """For each claim, not for each relay: what a lease that ended left behind is then never
+        taken for what is held now."""
+        return f"{self._relay}/{self.id}#{next(self._numbers)}"
 
 
 def gone(presence: Presence, tx: Connection, claims: Collection[str]) -> set[str]:
@@ -115,6 +129,14 @@ class AdvisoryLock:
             with suppress(SQLAlchemyError):
                 session.close()
 
+    def leave_to_parent(self) -> None:
+        if self._session is not None:
+            _left_to_parents.append(self._session)  # its end would be said over the parent's socket
+            self._session = None
+
+
+_left_to_parents: list[Connection] = []
+
 
 def _key(relay_id: str) -> int:
     return int.from_bytes(bytes.fromhex(relay_id), signed=True)
@@ -156,6 +178,9 @@ class LockFile:
         descriptor, self._descriptor, self._start = self._descriptor, None, None
         if descriptor is not None:
             os.close(descriptor)
+
+    def leave_to_parent(self) -> None:
+        self.end()  # of a copy; the parent's holds the lock
 
 
 def _file_of(tx: Connection) -> str:

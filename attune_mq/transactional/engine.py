@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, mak
 from sqlalchemy.dialects import postgresql, sqlite
 
 from attune_mq.errors import InvalidInput
+from attune_mq.forking import after_fork
 
 #: Primary result codes of SQLite (sqlite.org/rescode.html) that say nothing about the statement:
 #: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
@@ -52,11 +54,23 @@ def create_database_engine(
     Raises :class:`InvalidInput` for a URL that cannot be read, another database, an in-memory
     SQLite database (each thread would see one of its own), a missing folder, a missing driver.
     A password in the URL stands in no error.
+
+    In a fork it opens connections of its own, and leaves the parent's alone.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite_engine(parsed, busy_timeout_ms, pool_size)
-    return _postgresql_engine(parsed, pool_size)
+        engine = _sqlite_engine(parsed, busy_timeout_ms, pool_size)
+    else:
+        engine = _postgresql_engine(parsed, pool_size)
+    leave = weakref.WeakMethod(engine.dispose)
+
+    def leave_to_parent() -> None:
+        dispose = leave()
+        if dispose is not None:
+            dispose(close=False)
+
+    after_fork(leave_to_parent)
+    return engine
 
 
 @contextmanager

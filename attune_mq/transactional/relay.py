@@ -22,9 +22,6 @@ The claim of a process that died ends with the next look of another relay on the
 
 from __future__ import annotations
 
-import itertools
-import os
-import socket
 import threading
 import time
 import weakref
@@ -33,6 +30,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
+from attune_mq.errors import LifecycleError
+from attune_mq.forking import OwnProcess, after_fork
 from attune_mq.transactional.batches import (
     Batches,
     FailingDestinations,
@@ -42,7 +41,7 @@ from attune_mq.transactional.batches import (
     claim_of_each,
     claim_others,
 )
-from attune_mq.transactional.claim_holders import claim_name, gone, new_id, presence_on
+from attune_mq.transactional.claim_holders import Identity, gone, presence_on
 from attune_mq.transactional.outbox import Failing, Outbox
 from attune_mq.transactional.relay_thread import RelayThread
 from attune_mq.transactional.schema import utc_now
@@ -99,18 +98,17 @@ class OutboxRelay:
     ) -> None:
         self._engine = engine
         self._outbox = outbox
-        relay_id, numbers = new_id(), itertools.count(1)
-        relay = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._identity = Identity(name)
         self._terms = Terms(
             batch_size=batch_size,
             lease=timedelta(seconds=lease_s),
             longest_retry=timedelta(seconds=longest_retry_s),
-            claim_name=lambda: claim_name(relay, relay_id, next(numbers)),
+            claim_name=self._identity.claim_name,
             now=now,
         )
-        self._presence = presence_on(engine, relay_id)
-        self._let_go = weakref.finalize(self, self._presence.end)
-        self._let_go.atexit = False  # a process that ends lets go by itself
+        self._show_up()
+        self._begun_in: OwnProcess | None = None
+        after_fork(self._leave_to_parent)
         self._looking = threading.Lock()
         self._look_at_s = 0.0
         self._stuck: tuple[Failing, ...] = ()
@@ -148,8 +146,27 @@ class OutboxRelay:
         lives = any(thread.running for thread in self._threads)
         return lives and all(thread.running or thread.is_stopping for thread in self._threads)
 
+    def _show_up(self) -> None:
+        self._presence = presence_on(self._engine, self._identity.id)
+        self._let_go = weakref.finalize(self, self._presence.end)
+        self._let_go.atexit = False  # a process that ends lets go by itself
+
+    def _leave_to_parent(self) -> None:
+        """In a fork: what the parent claimed stays its own; one not started yet can be started."""
+        self._let_go.detach()
+        self._presence.leave_to_parent()
+        self._identity.renew()
+        self._show_up()
+
     def start(self) -> None:
-        """Start the threads. Once only: ``RuntimeError`` the second time."""
+        """Start the threads. Once only: :class:`~attune_mq.errors.LifecycleError` the second time,
+        and after :meth:`stop`; :class:`~attune_mq.errors.ForkedProcess` in a fork of the process
+        that started it."""
+        if self._begun_in is not None:
+            self._begun_in.require("the outbox relay")
+        if self._begun_in is not None or self._threads[0].is_stopping:
+            raise LifecycleError("outbox relay: it was started or stopped before; make a new one")
+        self._begun_in = OwnProcess()
         for thread in self._threads:
             thread.start()
 
@@ -164,8 +181,10 @@ class OutboxRelay:
         """Publish what is due, as far as that goes without trouble, and end the threads.
 
         ``False`` when they have not ended after ``deadline_s``. What is not published then stays
-        in the outbox, for another relay or the next start.
+        in the outbox, for another relay. In a fork of the process that started it, it does nothing.
         """
+        if self._begun_in is not None and not self._begun_in.is_this:
+            return True
         stop_at = time.monotonic() + deadline_s
         for thread in self._threads:
             thread.begin_to_stop(stop_at)

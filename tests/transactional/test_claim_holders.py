@@ -9,21 +9,20 @@ from sqlalchemy import Engine, text
 
 from attune_mq.transactional.claim_holders import (
     AdvisoryLock,
+    Identity,
     LockFile,
     Presence,
-    claim_name,
     gone,
-    new_id,
     presence_on,
 )
 from tests.waiting import wait_until
 
 
 def shown(engine: Engine) -> tuple[Presence, str]:
-    relay_id = new_id()
-    presence = presence_on(engine, relay_id)
+    identity = Identity("relay of a/b#1")
+    presence = presence_on(engine, identity.id)
     presence.show()
-    return presence, claim_name("relay of a/b#1", relay_id, 7)
+    return presence, identity.claim_name()
 
 
 def found_gone(engine: Engine, presence: Presence, *claims: str) -> set[str]:
@@ -95,14 +94,14 @@ def test_the_file_of_who_is_gone_is_deleted_once_nothing_is_claimed_by_it(
 def test_of_who_cannot_make_its_file_nothing_is_known(
     engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    relay_id = new_id()
-    (tmp_path / f"test.db-relay-{relay_id}").mkdir()
-    without = LockFile(engine, relay_id)
+    identity = Identity("relay")
+    (tmp_path / f"test.db-relay-{identity.id}").mkdir()
+    without = LockFile(engine, identity.id)
     without.show()
     assert "its lease has to do" in caplog.text
-    (tmp_path / f"test.db-relay-{relay_id}").rmdir()
+    (tmp_path / f"test.db-relay-{identity.id}").rmdir()
 
     presence, _ = shown(engine)
-    assert found_gone(engine, presence, claim_name("relay", relay_id, 1)) == set()
+    assert found_gone(engine, presence, identity.claim_name()) == set()
     presence.end()
     without.end()
