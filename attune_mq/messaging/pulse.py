@@ -12,10 +12,12 @@ import time
 from dataclasses import dataclass
 
 import pika
+from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.broker.amqp import abandon, count_queue
 from attune_mq.errors import ConsumeError
+from attune_mq.messaging.direct import DirectConnection
 
 ASK_EVERY_S = 0.5
 """From one question to the next, once the last is answered."""
@@ -40,15 +42,29 @@ class Vitals:
 class Pulse:
     """All of it on the connection's thread, but for :attr:`vitals`.
 
-    Made when the consumer is registered, which counts as an answer. ``counts``: whether the
-    broker's count of consumers is one; of a stream it is not.
+    Made when the consumer is registered, which counts as an answer. ``channel``: the consumer's,
+    which is asked on where the broker allows no other one (``channel_max``). ``counts``: whether
+    the broker's count of consumers is one; of a stream it is not.
     """
 
-    def __init__(self, connection: pika.BlockingConnection, queue: str, *, counts: bool) -> None:
+    def __init__(
+        self,
+        connection: pika.BlockingConnection,
+        channel: BlockingChannel,
+        queue: str,
+        *,
+        counts: bool,
+    ) -> None:
         self._connection = connection
+        self._direct = DirectConnection.of(connection)
         self._queue = queue
         self._counts = counts
-        self._channel: BlockingChannel = connection.channel()
+        try:
+            self._channel = connection.channel()
+        except pika_errors.NoFreeChannels:
+            self._channel = channel
+        self._traffic_bytes = 0
+        self._moved_at_s = 0.0
         self._is_waiting = False
         self._ask_at_s = 0.0
         self._consumers: int | None = None
@@ -81,7 +97,10 @@ class Pulse:
     def _require_answer(self, now: float) -> None:
         if not self._channel.is_open:
             raise ConsumeError(f"the broker says that queue '{self._queue}' is not there")
-        if now - self._answered_at_s > GIVE_UP_AFTER_S:
+        traffic_bytes = self._direct.traffic_bytes
+        if traffic_bytes != self._traffic_bytes:  # the answer comes after a large delivery
+            self._traffic_bytes, self._moved_at_s = traffic_bytes, now
+        if now - max(self._answered_at_s, self._moved_at_s) > GIVE_UP_AFTER_S:
             abandon(self._connection, f"the broker did not answer for {GIVE_UP_AFTER_S:g} s")
 
     def _on_answer(self, consumers: int, waiting: int) -> None:

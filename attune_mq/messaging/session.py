@@ -224,7 +224,7 @@ class Session:
         read = partial(kind, self._queue, self._tag)
         self._direct.read_with(DeliveryReader(number, self._tag, read), self._on_deliveries)
         channel.basic_consume(self._queue, never_called, consumer_tag=self._tag, arguments=begins)
-        self._pulse = Pulse(self._connection, self._queue, counts=reading is None)
+        self._pulse = Pulse(self._connection, channel, self._queue, counts=reading is None)
         self._progress.consuming(self._queue)
         early, self._early = self._early, None
         self._on_deliveries(early or [])

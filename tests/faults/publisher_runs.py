@@ -128,7 +128,7 @@ class Rounds:
 
 @contextmanager
 def _proxy(url: str, bytes_per_s: int | None) -> Iterator[Proxy]:
-    proxy = Proxy(url, to_broker_bytes_per_s=bytes_per_s)
+    proxy = Proxy(url, slow=("to broker", bytes_per_s))
     try:
         yield proxy
     finally:

@@ -19,16 +19,17 @@ RESET = struct.pack("ii", 1, 0)
 class Proxy:
     """Forwards to the broker of ``url``; :attr:`url` is the same URL by way of the proxy.
 
-    ``to_broker_bytes_per_s``: a slow link, on which little is on its way at once."""
+    ``slow``: a link that takes so many bytes a second in that direction, and on which little is on
+    its way at once."""
 
-    def __init__(self, url: str, *, to_broker_bytes_per_s: int | None = None) -> None:
+    def __init__(self, url: str, *, slow: tuple[Direction, int] | None = None) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
         self._target = (parts.hostname, parts.port)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._rate = to_broker_bytes_per_s
-        if self._rate is not None:
+        self._slow = slow
+        if slow is not None:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK_BYTES)
         port = self._listener.getsockname()[1]
         user, _, _ = parts.netloc.rpartition("@")
@@ -101,7 +102,7 @@ class Proxy:
             except OSError:  # the broker is down: the client sees a closed connection
                 client.close()
                 continue
-            line = _Line(client, broker, self._changed, self._rate)
+            line = _Line(client, broker, self._changed, self._slow)
             with self._changed:
                 if self._cut_next_after is not None:
                     direction, byte_count = self._cut_next_after
@@ -128,9 +129,9 @@ class _Line:
         client: socket.socket,
         broker: socket.socket,
         changed: threading.Condition,
-        to_broker_bytes_per_s: int | None,
+        slow: tuple[Direction, int] | None,
     ) -> None:
-        self._rate = to_broker_bytes_per_s
+        self._slow, self._bytes_per_s = slow or (None, 0)
         self._sockets = (client, broker)
         self._changed = changed
         self._open = True
@@ -163,8 +164,9 @@ class _Line:
             while data := source.recv(CHUNK_BYTES):
                 with self._changed:
                     self._changed.wait_for(lambda: direction not in self.stalled or not self._open)
-                    if self._rate is not None and direction == "to broker":
-                        self._changed.wait_for(lambda: not self._open, len(data) / self._rate)
+                    if direction == self._slow:
+                        wait_s = len(data) / self._bytes_per_s
+                        self._changed.wait_for(lambda: not self._open, wait_s)
                     if not self._open:
                         return
                 left = self.left.get(direction)

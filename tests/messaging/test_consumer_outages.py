@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import Reject, RetryLater
-from attune_mq.messaging import session
+from attune_mq.messaging import pulse, session
 from attune_mq.messaging.consumer import Consumer
 from attune_mq.messaging.delivery import Message
 from attune_mq.messaging.envelope import Envelope, decode, encode
@@ -148,6 +149,38 @@ def test_a_connection_on_which_we_cannot_be_heard_any_more_is_replaced(
 
 
 # What goes quietly.
+
+
+def test_a_message_that_takes_longer_to_come_than_an_answer_may_is_handled(
+    broker_url: str, bench: Bench, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the question whether the broker lives comes after the message."""
+    monkeypatch.setattr(pulse, "GIVE_UP_AFTER_S", 1.0)
+    slow, calls = Proxy(broker_url, slow=("to client", 1_000_000)), Calls()
+    large = request(1).model_copy(update={"config": {"blob": "x" * 4_000_000}})
+    bench.put(QUEUE, encode(Envelope.of(large)))
+    try:
+        consumer = behind(slow, topology, calls)
+        with running(consumer):
+            calls.wait_for(1)
+            wait_until_settled(consumer)
+        assert consumer.status.connections == 1
+    finally:
+        slow.close()
+
+
+def test_a_broker_that_allows_one_channel_is_consumed_from_and_published_to(
+    topology: Topology,
+) -> None:
+    calls = Calls()
+    with EmbeddedBroker(config={"channel_max": 1}) as broker:
+        setup_infrastructure(topology, broker.url)
+        consumer = Consumer(topology, "worker", handlers_of(calls), broker.url)
+        with running(consumer), Publisher(topology, broker.url) as publisher:
+            publisher.publish(request(1))
+            calls.wait_for(1)
+            wait_until_settled(consumer)
+        assert (consumer.status.connections, publisher.connections) == (1, 1)
 
 
 def test_a_queue_that_is_deleted_is_made_again(bench: Bench, topology: Topology) -> None:

@@ -154,7 +154,7 @@ def test_a_connection_whose_link_is_slow_is_not_given_up_while_a_message_goes_ov
     answer may."""
     monkeypatch.setattr(silence, "GIVE_UP_AFTER_S", 1.2)
     monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.1)
-    slow = Proxy(broker_url, to_broker_bytes_per_s=1_000_000)
+    slow = Proxy(broker_url, slow=("to broker", 1_000_000))
     large = request(1).model_copy(update={"config": {"blob": "x" * 6_000_000}})
     try:
         with Publisher(topology, slow.url) as publisher:
