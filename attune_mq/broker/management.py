@@ -134,6 +134,19 @@ class ManagementClient:
         found = self._mapping("queues", vhost, queue).get("messages_unacknowledged")
         return found if isinstance(found, int) else None
 
+    def message_count(self, vhost: str, queue: str) -> int | None:
+        """Messages of one queue that are ready or unacknowledged, as old as those."""
+        found = self._mapping("queues", vhost, queue).get("messages")
+        return found if isinstance(found, int) else None
+
+    def policies(self, vhost: str) -> Listing:
+        """All policies: ``name``, ``pattern``, ``apply-to``, ``definition``, ``priority``."""
+        return self._listing("policies", vhost)
+
+    def operator_policies(self, vhost: str) -> Listing:
+        """All operator policies, with the same keys."""
+        return self._listing("operator-policies", vhost)
+
     def bindings(self, vhost: str) -> Listing:
         """All bindings, those of the default exchange (``source`` is ``""``) included."""
         return self._listing("bindings", vhost)

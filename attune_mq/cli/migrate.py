@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; do nothing")
     parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="go on where a migration stopped since messages are missing; take them for lost",
+    )
+    parser.add_argument(
         "--settle",
         metavar="DURATION",
         help="without the HTTP API: no consumer holds a message for longer than this, such as 30s",
@@ -56,6 +61,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             management_url=context.management_url,
             dry_run=arguments.dry_run,
             patience=Patience(settle_s, _seconds("--patience", arguments.patience)),
+            accept_loss=arguments.accept_loss,
             on_plan=telling.plan,
             on_progress=telling.progress,
         )

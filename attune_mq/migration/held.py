@@ -1,8 +1,10 @@
 """What consumers hold of a queue: messages that they were given and have not acknowledged.
 
 They are gone with the queue when it is deleted, so a migration waits until there are none. It is
-the first of the queue's consumers, so while it has room the others get nothing new, and what they
-hold only becomes less. AMQP has no word for how much that is. The HTTP API has, some seconds late.
+the first of the queue's consumers, so while it has room the others get nothing new. Where there is
+a single active consumer that does not help, but nothing comes to the queue any more. Either way
+what waits and what is held together only become less. AMQP has no word for how much is held. The
+HTTP API has, some seconds late.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ ASK_EVERY_S = 0.5
 
 @dataclass
 class ByManagement:
-    """What the HTTP API says, once it speaks of a time in which we had room."""
+    """What the HTTP API says, once it speaks of a time in which nothing was given to others."""
 
     client: ManagementClient
     vhost: str
@@ -29,12 +31,12 @@ class ByManagement:
     _held: int | None = None
 
     def are_none(self, alone_s: float) -> bool:
-        """``alone_s``: for how long no other consumer was given anything."""
+        """``alone_s``: for how long no other consumer was given anything, or nothing waited."""
         now = time.monotonic()
         if alone_s < self.statistics_age_s or now - self._asked_at < ASK_EVERY_S:
             return False
         self._asked_at = now
-        self._held = self.client.unacknowledged(self.vhost, self.queue)
+        self._held = self.client.message_count(self.vhost, self.queue)
         return self._held == 0
 
     def __str__(self) -> str:

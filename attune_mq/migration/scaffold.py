@@ -29,9 +29,12 @@ from attune_mq.topology.fields import MAX_NAME_BYTES
 RETURNS = 1_000_000
 """How often a message of a quorum queue of ours may come back. RabbitMQ 4 would say 20, and -1
 means something else on 3.10."""
-WITNESSED = 1_000
+WITNESSED = 256
 """How many copies the witness keeps: those of the last batches."""
-_DEATH_ARGUMENTS = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
+LONGEST_MS = 315_360_000_000
+"""Ten years: RabbitMQ takes no longer TTL, and no word for none."""
+UNLIMITED = 10**15
+DEATH_ARGUMENTS = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
 
 
 @dataclass(frozen=True)
@@ -87,28 +90,42 @@ class Scaffold:
         return f"{self.ingress}.lock"
 
     def exchanges(self) -> tuple[ExchangeDeclaration, ...]:
-        """The ingress is the first. Its mark goes by itself."""
+        """The ingress is the first. Its mark goes by itself. The last is made after all queues, and
+        goes before them: while it is there, so are they, unless somebody else deleted them."""
         parks = {"alternate-exchange": self.parking}
-        fanouts = (self.parking, self.into_moved, self.into_queue)
+        fanouts = (self.parking, self.into_queue, self.into_moved)
         return (
             ExchangeDeclaration(self.ingress, "fanout", arguments=parks),
             *(ExchangeDeclaration(name, "fanout") for name in fanouts),
         )
 
-    def queues(self, wanted: QueueDeclaration, *, replicated: bool) -> tuple[QueueDeclaration, ...]:
+    def queues(
+        self, wanted: QueueDeclaration, *, replicated: bool, deaths: Mapping[str, Any] | None
+    ) -> tuple[QueueDeclaration, ...]:
         """``replicated``: the old queue or the new one is. What expires by a time of its own while
-        it is parked dies as it would in the queue itself."""
+        it is parked dies as it would in the queue itself: by ``deaths``, the dead letter arguments
+        that policies give it; ``None`` where they cannot be seen.
+
+        Each argument that a policy could set is there, since a policy does not change it then.
+        """
         kind: dict[str, Any] = {"x-queue-type": "classic"}
         if replicated:
             kind = {"x-queue-type": "quorum", "x-delivery-limit": RETURNS}
-        deaths = {key: wanted.arguments[key] for key in _DEATH_ARGUMENTS if key in wanted.arguments}
-        last: Mapping[str, Any] = {"x-queue-type": "classic", "x-max-length": WITNESSED}
+        own = {key: wanted.arguments[key] for key in DEATH_ARGUMENTS if key in wanted.arguments}
+        dies = own if deaths is None else (deaths | own or self._nowhere)
+        waits = kind | _lasting("reject-publish")
+        last = {"x-queue-type": "classic"} | _lasting("drop-head") | self._nowhere
         return (
-            QueueDeclaration(self.parked, arguments=kind | deaths),
-            QueueDeclaration(self.moved, arguments=kind),
-            QueueDeclaration(self.witness, arguments=last),
-            QueueDeclaration(self.journal, arguments={"x-queue-type": "classic"}),
+            QueueDeclaration(self.parked, arguments=waits | dies),
+            QueueDeclaration(self.moved, arguments=waits | self._nowhere),
+            QueueDeclaration(self.witness, arguments=last | {"x-max-length": WITNESSED}),
+            QueueDeclaration(self.journal, arguments=last),
         )
+
+    @property
+    def _nowhere(self) -> dict[str, Any]:
+        """For what a witness lets go of: to no queue, whatever a policy says."""
+        return dict(zip(DEATH_ARGUMENTS, ("", f"{self.ingress}.nowhere"), strict=True))
 
     def bindings(self, *, witnessed: bool) -> tuple[BindingDeclaration, ...]:
         """Within the scaffold. Those of the queue come and go. ``witnessed``: what goes into the
@@ -117,6 +134,16 @@ class Scaffold:
         if witnessed:
             ways.append((self.into_queue, self.witness))
         return tuple(BindingDeclaration(source, queue, "queue", "") for source, queue in ways)
+
+
+def _lasting(overflow: str) -> dict[str, Any]:
+    return {
+        "x-message-ttl": LONGEST_MS,
+        "x-expires": LONGEST_MS,
+        "x-max-length": UNLIMITED,
+        "x-max-length-bytes": UNLIMITED,
+        "x-overflow": overflow,
+    }
 
 
 def stage_name(exchange: str) -> str:
