@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from attune_mq.messaging.delivery import BROKERS_COUNTS, Delivery
 from attune_mq.messaging.outgoing import Outgoing
@@ -26,7 +26,7 @@ from attune_mq.messaging.republishing import ORIGIN_EXCHANGE, ORIGIN_ROUTING_KEY
 MIGRATED = "x-attune-migrated"
 EXPIRATION = "x-attune-expiration"
 DELIVERY_MODE = "x-attune-delivery-mode"
-PERSISTENT = 2
+PERSISTENT: Literal[2] = 2
 
 Headers = dict[Any, Any]
 

@@ -65,28 +65,30 @@ def migrate(
     publishers go on publishing and consumers go on consuming.
 
     ``names``: of queues and exchanges, on the broker or their keys in the file; all of the file
-    unless given. ``management_url``: of RabbitMQ's HTTP API, which tells what consumers hold and
-    which bindings there are that the file does not have, and which policies hold: a queue is skipped
-    where one would cost messages. Without it they are not seen, a queue that has consumers is
-    skipped, unless ``patience.settle_s`` says after how long they hold nothing any more; and
-    bindings that are not in the file are gone with the old queue or exchange.
-    ``accept_loss``: go on where an earlier call has stopped since messages are missing, and take
-    them for lost. ``on_plan`` is called with all that is to be done before anything is.
+    unless given. ``management_url``: of RabbitMQ's HTTP API, which tells what consumers hold, which
+    bindings there are that the file does not have, and which policies hold: a queue is skipped
+    where one of them would cost messages. Without it policies are not seen; a queue that has
+    consumers is skipped, unless ``patience.settle_s`` says after how long they hold nothing any
+    more; and bindings that are not in the file are gone with the old queue or exchange.
+    ``accept_loss``: go on where an earlier call stopped since messages are missing, and take them
+    for lost. ``on_plan`` is called with all that is to be done before anything is.
 
     What is missing is set up first. Exchanges come before queues, one after the other. A call that
     ended early, killed included, is taken up by the next, from any process; two at once exclude
-    each other. Each message is confirmed where it goes before it is acknowledged where it was.
+    each other. Each message is confirmed where it goes, and counted there by the broker, before it
+    is acknowledged where it was; all are counted again before a queue is deleted.
     A message could be lost in these cases: a consumer holds one for longer than ``settle_s`` and
     then dies; a program that seldom publishes straight to a queue, by the default exchange, does
     so in the milliseconds of its deletion; one ignores the 404 of an exchange that is not there for
     a moment; the broker is killed just then. ``docs/migrating.md`` has all of them, and what of a
     message survives.
 
-    Raises :class:`~attune_mq.migration.conservation.CountMismatch` where messages are missing: it
-    has stopped, deleted nothing, and a further call raises it again; ``InvalidInput`` (:class:`~attune_mq.topology.model.UnknownName` for a name that the
-    file does not have), ``BrokerUnavailable``, ``PermissionRefused``, ``PublishError``, and
+    Raises :class:`~attune_mq.migration.conservation.CountMismatch` where messages are missing: then
+    nothing was deleted, and a further call raises it again. Raises ``InvalidInput``
+    (:class:`~attune_mq.topology.model.UnknownName` for a name that the file does not have),
+    ``BrokerUnavailable``, ``PermissionRefused``, ``PublishError``, and
     :class:`~attune_mq.broker.report.MissingInfrastructure` for what cannot be set up. What was
-    begun is then unfinished, and what is there stays there.
+    begun is then unfinished, and no message is lost.
     """
     wanted = expand(topology if isinstance(topology, Topology) else load_topology(topology))
     shapes = _selected(wanted, names)

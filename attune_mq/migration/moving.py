@@ -15,8 +15,9 @@ queue, and copies of them may be in another.
 Where the broker itself, or a node of a cluster, ends with a batch on its way, queues, journal and
 witness may have lost different parts of what was not confirmed, and of what was acknowledged. So
 what they say of an open batch is worth nothing then: both originals and copies count, and that
-batch may be there twice. Who sees it end writes that down; :mod:`.journal` tells what if nobody did.
-A message could be lost where a node ends and this process is killed, both before it could do so.
+batch may be there twice. Whoever sees it end writes that down in the journal (:mod:`.journal`).
+A message could be lost where a node of a cluster that has not the journal ends, and this process is
+killed before it could do so.
 """
 
 from __future__ import annotations
@@ -121,8 +122,9 @@ class Mover:
     def _move_out(self, intake: Intake, deliveries: Sequence[Delivery], lane: OutLane) -> int:
         batch, count = uuid.uuid4().hex, len(deliveries)
         copies = [set_aside(one, batch, lane.exchange) for one in deliveries]
-        self._publish([self._record(OPENED, batch), *copies], intake)
-        self._check(count)
+        outcomes = self._publisher.send([self._record(OPENED, batch), *copies])
+        _raise_hopeless(outcomes, is_late=False)
+        self._check(count)  # what was refused is not there
         with self._doubting(batch):  # they may be acknowledged, and the journal may not say so
             intake.acknowledge(deliveries, self._record(CLOSED, batch, change=count))
         self._aside += count
@@ -135,7 +137,7 @@ class Mover:
         copies = [put_back(one, batch, lane.exchange) for one in fresh]
         with self._doubting(batch):  # the witness may have what the new queue has not
             before = self._counts(self._scaffold.queue)
-            self._publish(copies, intake, batch)
+            self._publish_back(copies, intake, batch)
             self._check_arrived(before, copies, lane)
         taken = len(deliveries) - void if intake.queue == self._scaffold.moved else 0
         intake.acknowledge(deliveries, self._record(CLOSED, batch, change=-taken))
@@ -144,10 +146,10 @@ class Mover:
         self.recognised += len(deliveries) - len(fresh)
         return len(fresh)
 
-    def _publish(self, copies: Sequence[Outgoing], intake: Intake, witnessed: str = "") -> None:
-        """What a queue has no room for is tried again; the others are not. ``witnessed``: a batch
-        that the witness has too. It took what the new queue refused. Should we be killed now, what
-        that did take is there twice; otherwise what it did not would be lost."""
+    def _publish_back(self, copies: Sequence[Outgoing], intake: Intake, batch: str) -> None:
+        """What a queue has no room for is tried again; the others are not. The witness took what
+        the new queue refused. Should we be killed now, what that did take is there twice; otherwise
+        what it did not would be lost."""
         deadline = time.monotonic() + self._patience_s
         while copies:
             outcomes = self._publisher.send(copies)
@@ -158,8 +160,7 @@ class Mover:
                 if isinstance(outcome, PublishRefused)
             ]
             if copies:
-                if witnessed:
-                    self._doubt(witnessed)
+                self._doubt(batch)
                 intake.pause(PAUSE_S)
 
     # What has to be where.

@@ -30,7 +30,8 @@ from attune_mq.migration.policies import Policies
 from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.queue_job import MigratedQueue, NotMigrated, QueueJob, is_quorum
 from attune_mq.migration.retries import HeldRetries
-from attune_mq.migration.scaffold import MARKER, Scaffold
+from attune_mq.migration.scaffold import Scaffold
+from attune_mq.migration.temporary import TemporaryTopology
 from attune_mq.topology.declarations import BindingDeclaration, QueueDeclaration
 
 CANCEL_S = 2.0
@@ -67,6 +68,7 @@ class QueueMigration:
         self._scaffold = Scaffold(job.name)
         self._connection = connection
         self._control = Control(connection)
+        self._temporary = TemporaryTopology(job, self._control)
         self._publisher = publisher
         self._held_by = held_by
         self._policies = policies
@@ -123,68 +125,20 @@ class QueueMigration:
     def _refuse_early(self, policies: Policies | None) -> None:
         """Where it is known before anything is changed that what consumers hold is not, or that a
         policy would cost messages."""
-        self._refuse_disturbed(policies)
+        self._temporary.refuse_disturbed(policies)
         counts = self._counts(self._job.name)
         is_old = self._job.current not in (None, self._job.wanted)
         if counts is not None and is_old and not self._job.unfinished:
             self._held_by(counts.consumers)
 
-    def _refuse_disturbed(self, policies: Policies | None) -> None:
-        if policies is None:
-            return
-        why = [text for queue in self._temporary(policies) for text in policies.disturbing(queue)]
-        if self._job.current is not None:
-            why += policies.tightened(self._job.current, self._job.wanted)
-        if why:
-            raise NotMigrated(
-                f"messages would be lost by policy: {'; '.join(why)}. Change its pattern so that "
-                f"it does not match, or delete it while this queue is migrated, and call again"
-            )
-
-    def _temporary(self, policies: Policies | None) -> Sequence[QueueDeclaration]:
-        wanted = self._job.wanted
-        deaths = None if policies is None else policies.dead_letter_arguments(wanted)
-        return self._scaffold.queues(wanted, replicated=self._job.is_replicated, deaths=deaths)
-
     def _prepare(self, policies: Policies | None) -> None:
         self._tell(Step.PREPARE)
-        scaffold = self._scaffold
-        self._try_new_queue()
-        self._mark()
-        *exchanges, last = scaffold.exchanges()
-        queues = self._temporary(policies)
-        missing = [queue for queue in queues if self._counts(queue.name) is None]
-        is_prepared = self._control.has_exchange(last.name)
-        if is_prepared and missing and not self._accept_loss:
-            raise CountMismatch(self._job.name, missing[0].name, expected=None, found=None)
-        for one in (*exchanges, *missing):
-            self._control.declare(one)
-        if missing:
+        self._temporary.begin()
+        if self._temporary.declare(policies, accept_loss=self._accept_loss):
             self._connection.sleep(WRITTEN_S)
-        if not is_prepared:
-            keep(self._publisher, record(scaffold.journal, BEGUN, "yes"))
-            self._control.declare(last)
-        for binding in scaffold.bindings(witnessed=self._job.is_witnessed):
-            self._control.bind(binding)
-
-    def _try_new_queue(self) -> None:
-        """What the broker would not take is to be known before the old queue is gone."""
-        trial = replace(self._job.wanted, name=self._scaffold.trial)
-        self._control.declare(trial)
-        self._control.delete_queue(trial.name)
-
-    def _mark(self) -> None:
-        """The broker deletes the mark with the last ingress, perhaps between these."""
-        ingress = self._scaffold.exchanges()[0]
-        self._control.declare(ingress)
-        for attempt in range(ROUNDS):
-            self._control.declare(MARKER)
-            try:
-                self._control.bind(BindingDeclaration(MARKER.name, ingress.name, "exchange", ""))
-                return
-            except StepRefused:
-                if attempt == ROUNDS - 1:
-                    raise
+        if not self._temporary.is_complete:
+            keep(self._publisher, record(self._scaffold.journal, BEGUN, "yes"))
+        self._temporary.complete()
 
     def _make_new(self) -> None:
         """A service that knows nothing of us may declare the old queue at the wrong moment."""
@@ -229,14 +183,10 @@ class QueueMigration:
 
     def _check_all(self) -> None:
         """That all is where it has to be, and stays there, before anything is deleted."""
-        self._refuse_disturbed(self._policies())
-        for queue in (self._scaffold.parked, self._scaffold.journal, self._scaffold.witness):
-            self._check_there(queue)
+        self._temporary.refuse_disturbed(self._policies())
+        temporary = self._scaffold
+        self._temporary.check_there(temporary.parked, temporary.journal, temporary.witness)
         self._mover.check()
-
-    def _check_there(self, queue: str) -> None:
-        if self._counts(queue) is None:
-            raise CountMismatch(self._job.name, queue, expected=None, found=None)
 
     def _empty(self, intake: Intake, retries: HeldRetries) -> None:
         self._tell(Step.EMPTY)
@@ -295,7 +245,7 @@ class QueueMigration:
 
     def _drain(self, source: str, before: int) -> int:
         """Nothing comes to it any more."""
-        self._check_there(source)
+        self._temporary.check_there(source)
         moved = 0
         with self._intake(source) as intake:
             while True:
@@ -315,14 +265,9 @@ class QueueMigration:
         for queue in (self._scaffold.moved, self._scaffold.parked):
             if self._waiting(queue):
                 self._parked += self._drain(queue, 0)
-        self._check_there(self._job.name)
+        self._temporary.check_there(self._job.name)
         self._mover.check()
-        *exchanges, last = self._scaffold.exchanges()
-        self._control.delete_exchange(last.name)
-        for one in self._temporary(None):
-            self._control.delete_queue(one.name)
-        for exchange in reversed(exchanges):
-            self._control.delete_exchange(exchange.name)
+        self._temporary.delete()
 
     # What the steps are made of.
 

@@ -10,10 +10,16 @@
 
 RabbitMQ delivers one copy to a queue however many ways lead there, so the ingress can be put in
 and taken out while messages flow. The exchanges are fanouts: a message keeps its routing key.
+
+A policy holds for each queue whose name its pattern matches, and a limit of it cannot be lifted by
+an argument: of the two the smaller holds. So the name of a queue here does not have that of the
+migrated queue in it, which is what patterns ask for; and what matches all names is looked for by
+:mod:`.policies`.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,9 +37,6 @@ RETURNS = 1_000_000
 means something else on 3.10."""
 WITNESSED = 256
 """How many copies the witness keeps: those of the last batches."""
-LONGEST_MS = 315_360_000_000
-"""Ten years: RabbitMQ takes no longer TTL, and no word for none."""
-UNLIMITED = 10**15
 DEATH_ARGUMENTS = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
 
 
@@ -49,20 +52,26 @@ class Scaffold:
         return ingress_name(self.queue)
 
     @property
+    def _queues(self) -> str:
+        """How the names of its queues begin."""
+        digest = hashlib.blake2b(self.queue.encode(), digest_size=8)
+        return f"{MARK}.{digest.hexdigest()}"
+
+    @property
     def parking(self) -> str:
         return f"{self.ingress}.parking"
 
     @property
     def parked(self) -> str:
-        return f"{self.ingress}.parked"
+        return f"{self._queues}.parked"
 
     @property
     def moved(self) -> str:
-        return f"{self.ingress}.moved"
+        return f"{self._queues}.moved"
 
     @property
     def witness(self) -> str:
-        return f"{self.ingress}.witness"
+        return f"{self._queues}.witness"
 
     @property
     def is_too_long(self) -> bool:
@@ -71,7 +80,7 @@ class Scaffold:
 
     @property
     def journal(self) -> str:
-        return f"{self.ingress}.journal"
+        return f"{self._queues}.journal"
 
     @property
     def into_moved(self) -> str:
@@ -83,11 +92,11 @@ class Scaffold:
 
     @property
     def trial(self) -> str:
-        return f"{self.ingress}.trial"
+        return f"{self._queues}.trial"
 
     @property
     def lock(self) -> str:
-        return f"{self.ingress}.lock"
+        return f"{self._queues}.lock"
 
     def exchanges(self) -> tuple[ExchangeDeclaration, ...]:
         """The ingress is the first. Its mark goes by itself. The last is made after all queues, and
@@ -106,15 +115,16 @@ class Scaffold:
         it is parked dies as it would in the queue itself: by ``deaths``, the dead letter arguments
         that policies give it; ``None`` where they cannot be seen.
 
-        Each argument that a policy could set is there, since a policy does not change it then.
+        What has no room for a message, by a limit of a policy, refuses it. The others let go of the
+        oldest; that it is gone is then known.
         """
         kind: dict[str, Any] = {"x-queue-type": "classic"}
         if replicated:
             kind = {"x-queue-type": "quorum", "x-delivery-limit": RETURNS}
         own = {key: wanted.arguments[key] for key in DEATH_ARGUMENTS if key in wanted.arguments}
-        dies = own if deaths is None else (deaths | own or self._nowhere)
-        waits = kind | _lasting("reject-publish")
-        last = {"x-queue-type": "classic"} | _lasting("drop-head") | self._nowhere
+        dies = own if deaths is None else ({**deaths, **own} or self._nowhere)
+        waits = kind | {"x-overflow": "reject-publish"}
+        last = {"x-queue-type": "classic", "x-overflow": "drop-head", **self._nowhere}
         return (
             QueueDeclaration(self.parked, arguments=waits | dies),
             QueueDeclaration(self.moved, arguments=waits | self._nowhere),
@@ -134,16 +144,6 @@ class Scaffold:
         if witnessed:
             ways.append((self.into_queue, self.witness))
         return tuple(BindingDeclaration(source, queue, "queue", "") for source, queue in ways)
-
-
-def _lasting(overflow: str) -> dict[str, Any]:
-    return {
-        "x-message-ttl": LONGEST_MS,
-        "x-expires": LONGEST_MS,
-        "x-max-length": UNLIMITED,
-        "x-max-length-bytes": UNLIMITED,
-        "x-overflow": overflow,
-    }
 
 
 def stage_name(exchange: str) -> str:

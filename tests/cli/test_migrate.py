@@ -45,7 +45,14 @@ def test_json_holds_what_was_migrated(run: Run) -> None:
     [migrated] = run("migrate", QUEUE, "--format", "json").json["migrated"]
 
     assert migrated.pop("seconds") > 0
-    assert migrated == {"queue": QUEUE, "moved": 1, "parked": 0, "recognised": 0, "lost": 0, "unseen": ["policies"]}
+    assert migrated == {
+        "queue": QUEUE,
+        "moved": 1,
+        "parked": 0,
+        "recognised": 0,
+        "lost": 0,
+        "unseen": ["policies"],
+    }
 
 
 def test_a_dry_run_does_nothing_and_exits_1_where_there_is_something_to_do(run: Run) -> None:
