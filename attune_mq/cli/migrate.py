@@ -9,6 +9,7 @@ from attune_mq.cli.migrate_words import as_json, migrated, planned, skipped
 from attune_mq.cli.objects import printable
 from attune_mq.cli.progress import Progress as Bar
 from attune_mq.errors import InvalidInput
+from attune_mq.migration.conservation import CountMismatch
 from attune_mq.migration.migrating import DEFAULT_PATIENCE, Patience, migrate
 from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.report import Migration, Planned
@@ -65,6 +66,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             on_plan=telling.plan,
             on_progress=telling.progress,
         )
+    except CountMismatch as mismatch:
+        telling.stopped(mismatch)
+        return CONFLICT
     except BaseException:
         telling.ended_early()
         raise
@@ -113,6 +117,10 @@ class _Telling:
             self._context.note(
                 f"attune-mq: ended while {step.value} ({printable(name)}); call it again to go on"
             )
+
+    def stopped(self, mismatch: CountMismatch) -> None:
+        self._close()
+        self._context.note(f"attune-mq: {mismatch}")
 
     def result(self, result: Migration, *, dry_run: bool) -> None:
         self._close()

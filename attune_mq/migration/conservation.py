@@ -8,7 +8,7 @@ from collections.abc import Callable
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.errors import InfrastructureError
 
-AGREES_WITHIN_S = 5.0
+AGREES_WITHIN_S = 3.0
 """A deadline for the broker's count, which is behind while a quorum queue elects a leader."""
 _ASK_EVERY_S = 0.05
 

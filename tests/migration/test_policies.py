@@ -10,7 +10,7 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.migration.conservation import CountMismatch
-from attune_mq.migration.migrating import migrate
+from attune_mq.migration.migrating import Patience, migrate
 from attune_mq.migration.policies import Policies, Policy
 from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.scaffold import WITNESSED, Scaffold
@@ -117,7 +117,22 @@ def test_a_policy_that_nobody_sees_stops_the_migration_and_costs_no_message(
     assert caught.value.where == Scaffold(QUEUE).moved
     assert is_as(OLD, bench.url)
     migrate(QUORUM, bench.url, names=[QUEUE])
-    assert ids(bench) == NAMES
+    assert sorted(map(str, ids(bench))) == sorted(NAMES)
+
+
+def test_while_a_migration_waits_no_policy_lets_its_classic_queues_expire(
+    bench: Bench, broker: EmbeddedBroker
+) -> None:
+    put(bench, *NAMES)
+    bench.channel.basic_qos(prefetch_count=1)
+    bench.channel.basic_consume(QUEUE, lambda *_: None)
+    bench.connection.process_data_events(0.5)
+
+    with policy(bench, broker, {"expires": 1500}):
+        patience = Patience(settle_s=4)
+        migrate(topology_of(ttl="1h"), bench.url, names=[QUEUE], patience=patience)
+
+    assert ids(bench) == NAMES[1:], "the first was with a consumer for longer than was promised"
 
 
 def test_an_operator_policy_that_comes_meanwhile_leaves_the_queue_as_it_was(
