@@ -51,15 +51,14 @@ class Emptying:
     def run(self, intake: Intake, retries: HeldRetries) -> None:
         """Raises :class:`NotMigrated` where it does not end. What becomes less: what waits, whether
         we take it or, with a single active consumer, another does."""
-        start = alone_since = quiet_since = time.monotonic()
-        deadline = start + self._patience_s
-        least = self._waiting(intake.queue)
+        alone_since = quiet_since = time.monotonic()
+        deadline = alone_since + self._patience_s
+        least = self._look(intake.queue).messages
         held = self._held_by_others(intake.queue)
         while time.monotonic() < deadline:
             taken = intake.take(wait_s=0.1)
             self._move(intake, taken)
-            now = time.monotonic()
-            waiting = self._waiting(intake.queue)
+            now, (waiting, consumers) = time.monotonic(), self._look(intake.queue)
             if taken:
                 quiet_since = now
             if waiting < least:
@@ -68,7 +67,9 @@ class Emptying:
             if not is_alone or not retries.have_all():
                 alone_since = now
                 held = self._held_by_others(intake.queue)
-            elif now - alone_since >= GRACE_S and (not held or held.are_none(now - alone_since)):
+                continue
+            alone_s = now - alone_since
+            if alone_s >= GRACE_S and (not held or held.are_none(alone_s, consumers)):
                 held = None
                 deadline = min(deadline, now + LULL_S)
                 if now - quiet_since >= GRACE_S and not waiting:
@@ -76,9 +77,7 @@ class Emptying:
         raise NotMigrated(str(held) if held else STRAIGHT)
 
     def _held_by_others(self, queue: str) -> Held | None:
-        counts = self._counts(queue)
-        return self._held_by(0 if counts is None else counts.consumers - 1)
+        return self._held_by(max(self._look(queue).consumers - 1, 0))
 
-    def _waiting(self, queue: str) -> int:
-        counts = self._counts(queue)
-        return 0 if counts is None else counts.messages
+    def _look(self, queue: str) -> QueueCounts:
+        return self._counts(queue) or QueueCounts(0, 0)
