@@ -17,7 +17,8 @@ from attune_mq.topology.durations import format_duration, parse_duration_ms
 
 SUMMARY = (
     "Change in place what RabbitMQ cannot change in place: type, TTL, dead letter exchange, "
-    "durability and other arguments of queues, and exchanges, while messages flow. Loses none. "
+    "durability and other arguments of queues, and exchanges, while messages flow. Stops where "
+    "messages are missing. "
     "What was interrupted goes on when it is called again."
 )
 _PATIENCE = format_duration(int(DEFAULT_PATIENCE.limit_s * 1000))
