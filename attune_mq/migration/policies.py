@@ -1,4 +1,4 @@
-"""Which policies hold for a queue, and which of them would cost messages. Pure.
+"""Which policies hold for a queue, and which of them would cost messages.
 
 Of the policies whose pattern matches a queue's name that with the highest priority holds, and of
 the operator policies one as well. A pattern matches anywhere in a name: ``^orders`` matches
@@ -17,10 +17,11 @@ from typing import Any
 from attune_mq.broker.management import ManagementClient
 from attune_mq.topology.declarations import QueueDeclaration
 
-LIMITS = ("message-ttl", "expires", "max-length", "max-length-bytes", "delivery-limit")
+LIMITS = ("message-ttl", "expires", "max-length", "max-length-bytes")
 """By each of them messages are gone. The smaller one takes more."""
-CHANGING = (*LIMITS, "overflow", "dead-letter-exchange")
-"""What changes where the messages of a queue are."""
+_OF_QUORUM_QUEUES = "delivery-limit"
+_KEPT = ("overflow", "dead-letter-exchange")
+"""Of these an argument of the queue holds."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,11 @@ class Policies:
 
     def disturbing(self, queue: QueueDeclaration) -> Iterator[str]:
         """What changes where messages of a temporary queue are, in spite of its arguments."""
-        for key in CHANGING:
-            is_mine = key not in LIMITS and f"x-{key}" in queue.arguments
+        is_quorum = queue.arguments.get("x-queue-type") == "quorum"
+        for key in (*LIMITS, *((_OF_QUORUM_QUEUES,) if is_quorum else ()), *_KEPT):
+            is_kept = key in _KEPT and f"x-{key}" in queue.arguments
             for policy in self._in_effect(queue, key):
-                if policy.is_operators or not is_mine:
+                if policy.is_operators or not is_kept:
                     yield (
                         f"{policy} (pattern '{policy.pattern}') would set {key} to "
                         f"{policy.definition[key]} on the temporary queue '{queue.name}'"

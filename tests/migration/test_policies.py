@@ -61,7 +61,7 @@ def test_a_policy_for_all_names_that_begin_like_the_queue_costs_no_message(
 ) -> None:
     put(bench, *NAMES)
 
-    with policy(bench, broker, {limit: DEADLY[limit]}, pattern=r"^work\.queue."):
+    with policy(bench, broker, {limit: DEADLY[limit]}, pattern=r"^work\.queue\.[^d]"):
         [migrated] = migrate(wanted, bench.url, names=[QUEUE]).migrated
 
     assert ids(bench) == NAMES
@@ -212,3 +212,43 @@ def test_the_policy_that_holds_is_the_one_that_rabbitmq_would_choose(
     limit = Policies(policies).limit(CLASSIC, "max-length")
 
     assert (limit and limit.policy and limit.policy.name) == holds
+
+
+@pytest.mark.parametrize(("kind", "disturbs"), [("classic", False), ("quorum", True)])
+def test_a_delivery_limit_disturbs_quorum_queues_alone(kind: str, disturbs: bool) -> None:
+    queue = QueueDeclaration("orders", arguments={"x-queue-type": kind, "x-delivery-limit": 99})
+    policies = Policies([of("a", definition={"delivery-limit": 3})])
+
+    assert bool(list(policies.disturbing(queue))) is disturbs
+
+
+@pytest.mark.parametrize(
+    ("is_operators", "disturbs"), [(False, False), (True, True)], ids=["policy", "operator policy"]
+)
+def test_what_is_no_limit_disturbs_where_no_argument_beats_it(
+    is_operators: bool, disturbs: bool
+) -> None:
+    arguments = {"x-overflow": "reject-publish", "x-dead-letter-exchange": ""}
+    queue = QueueDeclaration("orders", arguments=arguments)
+    definition = {"overflow": "drop-head", "dead-letter-exchange": "dlx"}
+    policies = Policies([of("a", definition=definition, is_operators=is_operators)])
+
+    assert bool(list(policies.disturbing(queue))) is disturbs
+
+
+def test_what_a_policy_takes_from_the_new_queue_alone_is_named() -> None:
+    old = QueueDeclaration("orders", arguments={"x-queue-type": "classic"})
+    new = QueueDeclaration("orders", arguments={"x-queue-type": "quorum"})
+    refusing = QueueDeclaration(
+        "orders", arguments={**new.arguments, "x-overflow": "reject-publish"}
+    )
+    policies = Policies([of("p", apply_to="quorum_queues")])
+
+    [why] = policies.tightened(old, new)
+
+    assert why == (
+        "policy 'p' (pattern '^orders') would set max-length to 5 on the new queue, and the old "
+        "one has no such limit"
+    )
+    assert list(policies.tightened(new, new)) == []
+    assert list(policies.tightened(old, refusing)) == []
