@@ -103,7 +103,21 @@ def test_a_policy_that_holds_for_the_temporary_queues_is_refused_before_anything
     assert ids(bench) == NAMES
 
 
-@pytest.mark.parametrize("limit", ["message-ttl", "max-length", "max-length-bytes"])
+def test_messages_that_expire_by_a_policy_that_nobody_sees_are_not_reported_as_migrated(
+    bench: Bench, broker: EmbeddedBroker
+) -> None:
+    put(bench, *NAMES)
+
+    with policy(bench, broker, {"message-ttl": 0}, pattern=r"\.moved$"):
+        for _ in range(2):
+            with pytest.raises(CountMismatch) as caught:
+                migrate(QUORUM, bench.url, names=[QUEUE])
+            assert caught.value.where == Scaffold(QUEUE).moved
+
+    assert is_as(OLD, bench.url)
+
+
+@pytest.mark.parametrize("limit", ["max-length", "max-length-bytes"])
 def test_a_policy_that_nobody_sees_stops_the_migration_and_costs_no_message(
     bench: Bench, broker: EmbeddedBroker, limit: str
 ) -> None:
