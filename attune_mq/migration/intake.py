@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
@@ -45,14 +45,27 @@ class Intake:
         return len(taken) < self._prefetch
 
     def take(self, *, wait_s: float) -> list[Delivery]:
-        """All that are there, or else those that come within ``wait_s``."""
-        deadline = time.monotonic() + wait_s
+        """All that are there, or else those that come within ``wait_s``. Where they are too large
+        for the prefetch count, as many as that: it is changed while none is on its way."""
         self._connection.process_data_events(time_limit=0)
-        while not self._arrived and (left_s := deadline - time.monotonic()) > 0:
-            self._connection.process_data_events(time_limit=left_s)
+        count = -1
+        while len(self._arrived) > count and (not self._arrived or self._is_over):
+            count = len(self._arrived)
+            self._wait_for_more(wait_s)
         taken = list(self._arrived)
         self._arrived.clear()
         return taken
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether as many as these would be too many bytes, and more are on their way."""
+        is_full = len(self._arrived) >= self._prefetch
+        return not is_full and self._prefetch * self._largest(self._arrived) > MOST_BYTES
+
+    def _wait_for_more(self, wait_s: float) -> None:
+        count, deadline = len(self._arrived), time.monotonic() + wait_s
+        while len(self._arrived) == count and (left_s := deadline - time.monotonic()) > 0:
+            self._connection.process_data_events(time_limit=left_s)
 
     @property
     def is_cancelled(self) -> bool:
@@ -104,10 +117,15 @@ class Intake:
         its way to a consumer would be returned, and its return be counted."""
         if len(deliveries) < self._prefetch or self.is_cancelled:
             return None
-        largest = max(len(one.body) for one in deliveries)
-        fitting = min(MOST_BYTES // max(largest, 1), MOST_MESSAGES, GROWTH * self._prefetch)
+        fitting = min(
+            MOST_BYTES // self._largest(deliveries), MOST_MESSAGES, GROWTH * self._prefetch
+        )
         wanted = max(fitting, 1)
         return wanted if wanted != self._prefetch else None
+
+    @staticmethod
+    def _largest(deliveries: Iterable[Delivery]) -> int:
+        return max((len(one.body) for one in deliveries), default=0) or 1
 
     def _on_message(
         self,
