@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from attune_mq.messaging.publisher import Publisher as Publisher
     from attune_mq.messaging.status import ConsumerStatus as ConsumerStatus
     from attune_mq.messaging.telemetry import Telemetries as Telemetries, Telemetry as Telemetry
+    from attune_mq.migration.conservation import CountMismatch as CountMismatch
     from attune_mq.migration.migrating import Patience as Patience, migrate as migrate
     from attune_mq.migration.report import Migration as Migration
     from attune_mq.rendering import (
@@ -168,6 +169,7 @@ _HOMES = {
     "Plan": "attune_mq.broker.plan",
     "Health": "attune_mq.broker.checking",
     "check": "attune_mq.broker.checking",
+    "CountMismatch": "attune_mq.migration.conservation",
     "migrate": "attune_mq.migration.migrating",
     "Migration": "attune_mq.migration.report",
     "Patience": "attune_mq.migration.migrating",

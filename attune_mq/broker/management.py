@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from attune_mq.broker.settings import BrokerSettings
@@ -43,6 +43,13 @@ Listing = list[dict[str, Any]]
 
 class InvalidManagementUrl(InvalidInput):
     """The URL is none of RabbitMQ's HTTP API. The message never holds its password."""
+
+
+class QueueTotals(NamedTuple):
+    """Messages that are ready or unacknowledged, and consumers."""
+
+    messages: int
+    consumers: int
 
 
 class ManagementClient:
@@ -133,6 +140,23 @@ class ManagementClient:
         broker has not counted yet. As old as :meth:`queue_statistics`."""
         found = self._mapping("queues", vhost, queue).get("messages_unacknowledged")
         return found if isinstance(found, int) else None
+
+    def queue_totals(self, vhost: str, queue: str) -> QueueTotals | None:
+        """Of one queue, counted at one moment, as long ago as :meth:`queue_statistics`; ``None``
+        where the broker has not counted yet."""
+        told = self._mapping("queues", vhost, queue)
+        messages, consumers = told.get("messages"), told.get("consumers")
+        if not isinstance(messages, int) or not isinstance(consumers, int):
+            return None
+        return QueueTotals(messages, consumers)
+
+    def policies(self, vhost: str) -> Listing:
+        """All policies: ``name``, ``pattern``, ``apply-to``, ``definition``, ``priority``."""
+        return self._listing("policies", vhost)
+
+    def operator_policies(self, vhost: str) -> Listing:
+        """All operator policies, with the same keys."""
+        return self._listing("operator-policies", vhost)
 
     def bindings(self, vhost: str) -> Listing:
         """All bindings, those of the default exchange (``source`` is ``""``) included."""

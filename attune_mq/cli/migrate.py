@@ -9,6 +9,7 @@ from attune_mq.cli.migrate_words import as_json, migrated, planned, skipped
 from attune_mq.cli.objects import printable
 from attune_mq.cli.progress import Progress as Bar
 from attune_mq.errors import InvalidInput
+from attune_mq.migration.conservation import CountMismatch
 from attune_mq.migration.migrating import DEFAULT_PATIENCE, Patience, migrate
 from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.report import Migration, Planned
@@ -16,7 +17,8 @@ from attune_mq.topology.durations import format_duration, parse_duration_ms
 
 SUMMARY = (
     "Change in place what RabbitMQ cannot change in place: type, TTL, dead letter exchange, "
-    "durability and other arguments of queues, and exchanges, while messages flow. Loses none. "
+    "durability and other arguments of queues, and exchanges, while messages flow. Stops where "
+    "messages are missing. "
     "What was interrupted goes on when it is called again."
 )
 _PATIENCE = format_duration(int(DEFAULT_PATIENCE.limit_s * 1000))
@@ -31,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "unless given",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; do nothing")
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="go on where a migration stopped since messages are missing; take them for lost",
+    )
     parser.add_argument(
         "--settle",
         metavar="DURATION",
@@ -56,9 +63,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             management_url=context.management_url,
             dry_run=arguments.dry_run,
             patience=Patience(settle_s, _seconds("--patience", arguments.patience)),
+            accept_loss=arguments.accept_loss,
             on_plan=telling.plan,
             on_progress=telling.progress,
         )
+    except CountMismatch as mismatch:
+        telling.stopped(mismatch)
+        return CONFLICT
     except BaseException:
         telling.ended_early()
         raise
@@ -107,6 +118,10 @@ class _Telling:
             self._context.note(
                 f"attune-mq: ended while {step.value} ({printable(name)}); call it again to go on"
             )
+
+    def stopped(self, mismatch: CountMismatch) -> None:
+        self._close()
+        self._context.note(f"attune-mq: {mismatch}")
 
     def result(self, result: Migration, *, dry_run: bool) -> None:
         self._close()

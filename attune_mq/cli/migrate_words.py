@@ -30,9 +30,11 @@ def migrated(one: Migrated) -> str:
     if isinstance(one, MigratedExchange):
         return f"migrated  exchange {printable(one.exchange)}: {one.seconds:.1f} s"
     known = f", {one.recognised} known from before" if one.recognised else ""
+    lost = f", {one.lost} LOST" if one.lost else ""
+    unseen = f" (not seen: {', '.join(one.unseen)}; give --management-url)" if one.unseen else ""
     return (
         f"migrated  queue {printable(one.queue)}: {one.moved} messages moved, {one.parked} parked "
-        f"meanwhile{known}, {one.seconds:.1f} s"
+        f"meanwhile{known}{lost}, {one.seconds:.1f} s{unseen}"
     )
 
 
@@ -61,6 +63,8 @@ def _migrated(one: Migrated) -> dict[str, Any]:
         "seconds": seconds,
         "parked": one.parked,
         "recognised": one.recognised,
+        "lost": one.lost,
+        "unseen": list(one.unseen),
     }
 
 

@@ -5,8 +5,8 @@ check against ours, and a quorum queue's own counts, which begin anew. The excha
 published to cannot be kept: consumers see one of the migration's. ``x-attune-exchange`` names the
 first one, as on the copies that consumers publish, unless ``x-death`` does.
 
-While it waits between the queues it must not expire, so its ``expiration`` is put aside and begins
-anew in the new queue.
+While it waits between the queues it must not expire, nor go with a broker that ends: so its
+``expiration`` is put aside, and begins anew in the new queue, and so is that it is transient.
 
 Each copy says in ``x-attune-migrated`` by which batch it came and which message it is of, so that
 what is there twice can be told; :mod:`.moving` says how.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from attune_mq.messaging.delivery import BROKERS_COUNTS, Delivery
 from attune_mq.messaging.outgoing import Outgoing
@@ -25,6 +25,8 @@ from attune_mq.messaging.republishing import ORIGIN_EXCHANGE, ORIGIN_ROUTING_KEY
 
 MIGRATED = "x-attune-migrated"
 EXPIRATION = "x-attune-expiration"
+DELIVERY_MODE = "x-attune-delivery-mode"
+PERSISTENT: Literal[2] = 2
 
 Headers = dict[Any, Any]
 
@@ -59,14 +61,22 @@ def set_aside(delivery: Delivery, batch: str, exchange: str) -> Outgoing:
     expiration = delivery.properties.expiration
     if expiration is not None:
         headers[EXPIRATION] = expiration
-    return _copy(delivery, batch, exchange, headers, expiration=None)
+    mode = delivery.properties.delivery_mode
+    if mode != PERSISTENT:
+        headers[DELIVERY_MODE] = mode
+    copied = _copy(delivery, batch, exchange, headers, expiration=None)
+    copied.properties.delivery_mode = PERSISTENT
+    return copied
 
 
 def put_back(delivery: Delivery, batch: str, exchange: str) -> Outgoing:
     """The copy for the new queue, of one that was set aside, or parked."""
     headers = _with_origin(delivery)
     expiration = headers.pop(EXPIRATION, delivery.properties.expiration)
-    return _copy(delivery, batch, exchange, headers, expiration=expiration)
+    mode = headers.pop(DELIVERY_MODE, delivery.properties.delivery_mode)
+    copied = _copy(delivery, batch, exchange, headers, expiration=expiration)
+    copied.properties.delivery_mode = mode
+    return copied
 
 
 def _copy(

@@ -1,8 +1,10 @@
 """What consumers hold of a queue: messages that they were given and have not acknowledged.
 
 They are gone with the queue when it is deleted, so a migration waits until there are none. It is
-the first of the queue's consumers, so while it has room the others get nothing new, and what they
-hold only becomes less. AMQP has no word for how much that is. The HTTP API has, some seconds late.
+the first of the queue's consumers, so while it has room the others get nothing new. Where there is
+a single active consumer that does not help, but nothing comes to the queue any more. Either way
+what waits and what is held together only become less. AMQP has no word for how much is held. The
+HTTP API has, some seconds late.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ ASK_EVERY_S = 0.5
 
 @dataclass
 class ByManagement:
-    """What the HTTP API says, once it speaks of a time in which we had room."""
+    """What the HTTP API says, once it speaks of a time in which nothing was given to others.
+
+    ``statistics_age_s`` says how old it may be. But a busy broker is later, so it also has to count
+    the migration's own consumer."""
 
     client: ManagementClient
     vhost: str
@@ -28,13 +33,16 @@ class ByManagement:
     _asked_at: float = field(default=float("-inf"))
     _held: int | None = None
 
-    def are_none(self, alone_s: float) -> bool:
-        """``alone_s``: for how long no other consumer was given anything."""
+    def are_none(self, alone_s: float, consumers: int) -> bool:
+        """``alone_s``: for how long no other consumer was given anything, or nothing waited.
+        ``consumers``: how many there are now, the migration's among them."""
         now = time.monotonic()
         if alone_s < self.statistics_age_s or now - self._asked_at < ASK_EVERY_S:
             return False
         self._asked_at = now
-        self._held = self.client.unacknowledged(self.vhost, self.queue)
+        totals = self.client.queue_totals(self.vhost, self.queue)
+        is_new = totals is not None and totals.consumers == consumers
+        self._held = totals.messages if totals is not None and is_new else None
         return self._held == 0
 
     def __str__(self) -> str:
@@ -49,7 +57,7 @@ class BySettling:
 
     settle_s: float
 
-    def are_none(self, alone_s: float) -> bool:
+    def are_none(self, alone_s: float, consumers: int) -> bool:
         return alone_s >= self.settle_s
 
     def __str__(self) -> str:

@@ -43,18 +43,25 @@ def _look_for(wanted: Shape, survey: Survey) -> Look:
 
 
 def _jobs(wanted: Topology, found: Iterable[Look], survey: Survey) -> Iterator[Job]:
-    of_file = [one for one in declarations(wanted) if isinstance(one, BindingDeclaration)]
+    declared = declarations(wanted)
+    of_file = [one for one in declared if isinstance(one, BindingDeclaration)]
+    queues = {one.name: one for one in declared if isinstance(one, QueueDeclaration)}
+    queues |= survey.queues()
     for one in found:
         if isinstance(one, Obstacle) or not one.needs_migration:
             continue
         if isinstance(one.wanted, QueueDeclaration):
-            yield _queue_job(one, of_file, survey)
+            retries = _leading_straight_to(one.wanted.name, queues.values())
+            yield _queue_job(one, of_file, retries, survey)
         else:
             yield _exchange_job(one, of_file, survey)
 
 
 def _queue_job(
-    found: Found[Any], of_file: Iterable[BindingDeclaration], survey: Survey
+    found: Found[Any],
+    of_file: Iterable[BindingDeclaration],
+    retries: tuple[str, ...],
+    survey: Survey,
 ) -> QueueJob:
     end = ("queue", found.wanted.name)
     mine = [one for one in of_file if (one.destination_type, one.destination) == end]
@@ -63,8 +70,20 @@ def _queue_job(
         found.wanted,
         found.current,
         _distinct((*seen, *mine)),
+        retries,
         found.differences,
         unfinished=found.unfinished,
+    )
+
+
+def _leading_straight_to(name: str, queues: Iterable[QueueDeclaration]) -> tuple[str, ...]:
+    """Those whose dead letters go to it by the default exchange, such as its retry queues."""
+    straight = ("", name)
+    keys = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
+    return tuple(
+        one.name
+        for one in queues
+        if one.name != name and tuple(one.arguments.get(key) for key in keys) == straight
     )
 
 

@@ -21,6 +21,7 @@ from attune_mq.migration.control import Control, StepRefused
 from attune_mq.migration.exchange_migration import ExchangeJob, ExchangeMigration
 from attune_mq.migration.held import DEFAULT_STATISTICS_AGE_S, ByManagement, BySettling, Held
 from attune_mq.migration.jobs import Job, Look, Shape, look_for_jobs
+from attune_mq.migration.policies import Policies, read_policies
 from attune_mq.migration.progress import Progress
 from attune_mq.migration.queue_job import NotMigrated
 from attune_mq.migration.queue_migration import QueueMigration
@@ -57,6 +58,7 @@ def migrate(
     management_url: str | None = None,
     dry_run: bool = False,
     patience: Patience = DEFAULT_PATIENCE,
+    accept_loss: bool = False,
     on_plan: Callable[[tuple[Planned, ...]], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Migration:
@@ -64,23 +66,28 @@ def migrate(
     publishers go on publishing and consumers go on consuming.
 
     ``names``: of queues and exchanges, on the broker or their keys in the file; all of the file
-    unless given. ``management_url``: of RabbitMQ's HTTP API, which tells what consumers hold and
-    which bindings there are that the file does not have. Without it a queue that has consumers is
-    skipped, unless ``patience.settle_s`` says after how long they hold nothing any more; and
-    bindings that are not in the file are gone with the old queue or exchange.
-    ``on_plan`` is called with all that is to be done before anything is.
+    unless given. ``management_url``: of RabbitMQ's HTTP API, which tells what consumers hold, which
+    bindings there are that the file does not have, and which policies hold: a queue is skipped
+    where one of them would cost messages. Without it policies are not seen; a queue that has
+    consumers is skipped, unless ``patience.settle_s`` says after how long they hold nothing any
+    more; and bindings that are not in the file are gone with the old queue or exchange.
+    ``accept_loss``: go on where an earlier call stopped since messages are missing, and take them
+    for lost. ``on_plan`` is called with all that is to be done before anything is.
 
     What is missing is set up first. Exchanges come before queues, one after the other. A call that
     ended early, killed included, is taken up by the next, from any process; two at once exclude
-    each other. Each message is confirmed where it goes before it is acknowledged where it was.
+    each other. Each message is confirmed where it goes, and counted there by the broker, before it
+    is acknowledged where it was; all are counted again before a queue is deleted.
     A message could be lost in these cases: a consumer holds one for longer than ``settle_s`` and
     then dies; a program that seldom publishes straight to a queue, by the default exchange, does
     so in the milliseconds of its deletion; one ignores the 404 of an exchange that is not there for
     a moment; the broker is killed just then. ``docs/migrating.md`` has all of them, and what of a
     message survives.
 
-    Raises ``InvalidInput`` (:class:`~attune_mq.topology.model.UnknownName` for a name that the
-    file does not have), ``BrokerUnavailable``, ``PermissionRefused``, ``PublishError``, and
+    Raises :class:`~attune_mq.migration.conservation.CountMismatch` where messages are missing: then
+    nothing was deleted, and a further call raises it again. Raises ``InvalidInput``
+    (:class:`~attune_mq.topology.model.UnknownName` for a name that the file does not have),
+    ``BrokerUnavailable``, ``PermissionRefused``, ``PublishError``, and
     :class:`~attune_mq.broker.report.MissingInfrastructure` for what cannot be set up. What was
     begun is then unfinished, and no message is lost.
     """
@@ -90,7 +97,7 @@ def migrate(
     shapes = _selected(wanted, names)
     settings = BrokerSettings.of(broker)
     client = management_client(management_url, settings) if management_url is not None else None
-    migrating = _Migrating(wanted, settings, client, patience, on_progress)
+    migrating = _Migrating(wanted, settings, client, patience, on_progress, accept_loss=accept_loss)
     with _connected(settings) as connection:
         with closing(_survey(settings, client)) as survey:
             found, jobs = look_for_jobs(wanted, shapes, survey)
@@ -157,7 +164,11 @@ class _Migrating:
         client: ManagementClient | None,
         patience: Patience,
         on_progress: Callable[[Progress], None],
+        *,
+        accept_loss: bool,
     ) -> None:
+        self._accept_loss = accept_loss
+        self._vhost = virtual_host(settings.urls[0])
         self._wanted = wanted
         self._settings = settings
         self._client = client
@@ -212,17 +223,21 @@ class _Migrating:
             connection,
             publisher,
             held_by=lambda consumers: self._held(job.name, consumers),
+            policies=self._policies,
             patience_s=self._patience.limit_s,
+            accept_loss=self._accept_loss,
             on_progress=self._on_progress,
         ).run()
+
+    def _policies(self) -> Policies | None:
+        return None if self._client is None else read_policies(self._client, self._vhost)
 
     def _held(self, queue: str, consumers: int) -> Held | None:
         """What tells what consumers hold; ``None`` where nobody holds anything."""
         if self._client is not None:
-            vhost = virtual_host(self._settings.urls[0])
-            if not consumers and not self._client.unacknowledged(vhost, queue):
+            if not consumers and self._client.unacknowledged(self._vhost, queue) == 0:
                 return None
-            return ByManagement(self._client, vhost, queue, self._patience.statistics_age_s)
+            return ByManagement(self._client, self._vhost, queue, self._patience.statistics_age_s)
         if not consumers:
             return None
         if self._patience.settle_s is None:

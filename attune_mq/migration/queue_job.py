@@ -13,13 +13,16 @@ from attune_mq.topology.equivalence import Difference
 class MigratedQueue:
     """``moved``: messages taken out of the old queue, in this run. ``parked``: what was published
     meanwhile. Both are in the new queue behind what was published since it is there.
-    ``recognised``: messages that an earlier run had moved before it was killed."""
+    ``recognised``: messages that an earlier run had moved before it was killed. ``lost``: messages
+    that were missing, which the caller took for lost. ``unseen``: what could not be checked."""
 
     queue: str
     moved: int
     parked: int
     recognised: int
     seconds: float
+    lost: int = 0
+    unseen: tuple[str, ...] = ()
 
 
 class NotMigrated(InfrastructureError):
@@ -29,11 +32,13 @@ class NotMigrated(InfrastructureError):
 @dataclass(frozen=True)
 class QueueJob:
     """``current`` is ``None`` where the queue is not there: somebody was killed just then.
-    ``bindings``: all that lead to the queue, or did."""
+    ``bindings``: all that lead to the queue, or did. ``retries``: the queues that dead-letter
+    straight to it."""
 
     wanted: QueueDeclaration
     current: QueueDeclaration | None
     bindings: tuple[BindingDeclaration, ...]
+    retries: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
     unfinished: bool = False
 
@@ -44,6 +49,24 @@ class QueueJob:
     @property
     def is_replicated(self) -> bool:
         return is_quorum(self.wanted) or (self.current is not None and is_quorum(self.current))
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the new queue lets go of no message by an argument of its own."""
+        limits = ("x-message-ttl", "x-max-length", "x-max-length-bytes")
+        return not any(limit in self.wanted.arguments for limit in limits)
+
+    @property
+    def is_witnessed(self) -> bool:
+        """A queue that refuses what it has no room for would invalidate the witness."""
+        overflow = str(self.wanted.arguments.get("x-overflow", ""))
+        return not overflow.startswith("reject-publish")
+
+    @property
+    def has_single_active_consumer(self) -> bool:
+        return self.current is not None and bool(
+            self.current.arguments.get("x-single-active-consumer")
+        )
 
 
 def is_quorum(queue: QueueDeclaration) -> bool:

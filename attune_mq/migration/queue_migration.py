@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pika
@@ -17,18 +17,23 @@ from pika import exceptions as pika_errors
 
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.broker.replies import Different
+from attune_mq.messaging.delivery import Delivery
 from attune_mq.messaging.publisher import Publisher
+from attune_mq.migration.conservation import CountMismatch
 from attune_mq.migration.control import Control, StepRefused
+from attune_mq.migration.emptying import GRACE_S, STRAIGHT, Emptying
 from attune_mq.migration.held import Held
 from attune_mq.migration.intake import Intake
-from attune_mq.migration.moving import BATCH, BackLane, Mover, OutLane, read_past
+from attune_mq.migration.journal import BEGUN, read_past, record
+from attune_mq.migration.moving import BackLane, Mover, OutLane, keep
+from attune_mq.migration.policies import Policies
 from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.queue_job import MigratedQueue, NotMigrated, QueueJob, is_quorum
-from attune_mq.migration.scaffold import MARKER, Scaffold
+from attune_mq.migration.retries import HeldRetries
+from attune_mq.migration.scaffold import Scaffold
+from attune_mq.migration.temporary import TemporaryTopology
 from attune_mq.topology.declarations import BindingDeclaration, QueueDeclaration
 
-GRACE_S = 0.5
-"""For what is on its way inside the broker when its way is changed."""
 CANCEL_S = 2.0
 """Within which the broker tells a consumer that its queue is gone."""
 FORGET_S = 0.2
@@ -37,15 +42,16 @@ quorum queue at once, and does not feed them either (measured)."""
 WRITTEN_S = 1.0
 """A quorum queue whose node is killed within half a second of its declaration is empty afterwards,
 or useless, whatever it had confirmed (measured on 3.10, 4.0 and 4.3)."""
-LULL_S = 30.0
-"""For how long to wait for a moment in which nothing is published straight to the queue."""
+TOUCH_EVERY_S = 0.3
 ROUNDS = 5
 """How often somebody may bring the old queue back, or put a message into it at the last moment."""
 
 
 class QueueMigration:
     """``held_by``: given how many other consumers the queue has, what tells what they hold, and
-    ``None`` where that is nothing. ``patience_s``: how long to wait for what does not end."""
+    ``None`` where that is nothing. ``policies``: those in effect now, ``None`` where nobody tells.
+    ``patience_s``: how long to wait for what does not end. ``accept_loss``: messages that are
+    missing when it begins are taken for lost."""
 
     def __init__(
         self,
@@ -54,30 +60,58 @@ class QueueMigration:
         publisher: Publisher,
         *,
         held_by: Callable[[int], Held | None],
+        policies: Callable[[], Policies | None],
         patience_s: float,
+        accept_loss: bool,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._job = job
         self._scaffold = Scaffold(job.name)
         self._connection = connection
         self._control = Control(connection)
+        self._temporary = TemporaryTopology(job, self._control)
         self._publisher = publisher
         self._held_by = held_by
+        self._policies = policies
         self._patience_s = patience_s
+        self._accept_loss = accept_loss
         self._on_progress = on_progress
         self._moved = self._parked = 0
+        self._touched_at = 0.0
         self._mover: Mover
 
     def run(self) -> MigratedQueue:
-        """Raises :class:`NotMigrated`, and what the broker raises; then all messages are in one of
-        the queues, and a further call goes on."""
+        """Raises :class:`NotMigrated`, :class:`CountMismatch`, and what the broker raises; then all
+        messages that are there are in one of the queues, and a further call goes on."""
         started_at = time.monotonic()
-        self._refuse_early()
-        self._prepare()
-        journal, witness = self._scaffold.journal, self._scaffold.witness
-        past = read_past(self._connection, journal, witness)
-        self._mover = Mover(self._publisher, journal, past, patience_s=self._patience_s)
-        self._mover.begin()
+        policies = self._policies()
+        self._refuse_early(policies)
+        try:
+            self._run(policies)
+        except CountMismatch:  # so the queue works, and what is set aside stays there
+            if self._counts(self._job.name) is not None:
+                self._control.bind(self._on_ingress)
+            raise
+        return MigratedQueue(
+            self._job.name,
+            self._moved,
+            self._parked,
+            self._mover.recognised,
+            time.monotonic() - started_at,
+            lost=self._mover.lost,
+            unseen=("policies",) if policies is None else (),
+        )
+
+    def _run(self, policies: Policies | None) -> None:
+        self._prepare(policies)
+        self._mover = Mover(
+            self._publisher,
+            self._scaffold,
+            read_past(self._connection, self._scaffold),
+            counts=self._counts,
+            patience_s=self._patience_s,
+        )
+        self._mover.begin(accept_loss=self._accept_loss)
         try:
             self._make_new()
         except NotMigrated:  # so the old queue gets everything back
@@ -87,70 +121,44 @@ class QueueMigration:
             raise
         self._fill()
         self._dismantle()
-        seconds = time.monotonic() - started_at
-        return MigratedQueue(
-            self._job.name, self._moved, self._parked, self._mover.recognised, seconds
-        )
 
     # The steps.
 
-    def _prepare(self) -> None:
-        self._tell(Step.PREPARE)
-        scaffold = self._scaffold
-        self._try_new_queue()
-        self._mark()
-        for exchange in scaffold.exchanges():
-            self._control.declare(exchange)
-        queues = scaffold.queues(self._job.wanted, replicated=self._job.is_replicated)
-        missing = [queue for queue in queues if self._counts(queue.name) is None]
-        for queue in missing:
-            self._control.declare(queue)
-        for binding in scaffold.bindings(witnessed=self._is_witnessed):
-            self._control.bind(binding)
-        if missing:
-            self._connection.sleep(WRITTEN_S)
-
-    def _refuse_early(self) -> None:
-        """Where it is known before anything is changed that what consumers hold is not."""
+    def _refuse_early(self, policies: Policies | None) -> None:
+        """Where it is known before anything is changed that what consumers hold is not, or that a
+        policy would cost messages."""
+        self._temporary.refuse_disturbed(policies)
         counts = self._counts(self._job.name)
         is_old = self._job.current not in (None, self._job.wanted)
         if counts is not None and is_old and not self._job.unfinished:
             self._held_by(counts.consumers)
 
-    def _try_new_queue(self) -> None:
-        """What the broker would not take is to be known before the old queue is gone."""
-        trial = replace(self._job.wanted, name=self._scaffold.trial)
-        self._control.declare(trial)
-        self._control.delete_queue(trial.name)
-
-    def _mark(self) -> None:
-        """The broker deletes the mark with the last ingress, perhaps between these."""
-        ingress = self._scaffold.exchanges()[0]
-        self._control.declare(ingress)
-        for attempt in range(ROUNDS):
-            self._control.declare(MARKER)
-            try:
-                self._control.bind(BindingDeclaration(MARKER.name, ingress.name, "exchange", ""))
-                return
-            except StepRefused:
-                if attempt == ROUNDS - 1:
-                    raise
+    def _prepare(self, policies: Policies | None) -> None:
+        self._tell(Step.PREPARE)
+        self._temporary.begin()
+        if self._temporary.declare(policies, accept_loss=self._accept_loss):
+            self._connection.sleep(WRITTEN_S)
+        if not self._temporary.is_complete:
+            keep(self._publisher, record(self._scaffold.journal, BEGUN, "yes"))
+        self._temporary.complete()
 
     def _make_new(self) -> None:
         """A service that knows nothing of us may declare the old queue at the wrong moment."""
         old = self._job.current
         for _ in range(ROUNDS):
-            if old is not None and old != self._job.wanted:
-                self._divert()
-                self._park()
-                self._empty_and_delete(old)
-            try:
-                self._declare_new()
-                return
-            except StepRefused as refused:
-                if not isinstance(refused.reply, Different):
-                    raise
-                old = old or self._job.wanted
+            is_old = old is not None and old != self._job.wanted
+            with self._held_retries(self._job.retries if is_old else ()) as retries:
+                if old is not None and is_old:
+                    self._divert()
+                    self._park()
+                    self._empty_and_delete(old, retries)
+                try:
+                    self._declare_new()
+                    return
+                except StepRefused as refused:
+                    if not isinstance(refused.reply, Different):
+                        raise
+                    old = old or self._job.wanted
         raise NotMigrated("another program declares it as it was, again and again")
 
     def _divert(self) -> None:
@@ -164,48 +172,40 @@ class QueueMigration:
         self._tell(Step.PARK)
         self._control.unbind(self._on_ingress)
 
-    def _empty_and_delete(self, old: QueueDeclaration) -> None:
+    def _empty_and_delete(self, old: QueueDeclaration, retries: HeldRetries) -> None:
         with self._intake(old.name) as intake:
             for _ in range(ROUNDS):
-                self._empty(intake)
+                self._empty(intake, retries)
+                self._check_all()
                 if self._delete(old):
                     break
             else:
-                raise NotMigrated(_STRAIGHT)
+                raise NotMigrated(STRAIGHT)
             self._after_delete(old, intake)
 
-    def _empty(self, intake: Intake) -> None:
-        """Until nothing is left, in the queue or with a consumer, and nothing comes any more. What
-        is published to an exchange is parked; but retries come, and what is published straight to
-        the queue. RabbitMQ confirms, and loses, what comes to a queue while it is being deleted.
-        """
-        self._tell(Step.EMPTY)
-        backlog = self._waiting(intake.queue) + self._moved
-        alone_since = quiet_since = time.monotonic()
-        deadline = alone_since + self._patience_s
-        held = self._held_by_others(intake.queue)
-        while time.monotonic() < deadline:
-            taken = intake.take(BATCH, wait_s=0.1)
-            self._moved += self._mover.move(intake, taken, self._out)
-            now = time.monotonic()
-            if taken:
-                self._tell(Step.EMPTY, self._moved)
-                quiet_since = now
-                if self._moved <= backlog:
-                    deadline = now + self._patience_s
-            if len(taken) == BATCH:  # others may have been given what we had no room for
-                alone_since = now
-                held = self._held_by_others(intake.queue)
-            elif now - alone_since >= GRACE_S and (not held or held.are_none(now - alone_since)):
-                held = None
-                deadline = min(deadline, now + LULL_S)
-                if now - quiet_since >= GRACE_S and not self._waiting(intake.queue):
-                    return
-        raise NotMigrated(str(held) if held else _STRAIGHT)
+    def _check_all(self) -> None:
+        """That all is where it has to be, and stays there, before anything is deleted."""
+        self._temporary.refuse_disturbed(self._policies())
+        temporary = self._scaffold
+        self._temporary.check_there(temporary.parked, temporary.journal, temporary.witness)
+        self._mover.check()
 
-    def _held_by_others(self, queue: str) -> Held | None:
-        counts = self._counts(queue)
-        return self._held_by(0 if counts is None else counts.consumers - 1)
+    def _empty(self, intake: Intake, retries: HeldRetries) -> None:
+        self._tell(Step.EMPTY)
+        emptying = Emptying(
+            self._move_out,
+            self._counts,
+            self._held_by,
+            is_shared=self._job.has_single_active_consumer,
+            patience_s=self._patience_s,
+        )
+        emptying.run(intake, retries)
+
+    def _move_out(self, intake: Intake, taken: Sequence[Delivery]) -> None:
+        self._touch()
+        if taken:
+            self._moved += self._mover.move(intake, taken, self._out)
+            self._tell(Step.EMPTY, self._moved)
 
     def _delete(self, old: QueueDeclaration) -> bool:
         """Whether it is gone: a queue with a message in it is not deleted. What comes to it in the
@@ -227,8 +227,8 @@ class QueueMigration:
 
     def _after_delete(self, old: QueueDeclaration, intake: Intake) -> None:
         intake.wait_for_cancel(CANCEL_S)
-        while last := intake.take(BATCH, wait_s=0):
-            self._moved += self._mover.move(intake, last, self._out)
+        while last := intake.take(wait_s=0):
+            self._move_out(intake, last)
         if is_quorum(old):
             intake.pause(FORGET_S)
 
@@ -248,11 +248,13 @@ class QueueMigration:
 
     def _drain(self, source: str, before: int) -> int:
         """Nothing comes to it any more."""
+        self._temporary.check_there(source)
         moved = 0
         with self._intake(source) as intake:
             while True:
-                taken = intake.take(BATCH, wait_s=0.1)
+                taken = intake.take(wait_s=0.1)
                 moved += self._mover.move(intake, taken, self._back)
+                self._touch()
                 self._tell(Step.FILL, before + moved)
                 if not taken and not self._waiting(source):
                     return moved
@@ -267,19 +269,11 @@ class QueueMigration:
         for queue in (self._scaffold.moved, self._scaffold.parked):
             if self._waiting(queue):
                 self._parked += self._drain(queue, 0)
-            self._control.delete_queue(queue)
-        self._control.delete_queue(self._scaffold.witness)
-        self._control.delete_queue(self._scaffold.journal)
-        for exchange in reversed(self._scaffold.exchanges()):
-            self._control.delete_exchange(exchange.name)
+        self._temporary.check_there(self._job.name)
+        self._mover.check()
+        self._temporary.delete()
 
     # What the steps are made of.
-
-    @property
-    def _is_witnessed(self) -> bool:
-        """A queue that refuses what it has no room for would make a liar of the witness."""
-        overflow = str(self._job.wanted.arguments.get("x-overflow", ""))
-        return not overflow.startswith("reject-publish")
 
     @property
     def _out(self) -> OutLane:
@@ -287,7 +281,7 @@ class QueueMigration:
 
     @property
     def _back(self) -> BackLane:
-        return BackLane(self._scaffold.into_queue)
+        return BackLane(self._scaffold.into_queue, keeps_all=self._job.keeps_all)
 
     @property
     def _on_ingress(self) -> BindingDeclaration:
@@ -295,6 +289,16 @@ class QueueMigration:
 
     def _by_ingress(self, binding: BindingDeclaration) -> BindingDeclaration:
         return replace(binding, destination=self._scaffold.ingress, destination_type="exchange")
+
+    def _touch(self) -> None:
+        """A classic queue that is looked at does not expire, whatever a policy says that nobody
+        sees. That one is gone is noticed at once."""
+        now = time.monotonic()
+        if now - self._touched_at < TOUCH_EVERY_S:
+            return
+        self._touched_at = now
+        names = self._scaffold
+        self._temporary.check_there(names.moved, names.parked, names.journal, names.witness)
 
     def _unbind_directly(self) -> None:
         for binding in self._job.bindings:
@@ -309,9 +313,21 @@ class QueueMigration:
         return 0 if counts is None else counts.messages
 
     @contextlib.contextmanager
+    def _held_retries(self, queues: Sequence[str]) -> Iterator[HeldRetries]:
+        there = [queue for queue in queues if self._counts(queue) is not None]
+        try:
+            retries = HeldRetries(self._connection, there, self._waiting)
+        except pika_errors.ChannelClosedByBroker as error:
+            raise NotMigrated(f"we may not consume a retry queue: {error.reply_text}") from error
+        try:
+            yield retries
+        finally:
+            retries.release()
+
+    @contextlib.contextmanager
     def _intake(self, queue: str) -> Iterator[Intake]:
         try:
-            intake = Intake(self._connection, queue, prefetch=2 * BATCH)
+            intake = Intake(self._connection, queue)
         except pika_errors.ChannelClosedByBroker as error:
             raise NotMigrated(f"we may not consume it: {error.reply_text}") from error
         try:
@@ -321,9 +337,3 @@ class QueueMigration:
 
     def _tell(self, step: Step, moved: int = 0) -> None:
         self._on_progress(Progress(self._job.name, step, moved))
-
-
-_STRAIGHT = (
-    "messages are published straight to it, through the default exchange, and what comes while it "
-    "is replaced would be lost: stop what publishes them, and call again"
-)

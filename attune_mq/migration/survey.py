@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -81,6 +82,10 @@ class Survey(Protocol):
         self, wanted: ExchangeDeclaration
     ) -> Found[ExchangeDeclaration] | Obstacle[ExchangeDeclaration]: ...
 
+    def queues(self) -> Mapping[str, QueueDeclaration]:
+        """All of the broker by name, as far as can be seen."""
+        ...
+
     def bindings_of_queue(self, name: str) -> tuple[BindingDeclaration, ...]:
         """Those that lead to it on the broker, or did, as far as can be seen."""
         ...
@@ -112,6 +117,9 @@ class SurveyByManagement:
         current = self._seen.exchanges.get(wanted.name)
         answer = answer_to_exchange(wanted, current) if current else Equal()
         return self._found(wanted, current, answer, stage_name(wanted.name))
+
+    def queues(self) -> Mapping[str, QueueDeclaration]:
+        return self._seen.queues
 
     def bindings_of_queue(self, name: str) -> tuple[BindingDeclaration, ...]:
         ingress = Scaffold(name).ingress
@@ -173,6 +181,9 @@ class SurveyByAmqp:
         self, wanted: ExchangeDeclaration
     ) -> Found[ExchangeDeclaration] | Obstacle[ExchangeDeclaration]:
         return self._find(wanted, unfinished=self._has_exchange(stage_name(wanted.name)))
+
+    def queues(self) -> Mapping[str, QueueDeclaration]:
+        return {}
 
     def bindings_of_queue(self, name: str) -> tuple[BindingDeclaration, ...]:
         return ()

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from attune_mq.exit_codes import CONFLICT, FOUND, OK, WRONG_INPUT
+from attune_mq.migration.conservation import CountMismatch
+from attune_mq.migration.migrating import migrate
+from attune_mq.migration.progress import Progress, Step
+from attune_mq.migration.scaffold import Scaffold
 from tests.cli.running import Run, runner
 from tests.messaging.bench import DEAD, QUEUE, WORK, Bench, topology_of
 
@@ -45,7 +49,14 @@ def test_json_holds_what_was_migrated(run: Run) -> None:
     [migrated] = run("migrate", QUEUE, "--format", "json").json["migrated"]
 
     assert migrated.pop("seconds") > 0
-    assert migrated == {"queue": QUEUE, "moved": 1, "parked": 0, "recognised": 0}
+    assert migrated == {
+        "queue": QUEUE,
+        "moved": 1,
+        "parked": 0,
+        "recognised": 0,
+        "lost": 0,
+        "unseen": ["policies"],
+    }
 
 
 def test_a_dry_run_does_nothing_and_exits_1_where_there_is_something_to_do(run: Run) -> None:
@@ -83,6 +94,25 @@ def test_a_queue_that_cannot_be_migrated_now_leaves_a_conflict(run: Run, bench: 
 
     assert ran.code == CONFLICT
     assert f"skipped   queue {QUEUE}: it has consumers (1)" in ran.out
+
+
+def test_missing_messages_are_a_conflict_and_said_with_what_to_do(run: Run, bench: Bench) -> None:
+    moved = Scaffold(QUEUE).moved
+
+    def purge(progress: Progress) -> None:
+        if progress.step is Step.EMPTY and progress.moved:
+            bench.channel.queue_purge(moved)
+
+    with pytest.raises(CountMismatch):
+        migrate(topology_of(ttl="1h"), bench.url, names=[QUEUE], on_progress=purge)
+
+    ran = run("migrate")
+
+    assert ran.code == CONFLICT
+    assert ran.out == ""
+    assert f"queue '{moved}': expected 1 messages, found 0" in ran.err
+    assert f"`attune-mq migrate {QUEUE} --accept-loss`" in ran.err
+    assert ", 1 LOST, " in run("migrate", "--accept-loss").out
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+from tests.messaging.bench import Bench
+from tests.migration.bench import OLD
 
 COLUMNS = ("change", "kills", "messages", "refused", "lost", "doubled", "overtaken")
 
@@ -20,3 +25,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for row in ({name: name for name in COLUMNS}, dict.fromkeys(COLUMNS, "---"), *rows):
             cells = " | ".join(str(row.get(name, "")) for name in COLUMNS)
             terminalreporter.write_line(f"| {cells} |")
+
+
+@pytest.fixture
+def bench(broker_url: str) -> Iterator[Bench]:
+    bench = Bench(broker_url)
+    bench.set_up(OLD)
+    yield bench
+    bench.close()

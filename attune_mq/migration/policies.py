@@ -1,0 +1,140 @@
+"""Which policies hold for a queue, and which of them would cost messages.
+
+Of the policies whose pattern matches a queue's name that with the highest priority holds, and of
+the operator policies one as well. A pattern matches anywhere in a name: ``^orders`` matches
+``orders.retry``. Of limits by an argument of the queue, by a policy and by an operator policy the
+smallest holds; of what is no limit, such as ``overflow``, the argument (measured on 3.10).
+Source: https://www.rabbitmq.com/docs/policies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attune_mq.broker.management import ManagementClient
+from attune_mq.topology.declarations import QueueDeclaration
+
+LIMITS = ("message-ttl", "expires", "max-length", "max-length-bytes")
+"""By each of them messages are gone. The smaller one takes more."""
+_OF_QUORUM_QUEUES = "delivery-limit"
+_KEPT = ("overflow", "dead-letter-exchange")
+"""Of these an argument of the queue holds."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    name: str
+    pattern: str
+    apply_to: str
+    priority: int
+    definition: Mapping[str, Any]
+    is_operators: bool
+
+    def __str__(self) -> str:
+        return f"{'operator policy' if self.is_operators else 'policy'} '{self.name}'"
+
+    def matches(self, queue: QueueDeclaration) -> bool:
+        """A pattern that Python cannot read matches: the broker can."""
+        kind = queue.arguments.get("x-queue-type", "classic")
+        if self.apply_to not in ("all", "queues", f"{kind}_queues"):
+            return False
+        try:
+            return re.search(self.pattern, queue.name) is not None
+        except re.error:
+            return True
+
+
+@dataclass(frozen=True)
+class Limit:
+    """``policy``: which sets it; ``None`` for an argument of the queue's own."""
+
+    value: Any
+    policy: Policy | None
+
+
+class Policies:
+    """Those of a virtual host."""
+
+    def __init__(self, policies: Iterable[Policy]) -> None:
+        self._policies = tuple(policies)
+
+    def disturbing(self, queue: QueueDeclaration) -> Iterator[str]:
+        """What changes where messages of a temporary queue are, in spite of its arguments."""
+        is_quorum = queue.arguments.get("x-queue-type") == "quorum"
+        for key in (*LIMITS, *((_OF_QUORUM_QUEUES,) if is_quorum else ()), *_KEPT):
+            is_kept = key in _KEPT and f"x-{key}" in queue.arguments
+            for policy in self._in_effect(queue, key):
+                if policy.is_operators or not is_kept:
+                    yield (
+                        f"{policy} (pattern '{policy.pattern}') would set {key} to "
+                        f"{policy.definition[key]} on the temporary queue '{queue.name}'"
+                    )
+
+    def tightened(self, old: QueueDeclaration, new: QueueDeclaration) -> Iterator[str]:
+        """What a policy takes from the new queue that the old one may keep."""
+        refuses = str(new.arguments.get("x-overflow", "")).startswith("reject-publish")
+        for key in LIMITS:
+            limit, before = self.limit(new, key), self.limit(old, key)
+            if limit is None or limit.policy is None:
+                continue
+            if refuses and key.startswith("max-length"):
+                continue
+            if before is None or limit.value < before.value:
+                had = "has no such limit" if before is None else f"has {before.value}"
+                yield (
+                    f"{limit.policy} (pattern '{limit.policy.pattern}') would set {key} to "
+                    f"{limit.value} on the new queue, and the old one {had}"
+                )
+
+    def limit(self, queue: QueueDeclaration, key: str) -> Limit | None:
+        """The smallest that holds."""
+        limits = [Limit(one.definition[key], one) for one in self._in_effect(queue, key)]
+        own = queue.arguments.get(f"x-{key}")
+        if own is not None:
+            limits.insert(0, Limit(own, None))
+        return min(limits, key=lambda one: one.value, default=None)
+
+    def dead_letter_arguments(self, queue: QueueDeclaration) -> dict[str, Any]:
+        """By policy; without those that are the queue's own."""
+        keys = ("dead-letter-exchange", "dead-letter-routing-key")
+        return {
+            f"x-{key}": policy.definition[key]
+            for key in keys
+            for policy in self._in_effect(queue, key)
+            if f"x-{key}" not in queue.arguments
+        }
+
+    def _in_effect(self, queue: QueueDeclaration, key: str) -> Iterator[Policy]:
+        """One of each kind, or more where several have the same priority: the broker chooses."""
+        for is_operators in (False, True):
+            matching = [
+                one
+                for one in self._policies
+                if one.is_operators is is_operators and one.matches(queue)
+            ]
+            highest = max((one.priority for one in matching), default=0)
+            yield from (
+                one for one in matching if one.priority == highest and key in one.definition
+            )
+
+
+def read_policies(client: ManagementClient, vhost: str) -> Policies:
+    """Raises what :class:`ManagementClient` raises."""
+    return Policies(
+        [_policy(one, is_operators=False) for one in client.policies(vhost)]
+        + [_policy(one, is_operators=True) for one in client.operator_policies(vhost)]
+    )
+
+
+def _policy(listed: Mapping[str, Any], *, is_operators: bool) -> Policy:
+    return Policy(
+        name=listed["name"],
+        pattern=listed["pattern"],
+        apply_to=listed["apply-to"],
+        priority=listed.get("priority", 0),
+        definition=dict(listed.get("definition") or {}),
+        is_operators=is_operators,
+    )

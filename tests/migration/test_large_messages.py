@@ -1,0 +1,78 @@
+"""How much of a queue a migration has in its memory at a time."""
+
+from __future__ import annotations
+
+import pika
+import pytest
+
+from attune_mq.messaging.outgoing import Outgoing
+from attune_mq.migration.intake import MOST_BYTES, MOST_MESSAGES, Intake
+from attune_mq.migration.retries import HeldRetries
+from tests.messaging.bench import QUEUE, Bench
+
+LARGE_BYTES = 2_000_000
+
+
+@pytest.fixture
+def intake(bench: Bench) -> Intake:
+    bench.channel.queue_declare("journal")
+    return Intake(bench.connection, QUEUE)
+
+
+def fill(bench: Bench, count: int, size_bytes: int) -> None:
+    channel = bench.connection.channel()
+    channel.tx_select()
+    for _ in range(count):
+        channel.basic_publish("", QUEUE, b"x" * size_bytes)
+    channel.tx_commit()
+    channel.close()
+
+
+def batches(intake: Intake, bench: Bench, count: int) -> list[int]:
+    """The sizes in bytes of what is taken at a time, until so many messages were."""
+    sizes, taken = [], 0
+    while taken < count:
+        if batch := intake.take(wait_s=5):
+            taken += len(batch)
+            sizes.append(sum(len(one.body) for one in batch))
+            intake.acknowledge(batch, Outgoing("", "journal", b"", pika.BasicProperties()))
+    return sizes
+
+
+def test_large_messages_are_taken_a_few_at_a_time(bench: Bench, intake: Intake) -> None:
+    fill(bench, 40, LARGE_BYTES)
+
+    assert max(batches(intake, bench, 40)) <= MOST_BYTES
+
+
+def test_small_messages_are_taken_many_at_a_time(bench: Bench, intake: Intake) -> None:
+    fill(bench, 1000, 100)
+
+    assert max(batches(intake, bench, 1000)) == MOST_MESSAGES * 100
+
+
+def test_large_messages_behind_small_ones_are_too_many_but_once(
+    bench: Bench, intake: Intake
+) -> None:
+    fill(bench, 300, 100)
+    fill(bench, 100, LARGE_BYTES)
+
+    sizes = batches(intake, bench, 400)
+
+    assert max(sizes) <= MOST_MESSAGES * LARGE_BYTES
+    assert sum(size > MOST_BYTES for size in sizes) <= 2
+
+
+def test_all_that_waits_for_a_retry_is_held_and_returned_in_its_place(bench: Bench) -> None:
+    for number in range(300):
+        bench.put(QUEUE, b"%d" % number)
+
+    retries = HeldRetries(bench.connection, [QUEUE], bench.depth)
+    while not retries.have_all():
+        pass
+    held = bench.depth(QUEUE)
+    retries.release()
+
+    bench.wait_for_depth(QUEUE, 300)
+    assert held == 0
+    assert [one.body for one in bench.take_all(QUEUE)] == [b"%d" % one for one in range(300)]
