@@ -52,7 +52,7 @@ class Rounds:
         self, program: str, broker: EmbeddedBroker, folder: Path, rng: random.Random
     ) -> None:
         self._program = program
-        self._bytes_per_s = SLOW_BYTES_PER_S if program == "slow-link" else None
+        self._is_slow = program == "slow-link"
         self._broker = broker
         self._folder = folder
         self._rng = rng
@@ -70,7 +70,7 @@ class Rounds:
         journal = self._folder / f"{name}.journal"
         with self._broker.fresh_vhost() as url:
             setup_infrastructure(topology(), url)
-            with _proxy(url, self._bytes_per_s) as proxy, Emptying(url) as emptying:
+            with _proxy(url, is_slow=self._is_slow) as proxy, Emptying(url) as emptying:
                 self._live(name, journal, proxy, seconds)
                 emptying.finish()
         entries = read_journal(journal)
@@ -106,7 +106,7 @@ class Rounds:
         self._end(name, process)
 
     def _cut(self, proxy: Proxy) -> None:
-        if self._bytes_per_s is None:
+        if not self._is_slow:
             proxy.cut()
             self.verdict.faults[CUT] += 1
 
@@ -127,8 +127,8 @@ class Rounds:
 
 
 @contextmanager
-def _proxy(url: str, bytes_per_s: int | None) -> Iterator[Proxy]:
-    proxy = Proxy(url, slow=("to broker", bytes_per_s))
+def _proxy(url: str, *, is_slow: bool) -> Iterator[Proxy]:
+    proxy = Proxy(url, slow=("to broker", SLOW_BYTES_PER_S) if is_slow else None)
     try:
         yield proxy
     finally:

@@ -131,7 +131,8 @@ class _Line:
         changed: threading.Condition,
         slow: tuple[Direction, int] | None,
     ) -> None:
-        self._slow, self._bytes_per_s = slow or (None, 0)
+        self._slow = None if slow is None else slow[0]
+        self._bytes_per_s = 0 if slow is None else slow[1]
         self._sockets = (client, broker)
         self._changed = changed
         self._open = True
