@@ -13,6 +13,7 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine
 
 from attune_mq.errors import BrokerUnavailable, PublishError
+from attune_mq.messaging.masking import in_a_line
 from attune_mq.transactional.outbox import ClaimedMessage, Failure, OutboundMessage, Outbox
 
 logger = logging.getLogger(__name__)
@@ -277,6 +278,6 @@ def _log_failures(pairs: Sequence[tuple[ClaimedMessage, Exception | None]]) -> N
         row.message.message_id,
         row.message.message_type,
         type(error).__name__,
-        error,
+        in_a_line(error),
         exc_info=None if isinstance(error, PublishError) else error,
     )

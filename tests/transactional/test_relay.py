@@ -184,7 +184,7 @@ def test_a_message_that_the_database_cannot_store_the_error_of_keeps_no_batch(
     engine: Engine, outbox: Outbox, clock: Clock
 ) -> None:
     def say_what_no_database_stores(message: OutboundMessage) -> Outcome:
-        raise ValueError("not \0 nor \ud800")
+        return PublishRefused("not \0 nor \ud800")
 
     publisher = RecordingPublisher(say_what_no_database_stores)
     relay = OutboxRelay(engine, outbox, publisher, now=clock)
