@@ -16,6 +16,7 @@ from sqlalchemy import MetaData
 
 from attune_mq import (
     AttuneError,
+    BrokerSettings,
     Consumer,
     Handlers,
     HealthServer,
@@ -25,6 +26,7 @@ from attune_mq import (
     Service,
 )
 from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.health.topology_watch import TopologyWatch
 from attune_mq.payloads import ExecutionRequested
 from attune_mq.transactional import Outbox, OutboxRelay, create_database_engine, define_tables
 from tests.messaging.bench import QUEUE, request, topology_of
@@ -142,7 +144,16 @@ def started(url: str, folder: str) -> dict[str, Any]:
     metadata.create_all(engine)
     relay = OutboxRelay(engine, outbox, service.publisher)
     relay.start()
-    return {"consumer": consumer, "service": service, "health": health, "relay": relay}
+    watch = TopologyWatch(topology_of(), BrokerSettings.of(url), "tests")
+    watch.start()
+    wait_until(lambda: watch.trouble is None, "the topology is verified")
+    return {
+        "consumer": consumer,
+        "service": service,
+        "health": health,
+        "relay": relay,
+        "watch": watch,
+    }
 
 
 def use_what_the_parent_started(url: str, folder: str) -> None:
@@ -158,13 +169,19 @@ def use_what_the_parent_started(url: str, folder: str) -> None:
             one.stop(0.0)
         consumers = inspector.consumer_count(QUEUE)
         receipt = service.publisher.publish(request(1), timeout_s=20)
-        say(errors=errors, states=states, consumers=consumers, receipt=receipt.message_id)
+        say(
+            errors=errors,
+            states=states,
+            consumers=consumers,
+            receipt=receipt.message_id,
+            verified=parts["watch"].trouble is None,
+        )
 
     child = fork(in_child)
     os.waitpid(child, 0)
     states = [consumer.status.state, *(one.state for one in service.consumers)]
     say(states=states, consumers=inspector.consumer_count(QUEUE), phase=service.phase)
-    for name in ("health", "relay", "service", "consumer"):
+    for name in ("watch", "health", "relay", "service", "consumer"):
         parts[name].stop(1.0)
     consumer.join()
 

@@ -88,7 +88,8 @@ def test_what_a_parent_started_says_so_in_its_fork_and_runs_on(
     child, parent = run("use_what_the_parent_started", bench.url, str(tmp_path))
 
     assert set(child["errors"].values()) == {"ForkedProcess"}
-    assert set(child["errors"]) == {"consumer", "service", "health", "relay"}
+    assert set(child["errors"]) == {"consumer", "service", "health", "relay", "watch"}
+    assert not child["verified"]
     assert child["states"] == ["stopped", "stopped"]
     assert child["consumers"] == 2
     assert child["receipt"]

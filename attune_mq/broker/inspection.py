@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import NamedTuple
 
@@ -9,7 +10,13 @@ import pika
 from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.amqp import close_quietly, expected_refusals, open_connection, our_errors
+from attune_mq.broker.amqp import (
+    abandon,
+    close_quietly,
+    expected_refusals,
+    open_connection,
+    our_errors,
+)
 from attune_mq.broker.asking import answering_within
 from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import PermissionRefused
@@ -76,11 +83,26 @@ class QueueInspector:
     def _inspect(self, queue: str) -> pika.spec.Queue.DeclareOk | None:
         with self._lock:
             try:
-                return self._ask(queue)
+                return self._ask_or_leave(queue)
             except (pika_errors.AMQPConnectionError, OSError):
-                self._drop()  # idle, so the broker took us for dead: a fresh one tells
+                pass  # idle, so the broker took us for dead: a fresh one tells
             with our_errors(self._settings):
-                return self._ask(queue)
+                return self._ask_or_leave(queue)
+
+    def _ask_or_leave(self, queue: str) -> pika.spec.Queue.DeclareOk | None:
+        """Whatever comes between a question and its answer ends the connection: what is still to
+        come would be taken for the answer to the next question."""
+        try:
+            return self._ask(queue)
+        except PermissionRefused:
+            raise
+        except BaseException:
+            connection, self._connection, self._channel = self._connection, None, None
+            if connection is not None:
+                with contextlib.suppress(Exception):  # whatever state pika was interrupted in
+                    abandon(connection, "a question was given up")
+                    close_quietly(connection)
+            raise
 
     def _ask(self, queue: str) -> pika.spec.Queue.DeclareOk | None:
         if self._connection is None:

@@ -15,6 +15,7 @@ from attune_mq.broker.plan import Plan, make_plan
 from attune_mq.broker.probing import QuietProber
 from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.errors import AttuneError
+from attune_mq.forking import OwnProcess
 from attune_mq.topology.declarations import BindingDeclaration, declarations
 from attune_mq.topology.equivalence import binding_identity
 from attune_mq.topology.model import Topology
@@ -61,10 +62,13 @@ class TopologyWatch:
         self._verified_at_s = 0.0
         self._trouble: str | None = "it is not verified yet"
         self._conflicts: tuple[str, ...] = ()
+        self._begun_in: OwnProcess | None = None
 
     @property
     def trouble(self) -> str | None:
         """What is missing. What is there and different is :attr:`conflicts`."""
+        if self._begun_in is not None and not self._begun_in.is_this:
+            return f"it is verified in {self._begun_in}, not in this fork"
         if self._trouble is None and time.monotonic() - self._verified_at_s > (
             VERIFY_EVERY_S + VERIFIED_WITHIN_S
         ):
@@ -78,6 +82,9 @@ class TopologyWatch:
         return self._conflicts
 
     def start(self) -> None:
+        if self._begun_in is not None:
+            self._begun_in.require("the topology watch")
+        self._begun_in = OwnProcess()
         self._thread.start()
 
     def stop(self, timeout_s: float = 1.0) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pika
+
 import attune_mq
 from attune_mq.errors import PublishRefused
 from attune_mq.messaging.envelope import Envelope
@@ -19,6 +21,7 @@ from attune_mq.topology.model import Route
 from tests.messaging.bench import WORK, Bench, request, topology_of
 
 LIBRARY = str(Path(attune_mq.__file__).parent)
+PIKA = str(Path(pika.__file__).parent)
 FULL, OPEN = "full", "open"
 
 
@@ -28,10 +31,12 @@ class Interrupted(BaseException):
 
 class At:
     """Raises at line event number ``place`` of what is called within it, counted over all lines of
-    the library; ``None`` raises nowhere. On the calling thread alone."""
+    the library, or of what lies ``within`` other folders; ``None`` raises nowhere. On the calling
+    thread alone."""
 
-    def __init__(self, place: int | None) -> None:
+    def __init__(self, place: int | None, *, within: tuple[str, ...] = (LIBRARY,)) -> None:
         self._place = place
+        self._within = within
         self.lines = 0
 
     def call(self, work: Callable[[], object]) -> bool:
@@ -47,7 +52,7 @@ class At:
         return False
 
     def _on_call(self, frame: FrameType, _event: str, _argument: Any) -> Any:
-        return self._on_line if frame.f_code.co_filename.startswith(LIBRARY) else None
+        return self._on_line if frame.f_code.co_filename.startswith(self._within) else None
 
     def _on_line(self, _frame: FrameType, event: str, _argument: Any) -> Any:
         if event == "line":
