@@ -29,7 +29,7 @@ from attune_mq.health.picture import Picture
 from attune_mq.health.server import HealthServer
 from attune_mq.health.topology_watch import BindingWatch
 from attune_mq.lint import consumers
-from attune_mq.messaging import confirming, deadlines, pulse
+from attune_mq.messaging import confirm_channel, deadlines, pulse
 from attune_mq.messaging.consumer import Consumer
 from attune_mq.messaging.delivery import Message
 from attune_mq.messaging.envelope import Envelope, encode
@@ -457,7 +457,7 @@ def test_a_publisher_that_is_opened_for_what_it_publishes_first_is_no_trouble(
     bench: Bench, topology: Topology, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     """Until that takes longer than an answer may."""
-    monkeypatch.setattr(confirming, "SILENT_AFTER_S", 60.0)
+    monkeypatch.setattr(confirm_channel, "SILENT_AFTER_S", 60.0)
     with at_work(topology, proxy.url, refuse) as patient:
         accepted = proxy.accepted
         proxy.stall_next("to client")
@@ -468,7 +468,7 @@ def test_a_publisher_that_is_opened_for_what_it_publishes_first_is_no_trouble(
         wait_until(lambda: proxy.accepted > accepted, "it is being opened")
 
         assert not patient.is_red("publisher", "")
-        monkeypatch.setattr(confirming, "SILENT_AFTER_S", 0.5)
+        monkeypatch.setattr(confirm_channel, "SILENT_AFTER_S", 0.5)
         with patient.seeing("publisher", "not open yet"):
             pass
         with patient.healing():

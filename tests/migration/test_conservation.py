@@ -90,7 +90,7 @@ def test_messages_that_are_gone_while_the_new_queue_is_filled_stop_it(
 
 @pytest.mark.parametrize(
     ("queue", "step"),
-    zip(TEMPORARY, (Step.FILL, Step.FILL, Step.PARK, Step.PARK), strict=True),
+    list(zip(TEMPORARY, (Step.FILL, Step.FILL, Step.PARK, Step.PARK), strict=True)),
     ids=lambda one: str(one).rpartition(".")[2],
 )
 def test_a_temporary_queue_that_is_gone_between_two_calls_stops_the_second(
