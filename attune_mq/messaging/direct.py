@@ -21,7 +21,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import pika
 from pika import exceptions as pika_errors
@@ -46,6 +46,20 @@ class Reader(Protocol[T]):
 
     def take(self, data: bytes, at: int, kind: int, end: int) -> bool:
         """Whether the frame of ``data`` that begins ``at``, and ends before ``end``, was its."""
+
+
+class Traffic(NamedTuple):
+    """In bytes: what has come from the peer, what its side of the wire has taken of what was sent,
+    and what it has not taken yet."""
+
+    received: int
+    taken: int
+    waiting: int
+
+    def is_alive_since(self, before: Traffic) -> bool:
+        """Whether the peer sent something, or took of what was waiting for it. What is sent and
+        taken at once, such as our own heartbeats, says nothing: a router takes it as well."""
+        return self.received > before.received or bool(before.waiting and self.taken > before.taken)
 
 
 class DirectConnection(pika.SelectConnection):
@@ -137,15 +151,14 @@ class DirectConnection(pika.SelectConnection):
             )
 
     @property
-    def traffic_bytes(self) -> int:
-        """What has come from the peer, and what its side of the wire has taken. It grows while
-        either direction lives, also in the midst of one long message. On the loop's thread."""
+    def traffic(self) -> Traffic:
+        """So far. On the loop's thread."""
         inner = cast(Any, self)
         transport = inner._transport
         if transport is None:
-            return 0
+            return Traffic(inner.bytes_received, 0, 0)
         waiting = transport.get_write_buffer_size() + unacknowledged_bytes(transport._sock)
-        return int(inner.bytes_received + inner.bytes_sent - waiting)
+        return Traffic(inner.bytes_received, inner.bytes_sent - waiting, waiting)
 
     def _leave_to_parent(self) -> None:
         """In a fork: the descriptors are closed, which sends nothing, so that the broker sees the

@@ -63,7 +63,7 @@ class Pulse:
             self._channel = connection.channel()
         except pika_errors.NoFreeChannels:
             self._channel = channel
-        self._traffic_bytes = 0
+        self._traffic = self._direct.traffic
         self._moved_at_s = 0.0
         self._is_waiting = False
         self._ask_at_s = 0.0
@@ -97,9 +97,9 @@ class Pulse:
     def _require_answer(self, now: float) -> None:
         if not self._channel.is_open:
             raise ConsumeError(f"the broker says that queue '{self._queue}' is not there")
-        traffic_bytes = self._direct.traffic_bytes
-        if traffic_bytes != self._traffic_bytes:  # the answer comes after a large delivery
-            self._traffic_bytes, self._moved_at_s = traffic_bytes, now
+        before, self._traffic = self._traffic, self._direct.traffic
+        if self._traffic.is_alive_since(before):  # the answer comes after a large delivery
+            self._moved_at_s = now
         if now - max(self._answered_at_s, self._moved_at_s) > GIVE_UP_AFTER_S:
             abandon(self._connection, f"the broker did not answer for {GIVE_UP_AFTER_S:g} s")
 

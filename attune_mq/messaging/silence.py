@@ -45,7 +45,7 @@ class Silence:
         self._silent_since_s = silent_since_s
         self._own_channel = own_channel
         self._asked_at_s: float | None = None
-        self._traffic_bytes = 0
+        self._traffic = connection.traffic
         self._moved_at_s = 0.0
 
     def watch(self) -> None:
@@ -60,7 +60,7 @@ class Silence:
             self._asked_at_s = None
         elif self._asked_at_s is None:
             self._asked_at_s = self._moved_at_s = now
-            self._traffic_bytes = self._connection.traffic_bytes
+            self._traffic = self._connection.traffic
             self._ask()
         elif self._is_dead(now, self._asked_at_s):
             abandon(self._connection, f"the broker did not answer for {GIVE_UP_AFTER_S:g} s")
@@ -68,9 +68,9 @@ class Silence:
         self.watch()
 
     def _is_dead(self, now: float, asked_at_s: float) -> bool:
-        traffic_bytes = self._connection.traffic_bytes
-        if traffic_bytes > self._traffic_bytes:
-            self._traffic_bytes, self._moved_at_s = traffic_bytes, now
+        before, self._traffic = self._traffic, self._connection.traffic
+        if self._traffic.is_alive_since(before):
+            self._moved_at_s = now
         moved_for_s = self._moved_at_s - asked_at_s
         return now - self._moved_at_s > GIVE_UP_AFTER_S + moved_for_s
 
