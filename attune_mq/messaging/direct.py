@@ -34,6 +34,9 @@ from attune_mq.messaging.unacknowledged import unacknowledged_bytes
 RECEIVE_BYTES = 32_768
 """At once; pika takes 4,096, which is six small messages."""
 
+MUCH_BYTES = 4_096
+"""The least size that a frame may be bound to; heartbeats and questions are smaller."""
+
 T = TypeVar("T")
 
 
@@ -57,9 +60,10 @@ class Traffic(NamedTuple):
     waiting: int
 
     def is_alive_since(self, before: Traffic) -> bool:
-        """Whether the peer sent something, or took of what was waiting for it. What is sent and
-        taken at once, such as our own heartbeats, says nothing: a router takes it as well."""
-        return self.received > before.received or bool(before.waiting and self.taken > before.taken)
+        """Whether the peer sent something, or took of much that was waiting for it. That it took
+        our own heartbeats and questions says nothing: a router takes them as well."""
+        took_much = before.waiting >= MUCH_BYTES and self.taken > before.taken
+        return took_much or self.received > before.received
 
 
 class DirectConnection(pika.SelectConnection):

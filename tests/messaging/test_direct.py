@@ -162,17 +162,17 @@ def test_nothing_is_sent_over_a_connection_that_has_ended(
     assert ends[1].recv(100) == b""  # the end
 
 
-def test_what_we_send_and_a_router_takes_at_once_is_no_sign_of_life() -> None:
+def test_what_we_send_and_a_router_takes_is_no_sign_of_life() -> None:
     """Our own heartbeats kept a consumer on a connection whose broker was not heard any more."""
-    before = Traffic(received=10, taken=100, waiting=0)
+    before = Traffic(received=10, taken=100, waiting=8)
 
     assert not Traffic(received=10, taken=108, waiting=0).is_alive_since(before)
-    assert not Traffic(received=10, taken=100, waiting=8).is_alive_since(before)
-    assert Traffic(received=11, taken=100, waiting=0).is_alive_since(before)
+    assert not Traffic(received=10, taken=100, waiting=16).is_alive_since(before)
+    assert Traffic(received=11, taken=100, waiting=8).is_alive_since(before)
 
 
 def test_what_waited_for_the_peer_and_is_taken_is_a_sign_of_life() -> None:
-    before = Traffic(received=10, taken=100, waiting=50)
+    before = Traffic(received=10, taken=100, waiting=50_000)
 
-    assert Traffic(received=10, taken=110, waiting=40).is_alive_since(before)
-    assert not Traffic(received=10, taken=100, waiting=58).is_alive_since(before)
+    assert Traffic(received=10, taken=1_100, waiting=49_000).is_alive_since(before)
+    assert not Traffic(received=10, taken=100, waiting=50_008).is_alive_since(before)
