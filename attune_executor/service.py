@@ -84,22 +84,26 @@ class Executor:
         ):
             component.register(self.service)
         watch(metrics, self.service, ledger, settings)
-        self.service.run_beside(ledger.relay)
-        self.service.run_beside(ledger.watch)
-        keep = timedelta(days=settings.inbox_keep_days)
-        self.service.run_beside(
-            Periodic("housekeeping", HOUSEKEEPING_INTERVAL_S, lambda: ledger.forget(keep))
-        )
-        watchdog = DispatchWatchdog(
-            ledger, workers, limits=_limits(settings), attempts=settings.scheduling_attempts
-        )
-        self.watchdog = Periodic("dispatch-watchdog", _look_interval_s(settings), watchdog.look)
-        self.service.run_beside(self.watchdog)
+        self.watchdog = self._run_beside(ledger, workers)
         self.health = (
             health_server(self.service, ledger, self.watchdog, metrics, settings)
             if settings.health_port
             else None
         )
+
+    def _run_beside(self, ledger: Ledger, workers: WorkerQueues) -> Periodic:
+        """What runs beside the components; the watchdog of it, by which readiness goes."""
+        settings, keep = self.settings, timedelta(days=self.settings.inbox_keep_days)
+        look = DispatchWatchdog(
+            ledger, workers, limits=_limits(settings), attempts=settings.scheduling_attempts
+        ).look
+        housekeeping = Periodic(
+            "housekeeping", HOUSEKEEPING_INTERVAL_S, lambda: ledger.forget(keep)
+        )
+        watchdog = Periodic("dispatch-watchdog", _look_interval_s(settings), look)
+        for background in (ledger.relay, ledger.watch, housekeeping, watchdog):
+            self.service.run_beside(background)
+        return watchdog
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT; then what runs may finish, and what it says is published.

@@ -337,16 +337,15 @@ def _kind_of(body: bytes) -> str:
 
 def _reason(error: BaseException) -> str:
     cause = getattr(error, "reason", error)
-    if isinstance(cause, socket.gaierror):
-        return "the host name is not known"
-    if isinstance(cause, ConnectionRefusedError):
-        return "nothing listens there"
-    if isinstance(cause, UnicodeError):
-        return "the host name cannot be one"
-    if isinstance(cause, ConnectionResetError):
-        return "it hung up; is this its port (15672 by default)?"
-    if isinstance(cause, TimeoutError):
-        return "it took too long"
-    if isinstance(cause, http.client.IncompleteRead):
-        return "it broke off in the middle of its answer"
-    return str(cause) or type(cause).__name__
+    known = (reason for kind, reason in _REASONS.items() if isinstance(cause, kind))
+    return next(known, str(cause) or type(cause).__name__)
+
+
+_REASONS: dict[type[BaseException], str] = {
+    socket.gaierror: "the host name is not known",
+    ConnectionRefusedError: "nothing listens there",
+    UnicodeError: "the host name cannot be one",
+    ConnectionResetError: "it hung up; is this its port (15672 by default)?",
+    TimeoutError: "it took too long",
+    http.client.IncompleteRead: "it broke off in the middle of its answer",
+}

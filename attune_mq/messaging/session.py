@@ -87,7 +87,10 @@ class Session:
         self._progress = progress
         self._pause = pause
         self._waiting_room = WaitingRoom(
-            pause, later=self._later, begin=self._begin, renew=self._renew
+            pause,
+            later=self._later,
+            begin=lambda delivery, is_trial: self._submit(Job(self, delivery, is_trial=is_trial)),
+            renew=lambda delivery: self._submit(Job(self, delivery, renewal(delivery))),
         )
         self._telemetry = telemetry
         self._direct = DirectConnection.of(connection)
@@ -263,12 +266,6 @@ class Session:
             self._waiting_room.enter(delivery)
         else:
             self._pool.submit([Job(self, delivery)])
-
-    def _begin(self, delivery: Delivery, is_trial: bool) -> None:
-        self._submit(Job(self, delivery, is_trial=is_trial))
-
-    def _renew(self, delivery: Delivery) -> None:
-        self._submit(Job(self, delivery, renewal(delivery)))
 
     def _submit(self, job: Job, *, after_s: float = 0.0) -> None:
         self._after(after_s, job.delivery, partial(self._pool.submit, [job]))
