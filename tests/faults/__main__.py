@@ -68,7 +68,7 @@ def main() -> int:
     chosen = {
         name: run_system
         for name, run_system in systems().items()
-        if options.system in name and options.database in name
+        if any(text in name for text in options.system or [""]) and options.database in name
     }
     folder = Path(tempfile.mkdtemp(prefix="attune-soak-"))
     with EmbeddedBroker(management=True, config=STATISTICS, root=options.root) as broker:
@@ -174,7 +174,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the schedule (default: 1)")
     parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="of all runs")
     parser.add_argument("--faults", type=int, help="so many of a scene, instead of a time")
-    parser.add_argument("--system", default="", help="only those whose name holds this text")
+    parser.add_argument(
+        "--system", action="append", help="only those whose name holds this text; also several"
+    )
     parser.add_argument("--database", default="", choices=("", *DATABASES))
     parser.add_argument("--root", type=Path, help="of another system, whose RabbitMQ is run")
     parser.add_argument(
