@@ -26,7 +26,7 @@ from attune_mq.broker.amqp import abandon
 from attune_mq.errors import AttuneError
 from attune_mq.messaging.direct import DirectConnection, never_called
 from attune_mq.messaging.frames import Confirm, ConfirmReader
-from attune_mq.messaging.outgoing import Entry, Ledger, Unsendable, blamed
+from attune_mq.messaging.outgoing import Batch, Entry, Ledger, Unsendable, blamed
 from attune_mq.messaging.silence import SILENT_AFTER_S, Silence
 from attune_mq.messaging.telemetry import Telemetry
 
@@ -52,6 +52,8 @@ class ConfirmChannel:
         self.lock = threading.RLock()
         self.is_closing = False
         self.unexpected_confirms = 0
+        self.batches: set[Batch] = set()
+        """What callers wait for."""
         self._name = name
         self._telemetry = telemetry
         self._waiting: deque[Entry] = deque()
@@ -82,12 +84,15 @@ class ConfirmChannel:
         self._waiting = deque(entry for entry in self._waiting if not entry.abandoned)
         return self._ledger.is_full_of_abandoned and self._connection is not None
 
-    def leave_connection(self) -> frozenset[Entry]:
-        """Nothing more is sent on this one, nor heard from it. What is still to be sent, on the
-        next. With the lock held."""
+    def fail_all(self, reason: str, cause: BaseException) -> None:
+        """The connection is over. Whatever is not resolved becomes unconfirmed, but for what is
+        still to be sent, on the next; also what a thread that was interrupted had in its hands.
+        With the lock held."""
         self._connection = self._channel = None
         self._ledger.drain()
-        return frozenset(self._waiting)
+        to_be_sent = frozenset(self._waiting)
+        for batch in self.batches:
+            batch.fail(reason, cause, but=to_be_sent)
 
     def close(self) -> list[Entry]:
         """All that is left. With the lock held."""
@@ -151,8 +156,7 @@ class ConfirmChannel:
             is_closing = self.is_closing
             is_news = str(failure) not in self._said and not is_closing
             self._said.add(str(failure))
-            for entry in self._ledger.drain():
-                entry.unconfirmed(f"the connection was lost: {failure}", failure)
+            self.fail_all(f"the connection was lost: {failure}", failure)
         if is_news:
             logger.warning("Publisher '%s': %s", self._name, failure)
         if was_open and self._telemetry is not None and not is_closing:
@@ -287,18 +291,26 @@ class ConfirmChannel:
         """Sends what waits, as much as may be in flight. From any thread."""
         with self.lock:
             frames: list[bytes] = []
-            while self._waiting and self._can_send():
-                frames.append(self._record(self._waiting.popleft()))
-            if any(frames):
-                assert self._connection is not None
-                # One that is just ending tells so itself, of all that it was given.
-                with contextlib.suppress(pika_errors.ConnectionWrongStateError):
-                    self._connection.send(b"".join(frames))
+            try:
+                while self._waiting and self._can_send():
+                    frames.append(self._record(self._waiting.popleft()))
+                if any(frames):
+                    assert self._connection is not None
+                    # One that is just ending tells so itself, of all that it was given.
+                    with contextlib.suppress(pika_errors.ConnectionWrongStateError):
+                        self._connection.send(b"".join(frames))
+            except BaseException:
+                # While the lock is held: nobody else sends after what was counted and not sent.
+                if self._connection is not None:
+                    self._connection.is_over = True
+                raise
 
     def _can_send(self) -> bool:
-        is_open = self._channel is not None and self._channel.is_open
-        held = self._blocked or self._replacing
-        return is_open and not held and not self._ledger.is_full
+        if self._channel is None or not self._channel.is_open:
+            return False
+        if self._connection is None or self._connection.is_over:
+            return False
+        return not (self._blocked or self._replacing or self._ledger.is_full)
 
     def _record(self, entry: Entry) -> bytes:
         """The frames of a message, which counts as sent; none where it cannot be."""

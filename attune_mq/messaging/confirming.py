@@ -53,7 +53,6 @@ class ConfirmingConnection:
         self._channel = ConfirmChannel(self._name, self._telemetry)
         self._reconnecting = Reconnecting(self._settings, self._channel, name=self._name)
         self._callers: set[int] = set()  # the threads that exchange
-        self._batches: set[Batch] = set()  # what they wait for
 
     @property
     def connections(self) -> int:
@@ -78,7 +77,10 @@ class ConfirmingConnection:
                 self._abandon(batch, f"no confirm within {timeout_s:g} s: {trouble}")
             return self._end(batch, caller)
         except BaseException as interruption:
-            self._abort(batch, caller, interruption)
+            try:
+                self._abort(batch, caller, interruption)
+            except BaseException:  # another one, before that had begun
+                self._abort(batch, caller, interruption)
             raise
 
     def _submit(self, batch: Batch, caller: int) -> None:
@@ -86,7 +88,7 @@ class ConfirmingConnection:
         :meth:`_abandon` comes first."""
         with self._channel.lock:
             self._callers.add(caller)
-            self._batches.add(batch)
+            self._channel.batches.add(batch)
             if self._closed:
                 for entry in batch.entries:
                     entry.unconfirmed(CLOSED)
@@ -114,9 +116,10 @@ class ConfirmingConnection:
 
     def _end(self, batch: Batch, caller: int) -> list[Outcome]:
         with self._channel.lock:
-            self._batches.discard(batch)
-            self._callers.discard(caller)
-            return batch.end()
+            self._channel.batches.discard(batch)
+            outcomes = batch.end()
+        self._callers.discard(caller)
+        return outcomes
 
     def _abort(self, batch: Batch, caller: int, interruption: BaseException) -> None:
         """By the thread that was interrupted, in which it may be interrupted again: each attempt
@@ -129,10 +132,9 @@ class ConfirmingConnection:
                 give_back(self._channel.lock)
                 with self._channel.lock:
                     self._channel.take_back(batch.entries)
-                    to_be_sent = self._channel.leave_connection()
-                    for one in self._batches | {batch}:
-                        one.fail(str(why), why, but=to_be_sent)
-                    self._end(batch, caller)
+                    self._channel.fail_all(str(why), why)
+                self._end(batch, caller)
+                self._reconnecting.abort(why)  # where another was opened in between
             except BaseException:
                 logger.debug("Interrupted while giving the connection up", exc_info=True)
             else:

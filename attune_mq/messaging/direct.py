@@ -21,7 +21,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import pika
 from pika import exceptions as pika_errors
@@ -33,9 +33,6 @@ from attune_mq.messaging.unacknowledged import unacknowledged_bytes
 
 RECEIVE_BYTES = 32_768
 """At once; pika takes 4,096, which is six small messages."""
-
-MUCH_BYTES = 4_096
-"""The least size that a frame may be bound to; heartbeats and questions are smaller."""
 
 T = TypeVar("T")
 
@@ -51,21 +48,6 @@ class Reader(Protocol[T]):
         """Whether the frame of ``data`` that begins ``at``, and ends before ``end``, was its."""
 
 
-class Traffic(NamedTuple):
-    """In bytes: what has come from the peer, what its side of the wire has taken of what was sent,
-    and what it has not taken yet."""
-
-    received: int
-    taken: int
-    waiting: int
-
-    def is_alive_since(self, before: Traffic) -> bool:
-        """Whether the peer sent something, or took of much that was waiting for it. That it took
-        our own heartbeats and questions says nothing: a router takes them as well."""
-        took_much = before.waiting >= MUCH_BYTES and self.taken > before.taken
-        return took_much or self.received > before.received
-
-
 class DirectConnection(pika.SelectConnection):
     """All of it is for the thread that turns the loop, but for :meth:`call_soon` and :meth:`send`.
 
@@ -75,8 +57,10 @@ class DirectConnection(pika.SelectConnection):
 
     _reader: Reader[Any] | None = None
     _sink: Callable[[list[Any]], None]
-    _is_ending = False
-    _is_parents = False
+    is_over = False
+    """Nothing more is sent over it, nor believed of what comes: it ended, or is to be ended."""
+    interruption: BaseException | None = None
+    """What was raised while frames were read, which pika keeps to itself. Not by the protocol."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.exclusive = threading.RLock()
@@ -119,7 +103,7 @@ class DirectConnection(pika.SelectConnection):
         """Whole frames, to the operating system at once if it takes them, else when it does. From
         any thread. Raises ``ConnectionWrongStateError`` when the connection is not open."""
         with self.exclusive:
-            if not self.is_open or self._is_parents:
+            if not self.is_open or self.is_over:
                 raise pika_errors.ConnectionWrongStateError("the connection is not open")
             sent = 0 if self._rest else self._send_at_once(frames)
             if sent < len(frames):
@@ -128,23 +112,32 @@ class DirectConnection(pika.SelectConnection):
                 self._rest += frames[sent:]
 
     def _send_at_once(self, frames: bytes) -> int:
-        """How many bytes the operating system took, where nothing waits before them. TLS, and
-        whatever goes wrong, is left to pika, which otherwise watches the socket for each send."""
+        """How many bytes the operating system took, where nothing waits before them. TLS is left to
+        pika, which otherwise watches the socket for each send. Where it is not known how many it
+        took, the connection is over: they must not be sent again, and nothing may follow them."""
         inner = cast(Any, self)
         if self._outlet is None or inner._get_write_buffer_size():
             return 0
         try:
             sent = self._outlet.send(frames)
-        except OSError:
+        except BlockingIOError:
             return 0
+        except OSError as error:
+            self.is_over = True
+            if error.errno is None:  # not of the socket: a time limit that passes just now
+                raise
+            why = pika_errors.StreamLostError(f"the connection was lost: {error}")
+            self.call_soon(lambda: self._terminate_stream(why) if self.is_open else None)
+            return len(frames)
         inner.bytes_sent += sent
         return sent
 
     def _send_rest(self) -> None:
-        self._output_marshaled_frames(())
         transport = cast(Any, self)._transport
         if transport is not None:
-            transport._on_socket_writable()  # as pika does when its loop turns next
+            self._output_marshaled_frames(())
+            if transport.get_write_buffer_size():
+                transport._on_socket_writable()  # as pika does when its loop turns next
 
     def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
         inner_super: Any = super()
@@ -155,14 +148,15 @@ class DirectConnection(pika.SelectConnection):
             )
 
     @property
-    def traffic(self) -> Traffic:
-        """So far. On the loop's thread."""
+    def traffic_bytes(self) -> int:
+        """What has come from the peer, and what its side of the wire has taken of what was sent."""
         inner = cast(Any, self)
-        transport = inner._transport
-        if transport is None:
-            return Traffic(inner.bytes_received, 0, 0)
-        waiting = transport.get_write_buffer_size() + unacknowledged_bytes(transport._sock)
-        return Traffic(inner.bytes_received, inner.bytes_sent - waiting, waiting)
+        with self.exclusive:
+            transport = inner._transport
+            if transport is None:
+                return int(inner.bytes_received)
+            waiting = transport.get_write_buffer_size() + unacknowledged_bytes(transport._sock)
+            return int(inner.bytes_received + inner.bytes_sent - waiting)
 
     def _leave_to_parent(self) -> None:
         """In a fork: the descriptors are closed, which sends nothing, so that the broker sees the
@@ -172,7 +166,7 @@ class DirectConnection(pika.SelectConnection):
             if one is not None:
                 with contextlib.suppress(OSError):
                     one.close()
-        self._outlet, self._is_parents = None, True
+        self._outlet, self.is_over = None, True
 
     @property
     def has_sent_all(self) -> bool:
@@ -191,19 +185,26 @@ class DirectConnection(pika.SelectConnection):
         return int(cast(Any, self).params.frame_max)
 
     def _on_data_available(self, data_in: bytes) -> None:
-        inner = cast(Any, self)
-        if self._reader is None:
-            inner_super: Any = super()
-            inner_super._on_data_available(data_in)
-            return
-        inner.bytes_received += len(data_in)  # by which pika knows that the broker lives
-        data = inner._frame_buffer + data_in
-        inner._frame_buffer = data[self._read(self._reader, data) :]
+        try:
+            if self._reader is None:
+                inner_super: Any = super()
+                inner_super._on_data_available(data_in)
+                return
+            inner = cast(Any, self)
+            inner.bytes_received += len(data_in)  # by which pika knows that the broker lives
+            data = inner._frame_buffer + data_in
+            inner._frame_buffer = data[self._read(self._reader, data) :]
+        except pika_errors.AMQPError:  # of the protocol: pika ends the connection
+            raise
+        except BaseException as error:
+            self.is_over = True
+            self.interruption = error
+            raise
 
     def _read(self, reader: Reader[Any], data: bytes) -> int:
         """Reads all whole frames, and returns where the rest begins."""
         at, size = 0, len(data)
-        while size - at >= OVERHEAD_BYTES and not self._is_ending:
+        while size - at >= OVERHEAD_BYTES and not self.is_over:
             kind, channel, length = FRAME.unpack_from(data, at)
             end = at + length + OVERHEAD_BYTES
             if end > size:
@@ -231,7 +232,7 @@ class DirectConnection(pika.SelectConnection):
 
     def _terminate_stream(self, error: Exception | None) -> None:
         """Nothing that comes after it counts: the broker closed the connection, or we gave up."""
-        self._is_ending = True
+        self.is_over = True
         inner_super: Any = super()
         inner_super._terminate_stream(error)
 

@@ -18,6 +18,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from attune_mq.broker.amqp import abandon, count_queue
 from attune_mq.errors import ConsumeError
 from attune_mq.messaging.direct import DirectConnection
+from attune_mq.messaging.traffic import Traffic
 
 ASK_EVERY_S = 0.5
 """From one question to the next, once the last is answered."""
@@ -56,15 +57,13 @@ class Pulse:
         counts: bool,
     ) -> None:
         self._connection = connection
-        self._direct = DirectConnection.of(connection)
         self._queue = queue
         self._counts = counts
         try:
             self._channel = connection.channel()
         except pika_errors.NoFreeChannels:
             self._channel = channel
-        self._traffic = self._direct.traffic
-        self._moved_at_s = 0.0
+        self._traffic = Traffic(DirectConnection.of(connection))
         self._is_waiting = False
         self._ask_at_s = 0.0
         self._consumers: int | None = None
@@ -92,15 +91,13 @@ class Pulse:
 
     def _ask(self) -> None:
         self._is_waiting = True
+        self._traffic.begin()
         count_queue(self._channel, self._queue, self._on_answer)
 
     def _require_answer(self, now: float) -> None:
         if not self._channel.is_open:
             raise ConsumeError(f"the broker says that queue '{self._queue}' is not there")
-        before, self._traffic = self._traffic, self._direct.traffic
-        if self._traffic.is_alive_since(before):  # the answer comes after a large delivery
-            self._moved_at_s = now
-        if now - max(self._answered_at_s, self._moved_at_s) > GIVE_UP_AFTER_S:
+        if now - self._traffic.look() > GIVE_UP_AFTER_S:  # it comes after a large delivery
             abandon(self._connection, f"the broker did not answer for {GIVE_UP_AFTER_S:g} s")
 
     def _on_answer(self, consumers: int, waiting: int) -> None:

@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pika import exceptions as pika_errors
@@ -50,6 +50,7 @@ class Reconnecting:
         self._tenant = tenant
         self._name = name
         self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []  # and those that an interruption left behind
         self.has_started = False
         """Whether its thread lives."""
         self._closing = threading.Event()
@@ -65,16 +66,17 @@ class Reconnecting:
     @property
     def thread_id(self) -> int | None:
         """Of its thread, as :func:`threading.get_ident` has it there."""
-        return None if self._thread is None else self._thread.ident
+        return self._thread.ident if self._thread is not None and self.has_started else None
 
     def start(self) -> None:
         """By one thread at a time, unless it :attr:`has_started`. Where one was interrupted here,
         the thread that it made may have begun: it ends, since it is not the last that was made, and
         the next waits for that."""
-        before = self._thread
+        before = tuple(self._threads)
         self._thread = threading.Thread(
             target=self._run, args=(before,), name=self._name, daemon=True
         )
+        self._threads.append(self._thread)
         self.drop()
         self._thread.start()
         self.has_started = True
@@ -110,9 +112,10 @@ class Reconnecting:
     def _is_to_end(self) -> bool:
         return self.is_closing or self._thread is not threading.current_thread()
 
-    def _run(self, before: threading.Thread | None) -> None:
-        if before is not None and before.is_alive():
-            before.join()
+    def _run(self, before: Sequence[threading.Thread]) -> None:
+        for one in before:
+            if one.is_alive():
+                one.join()
         backoff = Backoff()
         try:
             while not self._is_to_end:
@@ -173,8 +176,10 @@ class Reconnecting:
         try:
             return loop.run()
         finally:
-            self._loop = None
-            loop.close()
+            try:
+                loop.close()  # while a thread that was interrupted still finds what it holds of it
+            finally:
+                self._loop = None
 
     def _on_open(self, connection: Connection) -> None:
         assert isinstance(connection, DirectConnection)

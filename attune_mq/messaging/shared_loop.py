@@ -17,6 +17,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 from attune_mq.broker.amqp import abandon
 from attune_mq.errors import AttuneError, BrokerUnavailable
@@ -33,21 +34,22 @@ class SharedLoop:
         self.connection = connection
         self._is_busy = is_busy
         self._turning = threading.RLock()
-        self._news = threading.Event()  # it is busy and nobody turns, or it is over
+        # It is busy and nobody turns, or it is over. An Event has a lock that an interrupted thread
+        # may leave taken; putting into this queue is safe even then.
+        self._news: SimpleQueue[None] = SimpleQueue()
         self._end: AttuneError | None = None
         self._defect: Exception | None = None
         connection.ioloop.activate_poller()
 
     def run(self) -> AttuneError:
-        """On the connection's own thread, until it ends, and why it did. Raises what a turn raises,
-        whoever took it."""
+        """On the connection's own thread, until it ends, and why it did. Raises what its own turn
+        raises; what a caller's turn raises is the caller's."""
         while self._end is None:
             if self._is_busy() and self._take_turn():
                 continue
-            if not self._news.wait(TURN_S):
+            if not self._has_news():
                 self.connection.call_soon(lambda: None)  # whoever turns it looks up
                 self._take_turn()
-            self._news.clear()
         if self._defect is not None:
             raise self._defect
         return self._end
@@ -64,12 +66,12 @@ class SharedLoop:
         finally:
             self._turning.release()
             if self._end is not None or self._is_busy():
-                self._news.set()
+                self._news.put(None)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Has it called by whoever turns the loop. From any thread."""
         self.connection.call_soon(callback)
-        self._news.set()
+        self._news.put(None)
 
     def end(self, why: AttuneError) -> None:
         """By whoever turns it: there is nothing to wait for any more."""
@@ -78,6 +80,7 @@ class SharedLoop:
     def abort(self, why: AttuneError) -> None:
         """By a caller that was interrupted, perhaps while it turned the loop: ends the connection,
         and gives back what this thread holds of it."""
+        self.connection.is_over = True
         self._end = why
         give_back(self._turning)
         give_back(self.connection.exclusive)
@@ -85,6 +88,7 @@ class SharedLoop:
 
     def close(self) -> None:
         """After :meth:`run`; what was still to be called is forgotten."""
+        self._end = self._end or BrokerUnavailable("the connection was given up")
         with self._turning:
             if not self.connection.is_closed:
                 abandon(self.connection, str(self._end))
@@ -97,24 +101,38 @@ class SharedLoop:
             return False
         try:
             self._turn()
+        except Exception as error:  # it is for :meth:`run`
+            self._defect = error
         finally:
             self._turning.release()
         return True
 
+    def _has_news(self) -> bool:
+        """Waits for it, not for long."""
+        try:
+            self._news.get(timeout=TURN_S)
+            while not self._news.empty():
+                self._news.get_nowait()
+        except Empty:
+            return False
+        return True
+
     def _turn(self) -> None:
         """Waits until something happens, and sees to it. What is interrupted in the midst of it may
-        leave half a frame behind, so the connection ends then."""
+        leave half a frame behind, so the connection ends then. Raises whatever came up, also where
+        pika kept it to itself: it may be the caller's, such as of a time limit."""
         if self._end is not None:
             return
         ioloop = self.connection.ioloop
         try:
             ioloop.poll()
             ioloop.process_timeouts()
+            if self.connection.interruption is not None:
+                raise self.connection.interruption
         except BaseException as error:
+            self.connection.is_over = True
             self._end = BrokerUnavailable(f"the connection was given up: {type(error).__name__}")
-            if not isinstance(error, Exception):
-                raise
-            self._defect = error
+            raise
 
 
 def give_back(lock: threading.RLock) -> None:

@@ -21,6 +21,7 @@ from pika.channel import Channel
 from attune_mq.broker.amqp import abandon
 from attune_mq.messaging.direct import DirectConnection
 from attune_mq.messaging.pulse import GIVE_UP_AFTER_S
+from attune_mq.messaging.traffic import Traffic
 
 SILENT_AFTER_S = 1.5
 """A broker that owes confirms and sends none for so long is in trouble."""
@@ -45,8 +46,7 @@ class Silence:
         self._silent_since_s = silent_since_s
         self._own_channel = own_channel
         self._asked_at_s: float | None = None
-        self._traffic = connection.traffic
-        self._moved_at_s = 0.0
+        self._traffic = Traffic(connection)
 
     def watch(self) -> None:
         """Until the connection ends."""
@@ -59,8 +59,8 @@ class Silence:
         if since_s is None or now - since_s < SILENT_AFTER_S:
             self._asked_at_s = None
         elif self._asked_at_s is None:
-            self._asked_at_s = self._moved_at_s = now
-            self._traffic = self._connection.traffic
+            self._asked_at_s = now
+            self._traffic.begin()
             self._ask()
         elif self._is_dead(now, self._asked_at_s):
             abandon(self._connection, f"the broker did not answer for {GIVE_UP_AFTER_S:g} s")
@@ -68,11 +68,8 @@ class Silence:
         self.watch()
 
     def _is_dead(self, now: float, asked_at_s: float) -> bool:
-        before, self._traffic = self._traffic, self._connection.traffic
-        if self._traffic.is_alive_since(before):
-            self._moved_at_s = now
-        moved_for_s = self._moved_at_s - asked_at_s
-        return now - self._moved_at_s > GIVE_UP_AFTER_S + moved_for_s
+        moved_at_s = self._traffic.look()
+        return now - moved_at_s > GIVE_UP_AFTER_S + (moved_at_s - asked_at_s)
 
     def _ask(self) -> None:
         try:

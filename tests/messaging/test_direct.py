@@ -6,13 +6,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from pika.exceptions import ConnectionWrongStateError
 from pika.frame import Heartbeat
 
-from attune_mq.messaging.direct import DirectConnection, Traffic
+from attune_mq.messaging.direct import DirectConnection
 from attune_mq.messaging.frames import ConfirmReader
+from attune_mq.messaging.traffic import MUCH_BYTES, Traffic
 
 
 class Sending(DirectConnection):
@@ -24,7 +26,7 @@ class Sending(DirectConnection):
         self.exclusive = threading.RLock()
         self._outlet = outlet
         self._rest = b""
-        self._transport = None
+        self._transport = cast(Any, self)
         self._frame_buffer = b""
         self.bytes_sent = self.frames_sent = self.bytes_received = 0
         self.buffered: list[bytes] = []
@@ -33,6 +35,11 @@ class Sending(DirectConnection):
 
     def _get_write_buffer_size(self) -> int:
         return sum(map(len, self.buffered))
+
+    get_write_buffer_size = _get_write_buffer_size
+
+    def _on_socket_writable(self) -> None:
+        """Nothing fits."""
 
     def _adapter_emit_data(self, data: bytes) -> None:
         self.buffered.append(data)
@@ -162,17 +169,41 @@ def test_nothing_is_sent_over_a_connection_that_has_ended(
     assert ends[1].recv(100) == b""  # the end
 
 
-def test_what_we_send_and_a_router_takes_is_no_sign_of_life() -> None:
+class Moving:
+    """A connection on which so many bytes have moved."""
+
+    traffic_bytes = 0
+
+
+def test_what_is_as_small_as_a_heartbeat_is_no_sign_of_life() -> None:
     """Our own heartbeats kept a consumer on a connection whose broker was not heard any more."""
-    before = Traffic(received=10, taken=100, waiting=8)
+    connection = Moving()
+    traffic = Traffic(cast(DirectConnection, connection))
+    began_at_s = traffic.moved_at_s
 
-    assert not Traffic(received=10, taken=108, waiting=0).is_alive_since(before)
-    assert not Traffic(received=10, taken=100, waiting=16).is_alive_since(before)
-    assert Traffic(received=11, taken=100, waiting=8).is_alive_since(before)
+    connection.traffic_bytes = MUCH_BYTES - 1
+    assert traffic.look() == began_at_s
+    connection.traffic_bytes = MUCH_BYTES
+    assert traffic.look() > began_at_s
 
 
-def test_what_waited_for_the_peer_and_is_taken_is_a_sign_of_life() -> None:
-    before = Traffic(received=10, taken=100, waiting=50_000)
+def test_what_may_have_been_sent_is_not_sent_again(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    """A time limit is an ``OSError``, and was taken for one of the socket: the message went out
+    twice, and each later confirm was given to another message."""
+    connection = Sending(ends[0])
 
-    assert Traffic(received=10, taken=1_100, waiting=49_000).is_alive_since(before)
-    assert not Traffic(received=10, taken=100, waiting=50_008).is_alive_since(before)
+    class Interrupted:
+        def send(self, frames: bytes) -> int:
+            ends[0].send(frames)
+            raise TimeoutError
+
+    connection._outlet = cast(socket.socket, Interrupted())
+    with pytest.raises(TimeoutError):
+        connection.send(b"one")
+    with pytest.raises(ConnectionWrongStateError):
+        connection.send(b"two")
+
+    assert drained(ends[1]) == b"one"
+    assert not connection._rest
