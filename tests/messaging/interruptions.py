@@ -29,14 +29,26 @@ class Interrupted(BaseException):
     """As ``KeyboardInterrupt``, or the error of a time limit."""
 
 
+class TimeLimit(TimeoutError):
+    """As the usual time limits raise it, which is an ``Exception``, and an ``OSError``."""
+
+
 class At:
     """Raises at line event number ``place`` of what is called within it, counted over all lines of
     the library, or of what lies ``within`` other folders; ``None`` raises nowhere. On the calling
     thread alone."""
 
-    def __init__(self, place: int | None, *, within: tuple[str, ...] = (LIBRARY,)) -> None:
+    def __init__(
+        self,
+        place: int | None,
+        *,
+        within: tuple[str, ...] = (LIBRARY,),
+        kind: type[BaseException] = Interrupted,
+    ) -> None:
         self._place = place
         self._within = within
+        self._kind = kind
+        self.has_raised = False
         self.lines = 0
 
     def call(self, work: Callable[[], object]) -> bool:
@@ -45,7 +57,7 @@ class At:
         sys.settrace(self._on_call)
         try:
             work()
-        except Interrupted:
+        except self._kind:
             return True
         finally:
             sys.settrace(before)
@@ -62,7 +74,8 @@ class At:
         return self._on_line
 
     def _interrupt(self) -> None:
-        raise Interrupted
+        self.has_raised = True
+        raise self._kind
 
 
 class Accounts:

@@ -9,17 +9,27 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from types import FrameType
+from typing import Any
 
 import pytest
 
 from attune_mq.errors import NotConfirmed, PublishRefused
+from attune_mq.messaging.confirming import ConfirmingConnection
 from attune_mq.messaging.envelope import Envelope
 from attune_mq.messaging.outgoing import Receipt
 from attune_mq.messaging.publisher import Publisher
 from attune_mq.messaging.telemetry import Telemetry
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import Bench, request
-from tests.messaging.interruptions import FULL, OPEN, Accounts, At
+from tests.messaging.interruptions import (
+    FULL,
+    LIBRARY,
+    OPEN,
+    Accounts,
+    At,
+    Interrupted,
+    TimeLimit,
+)
 
 DEADLINE_S = 20.0
 """Long beyond what a reconnection takes, short of hanging: nobody is to wait for it."""
@@ -57,6 +67,49 @@ def test_a_caller_interrupted_at_any_line_shifts_no_confirm(
 
     assert place > 100
     assert publisher.unconfirmed_count == 0
+    assert accounts.false_words() == []
+
+
+@pytest.mark.parametrize("kind", [Interrupted, TimeLimit])
+def test_whatever_interrupts_a_caller_reaches_it_and_shifts_no_confirm(
+    publisher: Publisher, accounts: Accounts, kind: type[BaseException]
+) -> None:
+    """Also at the lines of the standard library's locks, some of which are written in Python."""
+    require_that_it_works(publisher, accounts)
+
+    for place in count(1):
+        message = accounts.message(publisher, OPEN)
+        interruption = At(place, within=(LIBRARY, str(threading.__file__)), kind=kind)
+        interrupted = interruption.call(partial(publisher.send, [message]))
+        assert interrupted == interruption.has_raised, place
+        require_that_it_works(publisher, accounts)
+        if not interrupted:
+            break
+
+    assert place > 60
+    assert accounts.false_words() == []
+
+
+def test_two_signals_at_once_are_one_interruption(
+    publisher: Publisher, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second is raised as the first begins to be seen to. A thread that was not forgotten then
+    was told for ever that it published within ``publish``."""
+    require_that_it_works(publisher, accounts)
+    see_to_it, begun = ConfirmingConnection._abort, []
+
+    def begin_twice(*what: Any) -> None:
+        begun.append(what)
+        if len(begun) == 1:
+            raise Interrupted
+        see_to_it(*what)
+
+    monkeypatch.setattr(ConfirmingConnection, "_abort", begin_twice)
+    message = accounts.message(publisher, OPEN)
+    assert At(30).call(lambda: publisher.send([message]))
+
+    require_that_it_works(publisher, accounts)
+    assert len(begun) == 2
     assert accounts.false_words() == []
 
 
