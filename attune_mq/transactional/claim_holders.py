@@ -100,22 +100,22 @@ class AdvisoryLock:
         self._engine = engine
         self._id = relay_id
         self._session: Connection | None = None
+        self._is_locked = False
 
     def show(self) -> None:
-        """Raises SQLAlchemy's error where the database is away."""
-        if self._session is not None:
-            with suppress(SQLAlchemyError):
-                self._session.execute(text("SELECT 1"))
-                return
+        """Raises SQLAlchemy's error where the database is away.
+
+        It does not wait for the lock. A session of which only this side was cut holds it until the
+        server notices, and so long this relay counts as there; a later call takes it."""
+        if self._session is not None and not _answers(self._session):
             self.end()
-        session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        session.detach()  # no connection of the pool, which others wait for
-        try:
-            session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _key(self._id)})
-        except BaseException:
-            session.close()
-            raise
-        self._session = session
+        if self._session is None:
+            session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            session.detach()  # no connection of the pool, which others wait for
+            self._session = session
+        if not self._is_locked:
+            lock = text("SELECT pg_try_advisory_lock(:key)")
+            self._is_locked = self._session.execute(lock, {"key": _key(self._id)}).scalar_one()
 
     def absent(self, tx: Connection, ids: set[str]) -> set[str]:
         if not ids - {self._id}:
@@ -124,7 +124,7 @@ class AdvisoryLock:
         return {one for one in ids if one != self._id and _key(one) not in keys}
 
     def end(self) -> None:
-        session, self._session = self._session, None
+        session, self._session, self._is_locked = self._session, None, False
         if session is not None:
             with suppress(SQLAlchemyError):
                 session.close()
@@ -132,10 +132,18 @@ class AdvisoryLock:
     def leave_to_parent(self) -> None:
         if self._session is not None:
             _left_to_parents.append(self._session)  # its end would be said over the parent's socket
-            self._session = None
+            self._session, self._is_locked = None, False
 
 
 _left_to_parents: list[Connection] = []
+
+
+def _answers(session: Connection) -> bool:
+    try:
+        session.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        return False
+    return True
 
 
 def _key(relay_id: str) -> int:

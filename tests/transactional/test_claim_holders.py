@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
@@ -63,6 +69,44 @@ def test_who_lost_its_session_shows_itself_again(engine: Engine) -> None:
     assert found_gone(engine, first, claim) == set()
     first.end()
     second.end()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_who_lost_its_session_does_not_wait_for_a_server_that_has_not_noticed(
+    engine: Engine,
+) -> None:
+    (first, _), (second, claim) = shown(engine), shown(engine)
+    assert isinstance(second, AdvisoryLock)
+    with the_servers_end_kept(second):
+        again = threading.Thread(target=second.show, daemon=True)
+        again.start()
+        again.join(10)
+        assert not again.is_alive(), "it waits for the lock that its own old session has"
+        assert found_gone(engine, first, claim) == set()
+
+    wait_until(lambda: found_gone(engine, first, claim) == {claim}, "the old session has ended")
+    second.show()
+    assert found_gone(engine, first, claim) == set()
+    first.end()
+    second.end()
+
+
+@contextmanager
+def the_servers_end_kept(presence: AdvisoryLock) -> Iterator[None]:
+    """The session is cut for this side only: to the server it is as it was."""
+    assert presence._session is not None
+    session = presence._session.connection.dbapi_connection
+    assert isinstance(session, psycopg.Connection)
+    descriptor = session.fileno()
+    kept = os.dup(descriptor)
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    os.dup2(ours.fileno(), descriptor)
+    ours.close()
+    try:
+        yield
+    finally:
+        os.close(kept)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
