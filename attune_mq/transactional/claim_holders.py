@@ -178,7 +178,8 @@ class LockFile:
                 if is_free and relay_id in ids:
                     found.add(relay_id)
                 elif is_free:  # it left a file and no claim
-                    file.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        file.unlink()
         return found
 
     def end(self) -> None:
@@ -199,7 +200,11 @@ def _file_of(tx: Connection) -> str:
 def _make_locked(file: Path) -> int:
     while True:
         descriptor = os.open(file, os.O_RDONLY | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            os.close(descriptor)
+            raise
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), file.stat()):
                 return descriptor
@@ -208,17 +213,22 @@ def _make_locked(file: Path) -> int:
 
 @contextmanager
 def _taken(file: Path) -> Iterator[bool]:
-    """Whether nobody has locked it; then it is locked meanwhile."""
+    """Whether nobody has locked it, as far as can be told; then it is locked meanwhile."""
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except OSError:  # deleted by now, or another user's
         yield False
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
+        yield _is_locked_now(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_locked_now(descriptor: int) -> bool:
+    """``False`` also where the file system has no such locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

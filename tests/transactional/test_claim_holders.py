@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import socket
 import threading
@@ -149,3 +151,45 @@ def test_of_who_cannot_make_its_file_nothing_is_known(
     assert found_gone(engine, presence, identity.claim_name()) == set()
     presence.end()
     without.end()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_on_a_file_system_without_locks_nothing_is_known_and_nothing_is_left_open(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (first, _), (second, claim) = shown(engine), shown(engine)
+    second.end()
+    monkeypatch.setattr(fcntl, "flock", refused)
+    without, _ = shown(engine)
+    assert "its lease has to do" in caplog.text
+
+    assert found_gone(engine, first, claim) == set()
+    first.end()
+    without.end()
+    assert lock_files_open() == []
+
+
+def lock_files_open() -> list[str]:
+    ours = Path("/proc/self/fd")
+    targets = [os.readlink(one) for one in ours.iterdir() if one.is_symlink()]
+    return [one for one in targets if "test.db-relay-" in one]
+
+
+def refused(descriptor: int, operation: int) -> None:
+    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_file_that_cannot_be_deleted_hides_nobody(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, _), (second, _), (third, claim) = shown(engine), shown(engine), shown(engine)
+    second.end()
+    third.end()
+    monkeypatch.setattr(Path, "unlink", not_permitted)
+    assert found_gone(engine, first, claim) == {claim}
+    first.end()
+
+
+def not_permitted(file: Path, missing_ok: bool = False) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(file))
