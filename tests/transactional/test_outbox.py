@@ -198,6 +198,19 @@ def test_no_wait_is_shortened_while_the_clock_goes_on(
     assert words(claim(engine, outbox)) == ["tomorrow"]
 
 
+def test_an_envelope_of_a_far_future_leaves_all_the_same(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    far = Envelope.of(
+        Said(word="far"), source_service="tests", now=datetime(9999, 1, 1, tzinfo=UTC)
+    )
+    with engine.begin() as tx:
+        outbox.add_envelope(tx, far, not_before=clock() + timedelta(minutes=1))
+    limit_waits(engine, outbox)
+    clock.forward(60)
+    assert words(claim(engine, outbox)) == ["far"]
+
+
 def test_a_claim_may_be_of_some_destinations_or_of_all_others(
     engine: Engine, outbox: Outbox, clock: Clock
 ) -> None:
