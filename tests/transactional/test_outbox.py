@@ -139,6 +139,21 @@ def test_what_waited_has_a_quarter_of_a_claim_and_all_that_is_left_of_it(
     assert words(claim(engine, outbox, limit=6)) == ["b", "c", "D", "E", "F"]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_what_waited_is_not_kept_back_by_small_claims_of_what_is_ready(
+    engine: Engine, outbox: Outbox, clock: Clock, limit: int
+) -> None:
+    say(engine, outbox, "waited", not_before=clock() + timedelta(seconds=1))
+    say(engine, outbox, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 3)
+    clock.forward(1)
+
+    seen = [words(claim(engine, outbox, limit=limit)) for _ in range(26)]
+    place = next((place for place, taken in enumerate(seen) if "waited" in taken), None)
+    assert place is not None, "it came behind all that is ready"
+    assert place == 0 or limit == 1
+    assert all("A" <= taken[-1] <= "Z" for taken in seen if taken != ["waited"])
+
+
 def test_a_moment_that_is_over_delays_nothing(engine: Engine, outbox: Outbox, clock: Clock) -> None:
     say(engine, outbox, "since ever", not_before=datetime.min.replace(tzinfo=UTC))
     say(engine, outbox, "now", not_before=clock())
