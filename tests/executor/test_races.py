@@ -80,6 +80,17 @@ def test_an_execution_whose_worker_gave_it_up_is_failed_although_it_ran(pair: Pa
     assert pair.said("NotificationCreated") == pair.once_each()
 
 
+@pytest.mark.parametrize(("reason", "becomes"), [("rejected", "failed"), ("expired", "running")])
+def test_that_a_worker_gave_it_up_is_known_at_the_second_attempt_to_handle_it(
+    pair: Pair, reason: str, becomes: str
+) -> None:
+    pair.each(pair.one.schedule)
+    pair.each(pair.one.runs)
+    pair.each(lambda one: pair.one.dispatch_dies(one, reason, is_retry=True))
+
+    assert pair.states() == {becomes: NUMBER}
+
+
 def test_a_completion_that_races_a_cancellation_is_the_end(pair: Pair) -> None:
     pair.each(pair.one.schedule)
     pair.each(pair.one.runs)
