@@ -8,7 +8,7 @@ What it cannot tell, the lease bounds: a host that lost its power or its network
 until PostgreSQL notices (``tcp_keepalives_idle``), a child that a process has forked keeps the lock
 of the file, a relay that hangs keeps either, a pooler that shares sessions between clients says
 nothing of them, and where the file cannot be made there is none. The other way round, a relay whose
-session is cut counts as gone until it has connected again: what it is publishing may be published
+session has ended counts as gone until its next look: what it is publishing may be published
 by another as well, with the same ids, as after a lease that ended.
 """
 
