@@ -56,7 +56,7 @@ _note_death = Prepared(
         .where(
             _this,
             executions.c.status.in_(WITH_WORKER),
-            executions.c.scheduled_at_us <= bindparam("attempt_us"),
+            executions.c.scheduled_at_us == bindparam("attempt_us"),
         )
         .values(dispatch_died_at_us=func.coalesce(executions.c.dispatch_died_at_us, _now))
     )
@@ -66,7 +66,7 @@ _note_death = Prepared(
 def note_death(tx: Connection, execution_id: int, scheduled_at: datetime, now: datetime) -> bool:
     """Note that the dispatch of the scheduling at ``scheduled_at`` died. The state stays.
 
-    ``False`` when no worker has the execution (any more), or it was scheduled anew since.
+    ``False`` when no worker has the execution (any more), or has it by another scheduling.
     """
     noted = _note_death.execute(
         tx, execution_id=execution_id, attempt_us=to_us(scheduled_at), now_us=to_us(now)

@@ -132,15 +132,17 @@ class ExecutionManager:
             require_known(entry, execution_id)
 
     def _runs(self, entry: Entry, execution_id: int) -> None:
-        """What the executor ended without having heard of its worker does run: it is told."""
+        """What the executor ended for want of a report does run: its worker is told."""
         running = ExecutionStatus.RUNNING
         if store.move_execution(entry.tx, execution_id, running, entry.now):
             return
         if note_running(entry.tx, execution_id, entry.now):
             return
         execution = require_known(entry, execution_id)
-        is_unwanted = execution.status in FINAL - {ExecutionStatus.COMPLETED}
-        if is_unwanted and execution.started_at is None and execution.worker_id is not None:
+        is_unwanted = execution.status is ExecutionStatus.ABANDONED or (
+            execution.status in FINAL - {ExecutionStatus.COMPLETED} and execution.started_at is None
+        )
+        if is_unwanted and execution.worker_id is not None:
             ask_to_cancel(entry, self._workers, execution_id, execution.worker_id)
 
     def _cancel(self, entry: Entry, request: ExecutionCancelRequested) -> None:

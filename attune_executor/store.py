@@ -21,6 +21,7 @@ from sqlalchemy import (
     Executable,
     Row,
     bindparam,
+    case,
     func,
     null,
     select,
@@ -191,19 +192,16 @@ def mark_scheduled(tx: Connection, execution_id: int, worker_id: int, now: datet
 @cache
 def _move_to(new: ExecutionStatus, since: frozenset[ExecutionStatus]) -> Prepared:
     # Of two moves at once the second waits for the first, and then sees what that one has left.
-    values: dict[str, Any] = {
-        "status": new,
-        "result": bindparam("said"),
-        "updated_at_us": bindparam("now_us"),
-    }
+    row, now_us = executions.c, bindparam("now_us", type_=BigInteger)
+    values: dict[str, Any] = {"status": new, "result": bindparam("said"), "updated_at_us": now_us}
     if new is ExecutionStatus.RUNNING:
-        values["started_at_us"] = _started
-    return Prepared(
-        lambda _: update(executions).where(_this, executions.c.status.in_(since)).values(values)
-    )
-
-
-_started = func.coalesce(executions.c.started_at_us, bindparam("now_us", type_=BigInteger))
+        values["started_at_us"] = func.coalesce(row.started_at_us, now_us)
+    elif new is ExecutionStatus.CANCELING:
+        # What an executor of the version before has marked as running says no more than that.
+        began_at_us = func.coalesce(row.started_at_us, row.updated_at_us)
+        is_running = row.status == ExecutionStatus.RUNNING
+        values["started_at_us"] = case((is_running, began_at_us), else_=row.started_at_us)
+    return Prepared(lambda _: update(executions).where(_this, row.status.in_(since)).values(values))
 
 
 def move_execution(

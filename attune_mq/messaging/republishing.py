@@ -46,7 +46,7 @@ def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
     """To the retry queue of its delay, or to the tail of its own queue, to be held there.
 
     The broker's history is left behind, of which RabbitMQ 3.10 would go on counting, but for the
-    queue that it died in.
+    queue that it died in, and that it was rejected there.
 
     A retry queue dead-letters at least once: a message that waits there outlives a broker that is
     killed, and the deletion of its own queue.
@@ -54,6 +54,8 @@ def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
     counts: Headers = {FAILURES: settlement.failures, COUNTED_IN: delivery.queue}
     if delivery.died_in is not None:
         counts[QUEUE] = delivery.died_in
+        if delivery.deaths and delivery.deaths[0].reason == "rejected":
+            counts[REASON] = "rejected"
     queue = delivery.queue
     if settlement.queue_delay_ms is not None:
         queue = retry_queue_name(delivery.queue, settlement.queue_delay_ms)

@@ -8,7 +8,7 @@ What it cannot tell, the lease bounds: a host that lost its power or its network
 until PostgreSQL notices (``tcp_keepalives_idle``), a child that a process has forked keeps the lock
 of the file, a relay that hangs keeps either, a pooler that shares sessions between clients says
 nothing of them, and where the file cannot be made there is none. The other way round, a relay whose
-session is cut counts as gone until it has connected again: what it is publishing may be published
+session has ended counts as gone until its next look: what it is publishing may be published
 by another as well, with the same ids, as after a lease that ended.
 """
 
@@ -100,22 +100,22 @@ class AdvisoryLock:
         self._engine = engine
         self._id = relay_id
         self._session: Connection | None = None
+        self._is_locked = False
 
     def show(self) -> None:
-        """Raises SQLAlchemy's error where the database is away."""
-        if self._session is not None:
-            with suppress(SQLAlchemyError):
-                self._session.execute(text("SELECT 1"))
-                return
+        """Raises SQLAlchemy's error where the database is away.
+
+        It does not wait for the lock. A session of which only this side was cut holds it until the
+        server notices, and so long this relay counts as there; a later call takes it."""
+        if self._session is not None and not _answers(self._session):
             self.end()
-        session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        session.detach()  # no connection of the pool, which others wait for
-        try:
-            session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _key(self._id)})
-        except BaseException:
-            session.close()
-            raise
-        self._session = session
+        if self._session is None:
+            session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            session.detach()  # no connection of the pool, which others wait for
+            self._session = session
+        if not self._is_locked:
+            lock = text("SELECT pg_try_advisory_lock(:key)")
+            self._is_locked = self._session.execute(lock, {"key": _key(self._id)}).scalar_one()
 
     def absent(self, tx: Connection, ids: set[str]) -> set[str]:
         if not ids - {self._id}:
@@ -124,7 +124,7 @@ class AdvisoryLock:
         return {one for one in ids if one != self._id and _key(one) not in keys}
 
     def end(self) -> None:
-        session, self._session = self._session, None
+        session, self._session, self._is_locked = self._session, None, False
         if session is not None:
             with suppress(SQLAlchemyError):
                 session.close()
@@ -132,10 +132,18 @@ class AdvisoryLock:
     def leave_to_parent(self) -> None:
         if self._session is not None:
             _left_to_parents.append(self._session)  # its end would be said over the parent's socket
-            self._session = None
+            self._session, self._is_locked = None, False
 
 
 _left_to_parents: list[Connection] = []
+
+
+def _answers(session: Connection) -> bool:
+    try:
+        session.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        return False
+    return True
 
 
 def _key(relay_id: str) -> int:
@@ -170,7 +178,8 @@ class LockFile:
                 if is_free and relay_id in ids:
                     found.add(relay_id)
                 elif is_free:  # it left a file and no claim
-                    file.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        file.unlink()
         return found
 
     def end(self) -> None:
@@ -191,7 +200,11 @@ def _file_of(tx: Connection) -> str:
 def _make_locked(file: Path) -> int:
     while True:
         descriptor = os.open(file, os.O_RDONLY | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            os.close(descriptor)
+            raise
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), file.stat()):
                 return descriptor
@@ -200,17 +213,22 @@ def _make_locked(file: Path) -> int:
 
 @contextmanager
 def _taken(file: Path) -> Iterator[bool]:
-    """Whether nobody has locked it; then it is locked meanwhile."""
+    """Whether nobody has locked it, as far as can be told; then it is locked meanwhile."""
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except OSError:  # deleted by now, or another user's
         yield False
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
+        yield _is_locked_now(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_locked_now(descriptor: int) -> bool:
+    """``False`` also where the file system has no such locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -221,8 +222,8 @@ class Outbox:
         destinations: Collection[str] = (),
     ) -> list[ClaimedMessage]:
         """Take up to ``limit`` messages that are due for ``lease``: those that are ready, in the
-        order in which they were added. A quarter is kept for those that were delayed or failed, and
-        whose time has come.
+        order in which they were added. A quarter, or one, is kept for those that were delayed or
+        failed, and whose time has come. A claim of one row is for either, by chance.
 
         ``to``: any destination, or only ``these`` of ``destinations``, or all ``others``.
 
@@ -238,7 +239,7 @@ class Outbox:
         def take(statements: Mapping[To, Prepared], most: int) -> Sequence[Row[Any]]:
             return statements[to].execute(tx, most=most, **parameters).all() if most else ()
 
-        kept = limit // 4
+        kept = max(limit // 4, 1 if limit > 1 else random.getrandbits(1))
         taken = [*take(self._waiting, kept)]
         are_more = len(taken) == kept
         taken += take(self._ready, limit - len(taken))

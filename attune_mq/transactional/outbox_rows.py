@@ -166,9 +166,9 @@ def limiting(table: Table) -> Executable:
         or_(~was_never_tried, row.timestamp_us > now_us + tolerance_us),
     )
     these = _locked(table).where(too_late)
-    return (
-        update(table).where(row.id.in_(these), too_late).values(available_at_us=now_us + longest_us)
-    )
+    # Said to be written after it was due, it would become neither ready nor due.
+    ends_at_us = now_us + case((longest_us > 0, longest_us), else_=0)
+    return update(table).where(row.id.in_(these), too_late).values(available_at_us=ends_at_us)
 
 
 def _locked(table: Table) -> Select[tuple[int]]:

@@ -130,13 +130,18 @@ class OutboxRelay:
         """Why messages do not go out, or ``None``: at once, from memory.
 
         The database or the broker is away; the publisher has not answered for longer than the
-        lease; or there are messages that failed twice, which says how many of each cause and for
-        how long the oldest has been due. That is read from the database every second, so it tells
-        of what other relays could not publish too.
+        lease, or a turn, which asks the database as well, has not ended for longer; or there are
+        messages that failed twice, which says how many of each cause and for how long the oldest
+        has been due. That is read from the database every second, so it tells of what other relays
+        could not publish too.
         """
         unanswered_s = max(self._first.publishing_s, self._second.publishing_s)
-        if unanswered_s > self._terms.lease.total_seconds():
+        lease_s = self._terms.lease.total_seconds()
+        if unanswered_s > lease_s:
             return f"the publisher has not answered for {unanswered_s:.0f} s"
+        turn_s = max(thread.turn_s for thread in self._threads)
+        if turn_s > lease_s:
+            return f"a turn has not ended for {turn_s:.0f} s"
         waits = next((one.trouble for one in self._threads if one.trouble is not None), None)
         return waits or _told(self._stuck)
 

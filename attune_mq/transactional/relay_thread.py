@@ -35,11 +35,18 @@ class RelayThread:
         self._changed = threading.Condition()
         self._woken = False
         self._stop_at: float | None = None
+        self._turn_since_s: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
     def trouble(self) -> str | None:
         return self._watch.trouble
+
+    @property
+    def turn_s(self) -> float:
+        """For how long the turn has lasted that it takes; 0 between two."""
+        since_s = self._turn_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
     @property
     def running(self) -> bool:
@@ -76,10 +83,13 @@ class RelayThread:
 
     def _take(self, *, is_last: bool) -> float:
         """One turn, and how long to pause after it, in seconds."""
+        self._turn_since_s = time.monotonic()
         try:
             relayed = self._turn(is_last=is_last)
         except Exception as error:
             return self._watch.failed(error)
+        finally:
+            self._turn_since_s = None
         self._watch.works()
         is_more = relayed.confirmed or relayed.failed >= self._full
         return 0.0 if is_more else self._poll_interval_s

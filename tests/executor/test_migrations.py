@@ -8,12 +8,13 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from attune_executor import tables
-from attune_executor.migrations import upgrade
+from attune_executor.migrations import configuration, upgrade
 from attune_executor.store import migrate
 from attune_mq.errors import DatabaseUnavailable, InvalidInput
 from attune_mq.transactional import create_database_engine
@@ -102,6 +103,28 @@ def test_who_migrates_while_another_does_waits_for_it_and_finds_it_done(engine: 
         first.commit()
         second.result(60)
     assert set(inspect(engine).get_table_names()) == EVERY_TABLE
+
+
+def test_an_execution_that_had_begun_before_the_upgrade_has_begun_after_it(engine: Engine) -> None:
+    with engine.begin() as tx:
+        command.upgrade(configuration(tx), "0002")
+        for status in ("scheduled", "running", "canceling"):
+            tx.execute(
+                text(
+                    "INSERT INTO executions"
+                    " (action_ref, status, scheduling_attempts, created_at_us, updated_at_us)"
+                    " VALUES ('core.echo', :status, 1, 1, 2)"
+                ),
+                {"status": status},
+            )
+    migrate(engine)
+    with engine.begin() as tx:
+        found = tx.execute(text("SELECT status, started_at_us FROM executions")).all()
+    assert {tuple(row) for row in found} == {
+        ("scheduled", None),
+        ("running", 2),
+        ("canceling", 2),
+    }
 
 
 def test_a_database_of_a_newer_executor_is_refused(engine: Engine) -> None:

@@ -80,6 +80,17 @@ def test_an_execution_whose_worker_gave_it_up_is_failed_although_it_ran(pair: Pa
     assert pair.said("NotificationCreated") == pair.once_each()
 
 
+@pytest.mark.parametrize(("reason", "becomes"), [("rejected", "failed"), ("expired", "running")])
+def test_that_a_worker_gave_it_up_is_known_at_the_second_attempt_to_handle_it(
+    pair: Pair, reason: str, becomes: str
+) -> None:
+    pair.each(pair.one.schedule)
+    pair.each(pair.one.runs)
+    pair.each(lambda one: pair.one.dispatch_dies(one, reason, is_retry=True))
+
+    assert pair.states() == {becomes: NUMBER}
+
+
 def test_a_completion_that_races_a_cancellation_is_the_end(pair: Pair) -> None:
     pair.each(pair.one.schedule)
     pair.each(pair.one.runs)
@@ -282,6 +293,37 @@ def test_what_runs_where_the_worker_is_gone_is_abandoned_once(pair: Pair) -> Non
     both_look(pair)
     assert pair.states() == {"abandoned": NUMBER}
     assert pair.said("NotificationCreated") == pair.once_each()
+
+
+def test_what_was_abandoned_and_is_reported_again_is_asked_to_stop(pair: Pair) -> None:
+    pair.each(pair.one.schedule)
+    pair.each(pair.one.runs)
+    a_worker_is_gone(pair)
+    pair.other.look()
+    assert pair.states() == {"abandoned": NUMBER}
+
+    pair.each(pair.one.runs)
+    assert pair.said("cancel") == pair.once_each()
+    assert pair.states() == {"abandoned": NUMBER}
+
+
+def test_what_ended_as_its_worker_said_is_asked_nothing_by_a_late_report(pair: Pair) -> None:
+    pair.each(pair.one.schedule)
+    pair.each(pair.one.runs)
+    pair.each(lambda one: pair.one.ends(one, S.FAILED))
+
+    pair.each(pair.one.runs)
+    assert not pair.said("cancel")
+
+
+def test_a_dispatch_of_an_earlier_scheduling_is_not_that_of_a_later_one_by_a_clock_set_back(
+    pair: Pair,
+) -> None:
+    pair.each(pair.one.schedule)
+    by_a_clock_ahead = utc_now() + timedelta(hours=1)
+    pair.each(lambda one: pair.one.dispatch_dies(one, "expired", by_a_clock_ahead))
+
+    assert all(pair.execution(one).dispatch_died_at is None for one in pair.ids)
 
 
 def test_a_dispatch_of_an_earlier_scheduling_that_dies_is_not_that_of_the_later_one(

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy.exc
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, update
 
 from attune_executor import store
 from attune_executor.lifecycle import FINAL, can_move
+from attune_executor.tables import executions
 from attune_mq.messaging.payloads import EnforcementCreated, WorkerRegistered
 from attune_mq.messaging.statuses import EnforcementStatus, ExecutionStatus as S
 from attune_mq.transactional import create_database_engine, is_transient
@@ -242,6 +243,17 @@ def test_what_is_late_or_repeated_changes_nothing(tx: Connection) -> None:
     assert not store.move_execution(tx, execution_id, S.COMPLETED, LATER, result=[2])
     assert not store.move_execution(tx, execution_id, S.FAILED, LATER, result=[3])
     assert stored(tx, execution_id) == before
+
+
+@pytest.mark.parametrize(("status", "began_at"), [(S.RUNNING, NOON), (S.SCHEDULED, None)])
+def test_what_an_older_executor_marked_as_running_has_begun_when_it_is_cancelled(
+    tx: Connection, status: S, began_at: datetime | None
+) -> None:
+    execution_id = new_execution(tx)
+    tx.execute(update(executions).values(status=status))  # and nothing of when it began
+
+    assert store.move_execution(tx, execution_id, S.CANCELING, LATER)
+    assert stored(tx, execution_id).started_at == began_at
 
 
 def test_an_execution_that_is_unknown_does_not_move(tx: Connection) -> None:

@@ -26,6 +26,8 @@ from attune_executor.tables import executions, messages
 from attune_executor.watchdog import DispatchWatchdog
 from attune_mq import BrokerUnavailable, Envelope, Message, QueueInspector, load_topology
 from attune_mq.messaging.delivery import Delivery
+from attune_mq.messaging.republishing import retry_copy
+from attune_mq.messaging.settlement import ErrorReport, TryAgain
 from attune_mq.payloads import (
     ExecutionCancelRequested,
     ExecutionCompleted,
@@ -147,9 +149,15 @@ class OneExecutor:
         self.manager.on_completed(message(done))
 
     def dispatch_dies(
-        self, execution_id: int, reason: str = "expired", scheduled_at: datetime | None = None
+        self,
+        execution_id: int,
+        reason: str = "expired",
+        scheduled_at: datetime | None = None,
+        *,
+        is_retry: bool = False,
     ) -> None:
-        """The dispatch of the scheduling at that moment, else of the last one."""
+        """The dispatch of the scheduling at that moment, else of the last one. ``is_retry``: an
+        executor has tried to handle it, in vain."""
         if scheduled_at is None:
             with reading(self.engine) as tx:
                 scheduled_at = execution_in(tx, execution_id).scheduled_at
@@ -160,7 +168,11 @@ class OneExecutor:
             scheduled_attempt_updated_at=scheduled_at or datetime.now(UTC),
         )
         death = {"queue": f"worker.{WORKER}.executions", "reason": reason, "count": 1}
-        self.manager.on_dead_dispatch(message(dead, {"x-death": [death]}))
+        taken = message(dead, {"x-death": [death]})
+        if is_retry:
+            again = retry_copy(taken.delivery, TryAgain(1, ErrorReport("OSError", "no disk")))
+            taken = message(dead, dict(again.properties.headers or {}))
+        self.manager.on_dead_dispatch(taken)
 
 
 def execution_in(tx: Any, execution_id: int) -> store.Execution:

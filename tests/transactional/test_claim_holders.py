@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
@@ -66,6 +74,44 @@ def test_who_lost_its_session_shows_itself_again(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_who_lost_its_session_does_not_wait_for_a_server_that_has_not_noticed(
+    engine: Engine,
+) -> None:
+    (first, _), (second, claim) = shown(engine), shown(engine)
+    assert isinstance(second, AdvisoryLock)
+    with the_servers_end_kept(second):
+        again = threading.Thread(target=second.show, daemon=True)
+        again.start()
+        again.join(10)
+        assert not again.is_alive(), "it waits for the lock that its own old session has"
+        assert found_gone(engine, first, claim) == set()
+
+    wait_until(lambda: found_gone(engine, first, claim) == {claim}, "the old session has ended")
+    second.show()
+    assert found_gone(engine, first, claim) == set()
+    first.end()
+    second.end()
+
+
+@contextmanager
+def the_servers_end_kept(presence: AdvisoryLock) -> Iterator[None]:
+    """The session is cut for this side only: to the server it is as it was."""
+    assert presence._session is not None
+    session = presence._session.connection.dbapi_connection
+    assert isinstance(session, psycopg.Connection)
+    descriptor = session.fileno()
+    kept = os.dup(descriptor)
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    os.dup2(ours.fileno(), descriptor)
+    ours.close()
+    try:
+        yield
+    finally:
+        os.close(kept)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_lock_takes_no_connection_of_the_pool(engine: Engine) -> None:
     presence, _ = shown(engine)
     assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
@@ -105,3 +151,45 @@ def test_of_who_cannot_make_its_file_nothing_is_known(
     assert found_gone(engine, presence, identity.claim_name()) == set()
     presence.end()
     without.end()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_on_a_file_system_without_locks_nothing_is_known_and_nothing_is_left_open(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (first, _), (second, claim) = shown(engine), shown(engine)
+    second.end()
+    monkeypatch.setattr(fcntl, "flock", refused)
+    without, _ = shown(engine)
+    assert "its lease has to do" in caplog.text
+
+    assert found_gone(engine, first, claim) == set()
+    first.end()
+    without.end()
+    assert lock_files_open() == []
+
+
+def lock_files_open() -> list[str]:
+    ours = Path("/proc/self/fd")
+    targets = [os.readlink(one) for one in ours.iterdir() if one.is_symlink()]
+    return [one for one in targets if "test.db-relay-" in one]
+
+
+def refused(descriptor: int, operation: int) -> None:
+    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_file_that_cannot_be_deleted_hides_nobody(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, _), (second, _), (third, claim) = shown(engine), shown(engine), shown(engine)
+    second.end()
+    third.end()
+    monkeypatch.setattr(Path, "unlink", not_permitted)
+    assert found_gone(engine, first, claim) == {claim}
+    first.end()
+
+
+def not_permitted(file: Path, missing_ok: bool = False) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(file))

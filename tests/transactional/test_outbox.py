@@ -139,6 +139,21 @@ def test_what_waited_has_a_quarter_of_a_claim_and_all_that_is_left_of_it(
     assert words(claim(engine, outbox, limit=6)) == ["b", "c", "D", "E", "F"]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_what_waited_is_not_kept_back_by_small_claims_of_what_is_ready(
+    engine: Engine, outbox: Outbox, clock: Clock, limit: int
+) -> None:
+    say(engine, outbox, "waited", not_before=clock() + timedelta(seconds=1))
+    say(engine, outbox, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 3)
+    clock.forward(1)
+
+    seen = [words(claim(engine, outbox, limit=limit)) for _ in range(26)]
+    place = next((place for place, taken in enumerate(seen) if "waited" in taken), None)
+    assert place is not None, "it came behind all that is ready"
+    assert place == 0 or limit == 1
+    assert all("A" <= taken[-1] <= "Z" for taken in seen if taken != ["waited"])
+
+
 def test_a_moment_that_is_over_delays_nothing(engine: Engine, outbox: Outbox, clock: Clock) -> None:
     say(engine, outbox, "since ever", not_before=datetime.min.replace(tzinfo=UTC))
     say(engine, outbox, "now", not_before=clock())
@@ -196,6 +211,19 @@ def test_no_wait_is_shortened_while_the_clock_goes_on(
     assert claim(engine, outbox) == []
     clock.forward(0.5)
     assert words(claim(engine, outbox)) == ["tomorrow"]
+
+
+def test_an_envelope_of_a_far_future_leaves_all_the_same(
+    engine: Engine, outbox: Outbox, clock: Clock
+) -> None:
+    far = Envelope.of(
+        Said(word="far"), source_service="tests", now=datetime(9999, 1, 1, tzinfo=UTC)
+    )
+    with engine.begin() as tx:
+        outbox.add_envelope(tx, far, not_before=clock() + timedelta(minutes=1))
+    limit_waits(engine, outbox)
+    clock.forward(60)
+    assert words(claim(engine, outbox)) == ["far"]
 
 
 def test_a_claim_may_be_of_some_destinations_or_of_all_others(

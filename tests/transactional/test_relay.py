@@ -315,6 +315,20 @@ def test_trouble_says_that_a_publisher_does_not_answer(
     assert slow.trouble is None
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_trouble_says_that_a_database_does_not_answer(
+    engine: Engine, outbox: Outbox, publisher: RecordingPublisher, tables: Tables
+) -> None:
+    relay = OutboxRelay(engine, outbox, publisher, lease_s=0.5)
+    with engine.begin() as tx:
+        tx.exec_driver_sql(f"LOCK TABLE {tables.outbox.name} IN ACCESS EXCLUSIVE MODE")
+        relay.start()
+        wait_until(lambda: relay.trouble is not None, "the relay is in trouble", deadline_s=10)
+        assert str(relay.trouble).startswith("a turn has not ended for ")
+    wait_until(lambda: relay.trouble is None, "the relay goes on")
+    assert relay.stop()
+
+
 def test_rows_that_an_older_version_wrote_are_published_whatever_the_clock_says(
     engine: Engine, outbox: Outbox, tables: Tables, relay: OutboxRelay, clock: Clock
 ) -> None:
