@@ -158,6 +158,7 @@ class OutboxRelay:
 
     def _leave_to_parent(self) -> None:
         """In a fork: what the parent claimed stays its own; one not started yet can be started."""
+        self._looking = threading.Lock()
         self._let_go.detach()
         self._presence.leave_to_parent()
         self._identity.renew()
@@ -178,8 +179,11 @@ class OutboxRelay:
     def wake(self) -> None:
         """Say that something was committed, so that it need not wait for the next poll.
 
-        Call it after the commit, from any thread; it returns at once.
+        Call it after the commit, from any thread; it returns at once. In a fork of the process that
+        started it, it does nothing: the next poll there finds it.
         """
+        if self._begun_in is not None and not self._begun_in.is_this:
+            return
         self._threads[0].wake()
 
     def stop(self, deadline_s: float = 10.0) -> bool:
@@ -208,6 +212,8 @@ class OutboxRelay:
         :class:`BrokerUnavailable` when nothing could be published. Either way nothing is lost, and
         what was confirmed is known and deleted by the next turn.
         """
+        if self._begun_in is not None:
+            self._begun_in.require("the outbox relay")
         self._look_at_s = 0.0
         failing = self._failing.known()  # before the first of them adds to it
         most = self._relay_most(is_last=True)
