@@ -213,7 +213,7 @@ class QueueMigration:
         self._tell(Step.REPLACE)
         self._unbind_directly()  # a service that started meanwhile may have bound it
         if is_quorum(old):
-            if self._waiting(old.name):
+            if not self._is_empty(old.name):
                 return False
             self._control.delete_queue(old.name)
             return True
@@ -255,9 +255,12 @@ class QueueMigration:
                 taken = intake.take(wait_s=0.1)
                 moved += self._mover.move(intake, taken, self._back)
                 self._touch()
-                self._tell(Step.FILL, before + moved)
-                if not taken and not self._waiting(source):
+                if taken:
+                    self._tell(Step.FILL, before + moved)
+                elif self._is_empty(source):
                     return moved
+                elif intake.is_cancelled:
+                    raise NotMigrated(f"the broker has ended our consumer of '{source}'")
 
     def _dismantle(self) -> None:
         self._tell(Step.DISMANTLE)
@@ -267,8 +270,7 @@ class QueueMigration:
             self._control.unbind(self._by_ingress(binding))
         self._connection.sleep(GRACE_S)
         for queue in (self._scaffold.moved, self._scaffold.parked):
-            if self._waiting(queue):
-                self._parked += self._drain(queue, 0)
+            self._parked += self._drain(queue, 0)
         self._temporary.check_there(self._job.name)
         self._mover.check()
         self._temporary.delete()
@@ -307,16 +309,16 @@ class QueueMigration:
     def _counts(self, queue: str) -> QueueCounts | None:
         return self._control.counts(queue)
 
-    def _waiting(self, queue: str) -> int:
-        """Messages that are ready."""
+    def _is_empty(self, queue: str) -> bool:
+        """Of a queue that we consume: an answer that counts no consumer is none."""
         counts = self._counts(queue)
-        return 0 if counts is None else counts.messages
+        return counts is None or (counts.messages == 0 and counts.consumers > 0)
 
     @contextlib.contextmanager
     def _held_retries(self, queues: Sequence[str]) -> Iterator[HeldRetries]:
         there = [queue for queue in queues if self._counts(queue) is not None]
         try:
-            retries = HeldRetries(self._connection, there, self._waiting)
+            retries = HeldRetries(self._connection, there, self._is_empty)
         except pika_errors.ChannelClosedByBroker as error:
             raise NotMigrated(f"we may not consume a retry queue: {error.reply_text}") from error
         try:
