@@ -39,12 +39,12 @@ class CountMismatch(InfrastructureError):
 
 
 def wait_for_count(
-    look: Callable[[], QueueCounts | None], agrees: Callable[[int], bool]
-) -> int | None:
+    look: Callable[[], QueueCounts | None], agrees: Callable[[QueueCounts], bool]
+) -> QueueCounts | None:
     """What the queue holds: as soon as that agrees, or at the end. ``None``: it is not there."""
     deadline = time.monotonic() + AGREES_WITHIN_S
     while True:
         counts = look()
-        if counts is None or agrees(counts.messages) or time.monotonic() > deadline:
-            return None if counts is None else counts.messages
+        if counts is None or agrees(counts) or time.monotonic() > deadline:
+            return counts
         time.sleep(_ASK_EVERY_S)

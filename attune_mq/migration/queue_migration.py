@@ -26,7 +26,7 @@ from attune_mq.migration.held import Held
 from attune_mq.migration.intake import Intake
 from attune_mq.migration.journal import BEGUN, read_past, record
 from attune_mq.migration.moving import BackLane, Mover, OutLane, keep
-from attune_mq.migration.policies import Policies
+from attune_mq.migration.policies import Policies, keeps_all
 from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.queue_job import MigratedQueue, NotMigrated, QueueJob, is_quorum
 from attune_mq.migration.retries import HeldRetries
@@ -79,6 +79,7 @@ class QueueMigration:
         self._moved = self._parked = 0
         self._touched_at = 0.0
         self._mover: Mover
+        self._keeps_all = False  # of the queue that is there
 
     def run(self) -> MigratedQueue:
         """Raises :class:`NotMigrated`, :class:`CountMismatch`, and what the broker raises; then all
@@ -104,16 +105,19 @@ class QueueMigration:
 
     def _run(self, policies: Policies | None) -> None:
         self._prepare(policies)
+        self._keeps_all = keeps_all(self._job.current, policies)
         self._mover = Mover(
             self._publisher,
             self._scaffold,
             read_past(self._connection, self._scaffold),
             counts=self._counts,
             patience_s=self._patience_s,
+            accept_loss=self._accept_loss,
         )
-        self._mover.begin(accept_loss=self._accept_loss)
+        self._mover.begin()
         try:
             self._make_new()
+            self._keeps_all = keeps_all(self._job.wanted, policies)
         except NotMigrated:  # so the old queue gets everything back
             if self._counts(self._job.name) is not None:
                 self._fill()
@@ -283,7 +287,7 @@ class QueueMigration:
 
     @property
     def _back(self) -> BackLane:
-        return BackLane(self._scaffold.into_queue, keeps_all=self._job.keeps_all)
+        return BackLane(self._scaffold.into_queue, keeps_all=self._keeps_all)
 
     @property
     def _on_ingress(self) -> BindingDeclaration:
