@@ -60,6 +60,7 @@ class Emptying:
         least, held, is_known = math.inf, None, False
         while time.monotonic() < deadline:
             taken = intake.take(wait_s=0.1)
+            had_room = intake.has_room(taken)  # before it is given more
             self._move(intake, taken)
             now, counts = time.monotonic(), self._look(intake.queue)
             if taken or counts is None:
@@ -70,7 +71,7 @@ class Emptying:
             waiting, consumers = counts
             if waiting < least:
                 least, deadline = waiting, now + self._patience_s
-            is_alone = intake.has_room(taken) and not (waiting and self._is_shared)
+            is_alone = had_room and not (waiting and self._is_shared)
             if not is_alone or not is_known or not retries.have_all():
                 alone_since, is_known = now, True
                 held = self._held_by(consumers - 1)
