@@ -233,17 +233,16 @@ class _Migrating:
         return None if self._client is None else read_policies(self._client, self._vhost)
 
     def _held(self, queue: str, consumers: int) -> Held | None:
-        """What tells what consumers hold; ``None`` where nobody holds anything."""
+        """What tells what consumers hold, those included that have cancelled and still work;
+        ``None`` where nothing does, and there are no consumers."""
         if self._client is not None:
-            if not consumers and self._client.unacknowledged(self._vhost, queue) == 0:
-                return None
             return ByManagement(self._client, self._vhost, queue, self._patience.statistics_age_s)
-        if not consumers:
-            return None
-        if self._patience.settle_s is None:
+        if self._patience.settle_s is not None:
+            return BySettling(self._patience.settle_s)
+        if consumers:
             raise NotMigrated(
                 f"it has consumers ({consumers}), and AMQP does not tell which messages they hold, "
                 f"which would be gone with it: give --management-url; or stop them; or say with "
                 f"--settle how long they hold a message at most"
             )
-        return BySettling(self._patience.settle_s)
+        return None

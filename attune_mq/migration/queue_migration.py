@@ -15,7 +15,6 @@ from dataclasses import replace
 import pika
 from pika import exceptions as pika_errors
 
-from attune_mq.broker.inspection import QueueCounts
 from attune_mq.broker.replies import Different
 from attune_mq.messaging.delivery import Delivery
 from attune_mq.messaging.publisher import Publisher
@@ -23,7 +22,7 @@ from attune_mq.migration.conservation import CountMismatch
 from attune_mq.migration.control import Control, StepRefused
 from attune_mq.migration.emptying import GRACE_S, STRAIGHT, Emptying
 from attune_mq.migration.held import Held
-from attune_mq.migration.intake import Intake
+from attune_mq.migration.intake import Intake, taking_from
 from attune_mq.migration.journal import BEGUN, read_past, record
 from attune_mq.migration.moving import BackLane, Mover, OutLane, keep
 from attune_mq.migration.policies import Policies, keeps_all
@@ -48,8 +47,8 @@ ROUNDS = 5
 
 
 class QueueMigration:
-    """``held_by``: given how many other consumers the queue has, what tells what they hold, and
-    ``None`` where that is nothing. ``policies``: those in effect now, ``None`` where nobody tells.
+    """``held_by``: given how many other consumers the queue has, what tells what is held, and
+    ``None`` where nobody tells. ``policies``: those in effect now, ``None`` where nobody tells.
     ``patience_s``: how long to wait for what does not end. ``accept_loss``: messages that are
     missing when it begins are taken for lost."""
 
@@ -69,6 +68,7 @@ class QueueMigration:
         self._scaffold = Scaffold(job.name)
         self._connection = connection
         self._control = Control(connection)
+        self._counts = self._control.counts
         self._temporary = TemporaryTopology(job, self._control)
         self._publisher = publisher
         self._held_by = held_by
@@ -78,6 +78,7 @@ class QueueMigration:
         self._on_progress = on_progress
         self._moved = self._parked = 0
         self._touched_at = 0.0
+        self._unseen: set[str] = set()
         self._mover: Mover
         self._keeps_all = False  # of the queue that is there
 
@@ -86,6 +87,8 @@ class QueueMigration:
         messages that are there are in one of the queues, and a further call goes on."""
         started_at = time.monotonic()
         policies = self._policies()
+        if policies is None:
+            self._unseen.add("policies")
         self._refuse_early(policies)
         try:
             self._run(policies)
@@ -100,7 +103,7 @@ class QueueMigration:
             self._mover.recognised,
             time.monotonic() - started_at,
             lost=self._mover.lost,
-            unseen=("policies",) if policies is None else (),
+            unseen=tuple(sorted(self._unseen)),
         )
 
     def _run(self, policies: Policies | None) -> None:
@@ -177,7 +180,7 @@ class QueueMigration:
         self._control.unbind(self._on_ingress)
 
     def _empty_and_delete(self, old: QueueDeclaration, retries: HeldRetries) -> None:
-        with self._intake(old.name) as intake:
+        with taking_from(self._connection, old.name) as intake:
             for _ in range(ROUNDS):
                 self._empty(intake, retries)
                 self._check_all()
@@ -199,11 +202,17 @@ class QueueMigration:
         emptying = Emptying(
             self._move_out,
             self._counts,
-            self._held_by,
+            self._held_by_others,
             is_shared=self._job.has_single_active_consumer,
             patience_s=self._patience_s,
         )
         emptying.run(intake, retries)
+
+    def _held_by_others(self, consumers: int) -> Held | None:
+        held = self._held_by(consumers)
+        if held is None:
+            self._unseen.add("unacknowledged")
+        return held
 
     def _move_out(self, intake: Intake, taken: Sequence[Delivery]) -> None:
         self._touch()
@@ -254,7 +263,7 @@ class QueueMigration:
         """Nothing comes to it any more."""
         self._temporary.check_there(source)
         moved = 0
-        with self._intake(source) as intake:
+        with taking_from(self._connection, source) as intake:
             while True:
                 taken = intake.take(wait_s=0.1)
                 moved += self._mover.move(intake, taken, self._back)
@@ -310,9 +319,6 @@ class QueueMigration:
         for binding in self._job.bindings:
             self._control.unbind(binding)
 
-    def _counts(self, queue: str) -> QueueCounts | None:
-        return self._control.counts(queue)
-
     def _is_empty(self, queue: str) -> bool:
         """Of a queue that we consume: an answer that counts no consumer is none."""
         counts = self._counts(queue)
@@ -329,17 +335,6 @@ class QueueMigration:
             yield retries
         finally:
             retries.release()
-
-    @contextlib.contextmanager
-    def _intake(self, queue: str) -> Iterator[Intake]:
-        try:
-            intake = Intake(self._connection, queue)
-        except pika_errors.ChannelClosedByBroker as error:
-            raise NotMigrated(f"we may not consume it: {error.reply_text}") from error
-        try:
-            yield intake
-        finally:
-            intake.close()
 
     def _tell(self, step: Step, moved: int = 0) -> None:
         self._on_progress(Progress(self._job.name, step, moved))
