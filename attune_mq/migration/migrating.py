@@ -206,12 +206,25 @@ class _Migrating:
         if not control.lock(scaffold.lock):
             return Skipped(job.wanted.kind, job.name, "another process is migrating it")
         try:
-            return self._migrate(job, connection, publisher)
+            fresh = self._look_again(job)
+            if isinstance(fresh, Skipped):
+                return fresh
+            return self._migrate(fresh, connection, publisher)
         except (NotMigrated, StepRefused) as error:
             return Skipped(job.wanted.kind, job.name, str(error))
         finally:
             if connection.is_open:
                 control.unlock(scaffold.lock)
+
+    def _look_again(self, job: Job) -> Job | Skipped:
+        """Another process may have migrated it before the lock was ours."""
+        with closing(_survey(self._settings, self._client)) as survey:
+            [found], jobs = look_for_jobs(self._wanted, [job.wanted], survey)
+        if jobs:
+            return jobs[0]
+        if isinstance(found, Obstacle):
+            return Skipped(job.wanted.kind, job.name, found.why)
+        return Skipped(job.wanted.kind, job.name, "another process did", differs=False)
 
     def _migrate(
         self, job: Job, connection: pika.BlockingConnection, publisher: Publisher

@@ -286,6 +286,21 @@ def test_two_at_once_exclude_each_other(bench: Bench) -> None:
     assert is_as(OLD, bench.url)
 
 
+def test_what_another_process_migrated_between_the_plan_and_the_lock_is_left_alone(
+    bench: Bench,
+) -> None:
+    put(bench, "1")
+
+    def overtake(_: object) -> None:
+        migrate(QUORUM, bench.url, names=[QUEUE])
+
+    result = migrate(QUORUM, bench.url, names=[QUEUE], on_plan=overtake)
+
+    [skipped] = result.skipped
+    assert (skipped.why, result.has_differences) == ("another process did", False)
+    assert ids(bench) == ["1"]
+
+
 @pytest.mark.parametrize("step", [Step.PARK, Step.REPLACE, Step.DISMANTLE])
 def test_what_was_broken_off_goes_on(bench: Bench, broker: EmbeddedBroker, step: Step) -> None:
     put(bench, "1", "2", "3")
