@@ -25,7 +25,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from attune_mq.broker.inspection import QueueCounts
@@ -49,6 +49,8 @@ class OutLane:
     """Out of the old queue, through ``exchange``."""
 
     exchange: str
+    is_last: bool = False
+    """The old queue is deleted, and the originals with it, so that their copies count."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,10 @@ class Mover:
     def _move_out(self, intake: Intake, deliveries: Sequence[Delivery], lane: OutLane) -> int:
         batch, count = uuid.uuid4().hex, len(deliveries)
         copies = [set_aside(one, batch, lane.exchange) for one in deliveries]
-        outcomes = self._publisher.send([self._record(OPENED, batch), *copies])
-        _raise_hopeless(outcomes, is_late=False)
-        self._check(count)  # what was refused is not there
+        with self._doubting(batch) if lane.is_last else nullcontext():
+            outcomes = self._publisher.send([self._record(OPENED, batch), *copies])
+            _raise_hopeless(outcomes, is_late=False)
+            self._check(count)  # what was refused is not there
         with self._doubting(batch):  # they may be acknowledged, and the journal may not say so
             intake.acknowledge(deliveries, self._record(CLOSED, batch, change=count))
         self._aside += count

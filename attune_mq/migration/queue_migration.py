@@ -109,10 +109,13 @@ class QueueMigration:
     def _run(self, policies: Policies | None) -> None:
         self._prepare(policies)
         self._keeps_all = keeps_all(self._job.current, policies)
+        past = read_past(self._connection, self._scaffold)
+        if not past.is_whole:  # what had to be in ``moved`` is not known
+            self._unseen.add("journal")
         self._mover = Mover(
             self._publisher,
             self._scaffold,
-            read_past(self._connection, self._scaffold),
+            past,
             counts=self._counts,
             patience_s=self._patience_s,
             accept_loss=self._accept_loss,
@@ -143,10 +146,13 @@ class QueueMigration:
     def _prepare(self, policies: Policies | None) -> None:
         self._tell(Step.PREPARE)
         self._temporary.begin()
-        if self._temporary.declare(policies, accept_loss=self._accept_loss):
+        made = self._temporary.declare(policies, accept_loss=self._accept_loss)
+        if made:
             self._connection.sleep(WRITTEN_S)
         if not self._temporary.is_complete:
             keep(self._publisher, record(self._scaffold.journal, BEGUN, "yes"))
+        elif self._scaffold.parked in made:  # nobody knows what was in it
+            self._unseen.add("parked")
         self._temporary.complete()
 
     def _make_new(self) -> None:
@@ -241,7 +247,7 @@ class QueueMigration:
     def _after_delete(self, old: QueueDeclaration, intake: Intake) -> None:
         intake.wait_for_cancel(CANCEL_S)
         while last := intake.take(wait_s=0):
-            self._move_out(intake, last)
+            self._moved += self._mover.move(intake, last, replace(self._out, is_last=True))
         if is_quorum(old):
             intake.pause(FORGET_S)
 
