@@ -79,13 +79,14 @@ def migrate(
     each other. Each message is confirmed where it goes, and counted there by the broker, before it
     is acknowledged where it was; all are counted again before a queue is deleted.
     A message could be lost in these cases: a consumer holds one for longer than ``settle_s`` and
-    then dies; a program that seldom publishes straight to a queue, by the default exchange, does
-    so in the milliseconds of its deletion; one ignores the 404 of an exchange that is not there for
-    a moment; the broker is killed just then. ``docs/migrating.md`` has all of them, and what of a
-    message survives.
+    then dies; a service that is stopping has cancelled its consumer, still holds one, and dies,
+    with neither ``management_url`` nor ``settle_s``; a program that seldom publishes straight to a
+    queue, by the default exchange, does so in the milliseconds of its deletion; one ignores the 404
+    of an exchange that is not there for a moment; the broker is killed just then.
+    ``docs/migrating.md`` has all of them, and what of a message survives.
 
     Raises :class:`~attune_mq.migration.conservation.CountMismatch` where messages are missing: then
-    nothing was deleted, and a further call raises it again. Raises ``InvalidInput``
+    what was set aside is kept, and a further call raises it again. Raises ``InvalidInput``
     (:class:`~attune_mq.topology.model.UnknownName` for a name that the file does not have),
     ``BrokerUnavailable``, ``PermissionRefused``, ``PublishError``, and
     :class:`~attune_mq.broker.report.MissingInfrastructure` for what cannot be set up. What was
