@@ -16,7 +16,8 @@ _ASK_EVERY_S = 0.05
 class CountMismatch(InfrastructureError):
     """A queue of a migration does not hold what was put into it: the migration has stopped.
 
-    Nothing was deleted, and nothing is reported as migrated, by a further call neither.
+    No temporary queue was deleted, nor the old queue, unless what came to it in its last moment is
+    missing; nothing is reported as migrated, by a further call neither.
     ``queue``: which is migrated. ``where``: the queue that was counted. ``expected``: how many
     messages it had to hold, ``None`` where that is not known any more. ``found``: how many it
     holds, ``None`` where it is gone.
@@ -31,20 +32,20 @@ class CountMismatch(InfrastructureError):
         holds = "the queue is gone" if found is None else f"{found}"
         super().__init__(
             f"migration of queue '{queue}' stopped: queue '{where}': expected {held}, found "
-            f"{holds}{f' ({why})' if why else ''}. Nothing was deleted. Look for a policy or "
-            f"operator policy that applies to it, for what consumed or purged it, and for its dead "
-            f"letters. To go on with what is left, and take the rest for lost: `attune-mq migrate "
-            f"{queue} --accept-loss`"
+            f"{holds}{f' ({why})' if why else ''}. What was set aside is kept. Look for a policy "
+            f"or operator policy that applies to it, for what consumed or purged it, and for its "
+            f"dead letters. To go on with what is left, and take the rest for lost: `attune-mq "
+            f"migrate {queue} --accept-loss`"
         )
 
 
 def wait_for_count(
-    look: Callable[[], QueueCounts | None], agrees: Callable[[int], bool]
-) -> int | None:
+    look: Callable[[], QueueCounts | None], agrees: Callable[[QueueCounts], bool]
+) -> QueueCounts | None:
     """What the queue holds: as soon as that agrees, or at the end. ``None``: it is not there."""
     deadline = time.monotonic() + AGREES_WITHIN_S
     while True:
         counts = look()
-        if counts is None or agrees(counts.messages) or time.monotonic() > deadline:
-            return None if counts is None else counts.messages
+        if counts is None or agrees(counts) or time.monotonic() > deadline:
+            return counts
         time.sleep(_ASK_EVERY_S)

@@ -7,6 +7,7 @@ is being deleted.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -25,6 +26,9 @@ STRAIGHT = (
     "messages are published straight to it, through the default exchange, and what comes while it "
     "is replaced would be lost: stop what publishes them, and call again"
 )
+SILENT = "the broker does not say how many messages it holds: its leader does not answer in time"
+_GONE = QueueCounts(messages=0, consumers=1)
+"""Nothing is left of it, and nobody else consumes it."""
 
 
 class Emptying:
@@ -53,20 +57,24 @@ class Emptying:
         we take it or, with a single active consumer, another does."""
         alone_since = quiet_since = time.monotonic()
         deadline = alone_since + self._patience_s
-        least = self._look(intake.queue).messages
-        held = self._held_by_others(intake.queue)
+        least, held, is_known = math.inf, None, False
         while time.monotonic() < deadline:
             taken = intake.take(wait_s=0.1)
+            had_room = intake.has_room(taken)  # before it is given more
             self._move(intake, taken)
-            now, (waiting, consumers) = time.monotonic(), self._look(intake.queue)
-            if taken:
+            now, counts = time.monotonic(), self._look(intake.queue)
+            if taken or counts is None:
                 quiet_since = now
+            if counts is None:
+                alone_since, is_known = now, False
+                continue
+            waiting, consumers = counts
             if waiting < least:
                 least, deadline = waiting, now + self._patience_s
-            is_alone = intake.has_room(taken) and not (waiting and self._is_shared)
-            if not is_alone or not retries.have_all():
-                alone_since = now
-                held = self._held_by_others(intake.queue)
+            is_alone = had_room and not (waiting and self._is_shared)
+            if not is_alone or not is_known or not retries.have_all():
+                alone_since, is_known = now, True
+                held = self._held_by(consumers - 1)
                 continue
             alone_s = now - alone_since
             if alone_s >= GRACE_S and (not held or held.are_none(alone_s, consumers)):
@@ -74,10 +82,11 @@ class Emptying:
                 deadline = min(deadline, now + LULL_S)
                 if now - quiet_since >= GRACE_S and not waiting:
                     return
-        raise NotMigrated(str(held) if held else STRAIGHT)
+        raise NotMigrated((str(held) if held else STRAIGHT) if is_known else SILENT)
 
-    def _held_by_others(self, queue: str) -> Held | None:
-        return self._held_by(max(self._look(queue).consumers - 1, 0))
-
-    def _look(self, queue: str) -> QueueCounts:
-        return self._counts(queue) or QueueCounts(0, 0)
+    def _look(self, queue: str) -> QueueCounts | None:
+        """``None`` where the broker does not tell. We consume the queue, so an answer that counts
+        no consumer is none: RabbitMQ gives it where the leader of a quorum queue does not answer
+        within 250 ms."""
+        counts = self._counts(queue) or _GONE
+        return counts if counts.consumers else None

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pika
+from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.messaging.delivery import Delivery
 from attune_mq.messaging.outgoing import Outgoing
+from attune_mq.migration.queue_job import NotMigrated
 
 FIRST = 2**31 - 1
 """Consumers of a lower priority get nothing while one of a higher has room."""
@@ -136,3 +139,15 @@ class Intake:
     ) -> None:
         delivery = Delivery.of(method, properties, body, queue=self.queue, consumer_tag="")
         self._arrived.append(delivery)
+
+
+@contextmanager
+def taking_from(connection: pika.BlockingConnection, queue: str) -> Iterator[Intake]:
+    try:
+        intake = Intake(connection, queue)
+    except pika_errors.ChannelClosedByBroker as error:
+        raise NotMigrated(f"we may not consume it: {error.reply_text}") from error
+    try:
+        yield intake
+    finally:
+        intake.close()

@@ -79,13 +79,14 @@ def migrate(
     each other. Each message is confirmed where it goes, and counted there by the broker, before it
     is acknowledged where it was; all are counted again before a queue is deleted.
     A message could be lost in these cases: a consumer holds one for longer than ``settle_s`` and
-    then dies; a program that seldom publishes straight to a queue, by the default exchange, does
-    so in the milliseconds of its deletion; one ignores the 404 of an exchange that is not there for
-    a moment; the broker is killed just then. ``docs/migrating.md`` has all of them, and what of a
-    message survives.
+    then dies; a service that is stopping has cancelled its consumer, still holds one, and dies,
+    with neither ``management_url`` nor ``settle_s``; a program that seldom publishes straight to a
+    queue, by the default exchange, does so in the milliseconds of its deletion; one ignores the 404
+    of an exchange that is not there for a moment; the broker is killed just then.
+    ``docs/migrating.md`` has all of them, and what of a message survives.
 
     Raises :class:`~attune_mq.migration.conservation.CountMismatch` where messages are missing: then
-    nothing was deleted, and a further call raises it again. Raises ``InvalidInput``
+    what was set aside is kept, and a further call raises it again. Raises ``InvalidInput``
     (:class:`~attune_mq.topology.model.UnknownName` for a name that the file does not have),
     ``BrokerUnavailable``, ``PermissionRefused``, ``PublishError``, and
     :class:`~attune_mq.broker.report.MissingInfrastructure` for what cannot be set up. What was
@@ -206,12 +207,25 @@ class _Migrating:
         if not control.lock(scaffold.lock):
             return Skipped(job.wanted.kind, job.name, "another process is migrating it")
         try:
-            return self._migrate(job, connection, publisher)
+            fresh = self._look_again(job)
+            if isinstance(fresh, Skipped):
+                return fresh
+            return self._migrate(fresh, connection, publisher)
         except (NotMigrated, StepRefused) as error:
             return Skipped(job.wanted.kind, job.name, str(error))
         finally:
             if connection.is_open:
                 control.unlock(scaffold.lock)
+
+    def _look_again(self, job: Job) -> Job | Skipped:
+        """Another process may have migrated it before the lock was ours."""
+        with closing(_survey(self._settings, self._client)) as survey:
+            [found], jobs = look_for_jobs(self._wanted, [job.wanted], survey)
+        if jobs:
+            return jobs[0]
+        if isinstance(found, Obstacle):
+            return Skipped(job.wanted.kind, job.name, found.why)
+        return Skipped(job.wanted.kind, job.name, "another process did", differs=False)
 
     def _migrate(
         self, job: Job, connection: pika.BlockingConnection, publisher: Publisher
@@ -233,17 +247,16 @@ class _Migrating:
         return None if self._client is None else read_policies(self._client, self._vhost)
 
     def _held(self, queue: str, consumers: int) -> Held | None:
-        """What tells what consumers hold; ``None`` where nobody holds anything."""
+        """What tells what consumers hold, those included that have cancelled and still work;
+        ``None`` where nothing does, and there are no consumers."""
         if self._client is not None:
-            if not consumers and self._client.unacknowledged(self._vhost, queue) == 0:
-                return None
             return ByManagement(self._client, self._vhost, queue, self._patience.statistics_age_s)
-        if not consumers:
-            return None
-        if self._patience.settle_s is None:
+        if self._patience.settle_s is not None:
+            return BySettling(self._patience.settle_s)
+        if consumers:
             raise NotMigrated(
                 f"it has consumers ({consumers}), and AMQP does not tell which messages they hold, "
                 f"which would be gone with it: give --management-url; or stop them; or say with "
                 f"--settle how long they hold a message at most"
             )
-        return BySettling(self._patience.settle_s)
+        return None

@@ -25,7 +25,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from attune_mq.broker.inspection import QueueCounts
@@ -49,13 +49,15 @@ class OutLane:
     """Out of the old queue, through ``exchange``."""
 
     exchange: str
+    is_last: bool = False
+    """The old queue is deleted, and the originals with it, so that their copies count."""
 
 
 @dataclass(frozen=True)
 class BackLane:
     """Into the new queue, through ``exchange``, which leads to the witness as well, unless the new
-    queue refuses what it has no room for. ``keeps_all``: the new queue lets go of no message by an
-    argument of its own."""
+    queue refuses what it has no room for. ``keeps_all``: the queue lets go of no message by a limit
+    that is known."""
 
     exchange: str
     keeps_all: bool
@@ -66,7 +68,7 @@ Lane = OutLane | BackLane
 
 class Mover:
     """``counts``: what the broker says of a queue now. ``patience_s``: how long a queue may have no
-    room."""
+    room. ``accept_loss``: messages that are missing are taken for lost."""
 
     def __init__(
         self,
@@ -76,12 +78,15 @@ class Mover:
         *,
         counts: Callable[[str], QueueCounts | None],
         patience_s: float,
+        accept_loss: bool,
     ) -> None:
         self._publisher = publisher
         self._scaffold = scaffold
         self._past = past
         self._counts = counts
         self._patience_s = patience_s
+        self._accept_loss = accept_loss
+        self._has_mortal = False
         self._aside = past.aside
         self._stray = past.stray
         self.recognised = 0
@@ -89,17 +94,17 @@ class Mover:
         self.lost = 0
         """Messages that are missing, and were taken for lost."""
 
-    def begin(self, *, accept_loss: bool) -> None:
+    def begin(self) -> None:
         """Closes what is uncertain, for good, before it says that the broker was not ended. Raises
         :class:`CountMismatch` where messages are missing already, unless that is accepted."""
-        if not self._past.is_whole and not accept_loss:
+        if not self._past.is_whole and not self._accept_loss:
             raise CountMismatch(
                 self._scaffold.queue, self._scaffold.journal, expected=None, found=0,
                 why="its first record is not there",
             )  # fmt: skip
         for batch in self._past.uncertain:
             self._adjust(batch, self._past.copies[batch])
-        self._settle_count(accept_loss=accept_loss)
+        self._settle_count()
         if not self._past.is_whole:
             keep(self._publisher, self._record(BEGUN, "yes"))
         keep(self._publisher, self._record(UNBROKEN, "yes", is_transient=True))
@@ -122,9 +127,10 @@ class Mover:
     def _move_out(self, intake: Intake, deliveries: Sequence[Delivery], lane: OutLane) -> int:
         batch, count = uuid.uuid4().hex, len(deliveries)
         copies = [set_aside(one, batch, lane.exchange) for one in deliveries]
-        outcomes = self._publisher.send([self._record(OPENED, batch), *copies])
-        _raise_hopeless(outcomes, is_late=False)
-        self._check(count)  # what was refused is not there
+        with self._doubting(batch) if lane.is_last else nullcontext():
+            outcomes = self._publisher.send([self._record(OPENED, batch), *copies])
+            _raise_hopeless(outcomes, is_late=False)
+            self._check(count)  # what was refused is not there
         with self._doubting(batch):  # they may be acknowledged, and the journal may not say so
             intake.acknowledge(deliveries, self._record(CLOSED, batch, change=count))
         self._aside += count
@@ -167,36 +173,43 @@ class Mover:
 
     def _check(self, more: int) -> None:
         expected, moved = self._aside + self._stray + more, self._scaffold.moved
-        found = wait_for_count(lambda: self._counts(moved), lambda found: found == expected)
+        counts = wait_for_count(lambda: self._counts(moved), lambda now: now.messages == expected)
+        found = None if counts is None else counts.messages
         if found != expected:
             raise CountMismatch(self._scaffold.queue, moved, expected=expected, found=found)
 
     def _check_arrived(
         self, before: QueueCounts | None, copies: Sequence[Outgoing], lane: BackLane
     ) -> None:
-        """What consumers take cannot be counted, nor what expires by a time of its own."""
+        """What consumers take cannot be counted, nor what expires, of these or of those before."""
         queue = self._scaffold.queue
         expected = (0 if before is None else before.messages) + len(copies)
-        after = self._counts(queue)
-        if after is None or before is None:
-            raise CountMismatch(queue, queue, expected=expected, found=None)
-        mortal = any(one.properties.expiration is not None for one in copies)
-        if before.consumers or after.consumers or mortal or not lane.keeps_all:
-            return
-        found = wait_for_count(lambda: self._counts(queue), lambda found: found >= expected)
-        if found is None or found < expected:
-            raise CountMismatch(
-                queue, queue, expected=expected, found=found, why="and it has no consumers"
-            )
+        self._has_mortal |= any(one.properties.expiration is not None for one in copies)
+        was_consumed = before is not None and before.consumers > 0
+        is_countable = lane.keeps_all and not self._has_mortal and not was_consumed
 
-    def _settle_count(self, *, accept_loss: bool) -> None:
+        def agrees(now: QueueCounts) -> bool:
+            return now.messages >= expected or now.consumers > 0 or not is_countable
+
+        found = wait_for_count(lambda: self._counts(queue), agrees)
+        if found is None or before is None:
+            raise CountMismatch(queue, queue, expected=expected, found=None)
+        if agrees(found):
+            return
+        if not self._accept_loss:
+            raise CountMismatch(
+                queue, queue, expected=expected, found=found.messages, why="and it has no consumers"
+            )
+        self.lost += expected - found.messages
+
+    def _settle_count(self) -> None:
         """A broker that was ended may have forgotten acknowledgements, so that it has more."""
         try:
             self._check(0)
         except CountMismatch as mismatch:
             missing = (mismatch.expected or 0) - (mismatch.found or 0)
             returned = missing < 0 and not self._past.is_unbroken
-            if not returned and not accept_loss:
+            if not returned and not self._accept_loss:
                 raise
             self._adjust("counted", -missing)
             self.lost += max(missing, 0)

@@ -19,6 +19,7 @@ from attune_mq.topology.declarations import QueueDeclaration
 
 LIMITS = ("message-ttl", "expires", "max-length", "max-length-bytes")
 """By each of them messages are gone. The smaller one takes more."""
+_OF_MESSAGES = ("message-ttl", "max-length", "max-length-bytes")
 _OF_QUORUM_QUEUES = "delivery-limit"
 _KEPT = ("overflow", "dead-letter-exchange")
 """Of these an argument of the queue holds."""
@@ -119,6 +120,13 @@ class Policies:
             yield from (
                 one for one in matching if one.priority == highest and key in one.definition
             )
+
+
+def keeps_all(queue: QueueDeclaration | None, policies: Policies | None) -> bool:
+    """Whether it lets go of no message by an argument of its own, nor by a policy as far as one is
+    seen. What is not known may."""
+    seen = policies or Policies(())
+    return queue is not None and all(seen.limit(queue, key) is None for key in _OF_MESSAGES)
 
 
 def read_policies(client: ManagementClient, vhost: str) -> Policies:

@@ -51,12 +51,6 @@ class QueueJob:
         return is_quorum(self.wanted) or (self.current is not None and is_quorum(self.current))
 
     @property
-    def keeps_all(self) -> bool:
-        """Whether the new queue lets go of no message by an argument of its own."""
-        limits = ("x-message-ttl", "x-max-length", "x-max-length-bytes")
-        return not any(limit in self.wanted.arguments for limit in limits)
-
-    @property
     def is_witnessed(self) -> bool:
         """A queue that refuses what it has no room for would invalidate the witness."""
         overflow = str(self.wanted.arguments.get("x-overflow", ""))

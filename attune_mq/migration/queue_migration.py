@@ -15,7 +15,6 @@ from dataclasses import replace
 import pika
 from pika import exceptions as pika_errors
 
-from attune_mq.broker.inspection import QueueCounts
 from attune_mq.broker.replies import Different
 from attune_mq.messaging.delivery import Delivery
 from attune_mq.messaging.publisher import Publisher
@@ -23,10 +22,10 @@ from attune_mq.migration.conservation import CountMismatch
 from attune_mq.migration.control import Control, StepRefused
 from attune_mq.migration.emptying import GRACE_S, STRAIGHT, Emptying
 from attune_mq.migration.held import Held
-from attune_mq.migration.intake import Intake
+from attune_mq.migration.intake import Intake, taking_from
 from attune_mq.migration.journal import BEGUN, read_past, record
 from attune_mq.migration.moving import BackLane, Mover, OutLane, keep
-from attune_mq.migration.policies import Policies
+from attune_mq.migration.policies import Policies, keeps_all
 from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.queue_job import MigratedQueue, NotMigrated, QueueJob, is_quorum
 from attune_mq.migration.retries import HeldRetries
@@ -48,8 +47,8 @@ ROUNDS = 5
 
 
 class QueueMigration:
-    """``held_by``: given how many other consumers the queue has, what tells what they hold, and
-    ``None`` where that is nothing. ``policies``: those in effect now, ``None`` where nobody tells.
+    """``held_by``: given how many other consumers the queue has, what tells what is held, and
+    ``None`` where nobody tells. ``policies``: those in effect now, ``None`` where nobody tells.
     ``patience_s``: how long to wait for what does not end. ``accept_loss``: messages that are
     missing when it begins are taken for lost."""
 
@@ -69,6 +68,7 @@ class QueueMigration:
         self._scaffold = Scaffold(job.name)
         self._connection = connection
         self._control = Control(connection)
+        self._counts = self._control.counts
         self._temporary = TemporaryTopology(job, self._control)
         self._publisher = publisher
         self._held_by = held_by
@@ -78,13 +78,17 @@ class QueueMigration:
         self._on_progress = on_progress
         self._moved = self._parked = 0
         self._touched_at = 0.0
+        self._unseen: set[str] = set()
         self._mover: Mover
+        self._keeps_all = False  # of the queue that is there
 
     def run(self) -> MigratedQueue:
         """Raises :class:`NotMigrated`, :class:`CountMismatch`, and what the broker raises; then all
         messages that are there are in one of the queues, and a further call goes on."""
         started_at = time.monotonic()
         policies = self._policies()
+        if policies is None:
+            self._unseen.add("policies")
         self._refuse_early(policies)
         try:
             self._run(policies)
@@ -99,21 +103,27 @@ class QueueMigration:
             self._mover.recognised,
             time.monotonic() - started_at,
             lost=self._mover.lost,
-            unseen=("policies",) if policies is None else (),
+            unseen=tuple(sorted(self._unseen)),
         )
 
     def _run(self, policies: Policies | None) -> None:
         self._prepare(policies)
+        self._keeps_all = keeps_all(self._job.current, policies)
+        past = read_past(self._connection, self._scaffold)
+        if not past.is_whole:  # what had to be in ``moved`` is not known
+            self._unseen.add("journal")
         self._mover = Mover(
             self._publisher,
             self._scaffold,
-            read_past(self._connection, self._scaffold),
+            past,
             counts=self._counts,
             patience_s=self._patience_s,
+            accept_loss=self._accept_loss,
         )
-        self._mover.begin(accept_loss=self._accept_loss)
+        self._mover.begin()
         try:
             self._make_new()
+            self._keeps_all = keeps_all(self._job.wanted, policies)
         except NotMigrated:  # so the old queue gets everything back
             if self._counts(self._job.name) is not None:
                 self._fill()
@@ -136,10 +146,13 @@ class QueueMigration:
     def _prepare(self, policies: Policies | None) -> None:
         self._tell(Step.PREPARE)
         self._temporary.begin()
-        if self._temporary.declare(policies, accept_loss=self._accept_loss):
+        made = self._temporary.declare(policies, accept_loss=self._accept_loss)
+        if made:
             self._connection.sleep(WRITTEN_S)
         if not self._temporary.is_complete:
             keep(self._publisher, record(self._scaffold.journal, BEGUN, "yes"))
+        elif self._scaffold.parked in made:  # nobody knows what was in it
+            self._unseen.add("parked")
         self._temporary.complete()
 
     def _make_new(self) -> None:
@@ -173,7 +186,7 @@ class QueueMigration:
         self._control.unbind(self._on_ingress)
 
     def _empty_and_delete(self, old: QueueDeclaration, retries: HeldRetries) -> None:
-        with self._intake(old.name) as intake:
+        with taking_from(self._connection, old.name) as intake:
             for _ in range(ROUNDS):
                 self._empty(intake, retries)
                 self._check_all()
@@ -195,11 +208,17 @@ class QueueMigration:
         emptying = Emptying(
             self._move_out,
             self._counts,
-            self._held_by,
+            self._held_by_others,
             is_shared=self._job.has_single_active_consumer,
             patience_s=self._patience_s,
         )
         emptying.run(intake, retries)
+
+    def _held_by_others(self, consumers: int) -> Held | None:
+        held = self._held_by(consumers)
+        if held is None:
+            self._unseen.add("unacknowledged")
+        return held
 
     def _move_out(self, intake: Intake, taken: Sequence[Delivery]) -> None:
         self._touch()
@@ -213,7 +232,7 @@ class QueueMigration:
         self._tell(Step.REPLACE)
         self._unbind_directly()  # a service that started meanwhile may have bound it
         if is_quorum(old):
-            if self._waiting(old.name):
+            if not self._is_empty(old.name):
                 return False
             self._control.delete_queue(old.name)
             return True
@@ -228,7 +247,7 @@ class QueueMigration:
     def _after_delete(self, old: QueueDeclaration, intake: Intake) -> None:
         intake.wait_for_cancel(CANCEL_S)
         while last := intake.take(wait_s=0):
-            self._move_out(intake, last)
+            self._moved += self._mover.move(intake, last, replace(self._out, is_last=True))
         if is_quorum(old):
             intake.pause(FORGET_S)
 
@@ -250,14 +269,17 @@ class QueueMigration:
         """Nothing comes to it any more."""
         self._temporary.check_there(source)
         moved = 0
-        with self._intake(source) as intake:
+        with taking_from(self._connection, source) as intake:
             while True:
                 taken = intake.take(wait_s=0.1)
                 moved += self._mover.move(intake, taken, self._back)
                 self._touch()
-                self._tell(Step.FILL, before + moved)
-                if not taken and not self._waiting(source):
+                if taken:
+                    self._tell(Step.FILL, before + moved)
+                elif self._is_empty(source):
                     return moved
+                elif intake.is_cancelled:
+                    raise NotMigrated(f"the broker has ended our consumer of '{source}'")
 
     def _dismantle(self) -> None:
         self._tell(Step.DISMANTLE)
@@ -267,8 +289,7 @@ class QueueMigration:
             self._control.unbind(self._by_ingress(binding))
         self._connection.sleep(GRACE_S)
         for queue in (self._scaffold.moved, self._scaffold.parked):
-            if self._waiting(queue):
-                self._parked += self._drain(queue, 0)
+            self._parked += self._drain(queue, 0)
         self._temporary.check_there(self._job.name)
         self._mover.check()
         self._temporary.delete()
@@ -281,7 +302,7 @@ class QueueMigration:
 
     @property
     def _back(self) -> BackLane:
-        return BackLane(self._scaffold.into_queue, keeps_all=self._job.keeps_all)
+        return BackLane(self._scaffold.into_queue, keeps_all=self._keeps_all)
 
     @property
     def _on_ingress(self) -> BindingDeclaration:
@@ -304,36 +325,22 @@ class QueueMigration:
         for binding in self._job.bindings:
             self._control.unbind(binding)
 
-    def _counts(self, queue: str) -> QueueCounts | None:
-        return self._control.counts(queue)
-
-    def _waiting(self, queue: str) -> int:
-        """Messages that are ready."""
+    def _is_empty(self, queue: str) -> bool:
+        """Of a queue that we consume: an answer that counts no consumer is none."""
         counts = self._counts(queue)
-        return 0 if counts is None else counts.messages
+        return counts is None or (counts.messages == 0 and counts.consumers > 0)
 
     @contextlib.contextmanager
     def _held_retries(self, queues: Sequence[str]) -> Iterator[HeldRetries]:
         there = [queue for queue in queues if self._counts(queue) is not None]
         try:
-            retries = HeldRetries(self._connection, there, self._waiting)
+            retries = HeldRetries(self._connection, there, self._is_empty)
         except pika_errors.ChannelClosedByBroker as error:
             raise NotMigrated(f"we may not consume a retry queue: {error.reply_text}") from error
         try:
             yield retries
         finally:
             retries.release()
-
-    @contextlib.contextmanager
-    def _intake(self, queue: str) -> Iterator[Intake]:
-        try:
-            intake = Intake(self._connection, queue)
-        except pika_errors.ChannelClosedByBroker as error:
-            raise NotMigrated(f"we may not consume it: {error.reply_text}") from error
-        try:
-            yield intake
-        finally:
-            intake.close()
 
     def _tell(self, step: Step, moved: int = 0) -> None:
         self._on_progress(Progress(self._job.name, step, moved))

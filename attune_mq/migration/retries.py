@@ -20,24 +20,25 @@ _MOST_AT_ONCE = 1_000
 
 
 class HeldRetries:
-    """``waiting``: how many messages of a queue are ready. On a channel of its own for each queue;
-    if this process is killed, all are in their queues again."""
+    """``is_empty``: whether a queue that we consume has no message that is ready. On
+    a channel of its own for each queue; if this process is killed, all are in their queues
+    again."""
 
     def __init__(
         self,
         connection: pika.BlockingConnection,
         queues: Sequence[str],
-        waiting: Callable[[str], int],
+        is_empty: Callable[[str], bool],
     ) -> None:
         self._connection = connection
-        self._waiting = waiting
+        self._is_empty = is_empty
         self._holding = [_Holding(connection, queue) for queue in queues]
 
     def have_all(self) -> bool:
         """Whether none waits. Otherwise it takes more of them."""
         self._connection.process_data_events(time_limit=0)
         for one in self._holding:
-            if one.has_room and not self._waiting(one.queue):
+            if one.has_room and self._is_empty(one.queue):
                 continue
             one.take_more()
             return False

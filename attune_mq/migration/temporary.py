@@ -41,8 +41,8 @@ class TemporaryTopology:
         self._control.delete_queue(trial.name)
         self._mark()
 
-    def declare(self, policies: Policies | None, *, accept_loss: bool) -> bool:
-        """All but the last. Returns whether a queue was made just now. Raises
+    def declare(self, policies: Policies | None, *, accept_loss: bool) -> Sequence[str]:
+        """All but the last. Returns which queues were made just now. Raises
         :class:`CountMismatch` where one is gone, with what was in it, unless that is accepted."""
         queues = self._queues(policies)
         missing = [queue for queue in queues if self._control.counts(queue.name) is None]
@@ -52,7 +52,7 @@ class TemporaryTopology:
             self._control.declare(exchange)
         for queue in missing:
             self._control.declare(queue)
-        return bool(missing)
+        return [queue.name for queue in missing]
 
     @property
     def is_complete(self) -> bool:

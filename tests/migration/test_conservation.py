@@ -18,6 +18,8 @@ from tests.migration.bench import OLD, QUORUM, ends_at, ids, is_as, leftovers, p
 
 NAMES = [str(number) for number in range(100)]
 MOVED, JOURNAL = Scaffold(QUEUE).moved, Scaffold(QUEUE).journal
+UNKNOWN = {JOURNAL: "journal", Scaffold(QUEUE).parked: "parked"}
+"""Where they are gone nobody knows how much is."""
 TEMPORARY = (MOVED, JOURNAL, Scaffold(QUEUE).parked, Scaffold(QUEUE).witness)
 
 
@@ -102,7 +104,10 @@ def test_a_temporary_queue_that_is_gone_between_two_calls_stops_the_second(
 
     assert stops(bench) == queue
     assert stops(bench) == queue
-    migrate(QUORUM, bench.url, names=[QUEUE], accept_loss=True)
+    [migrated] = migrate(QUORUM, bench.url, names=[QUEUE], accept_loss=True).migrated
+
+    assert isinstance(migrated, MigratedQueue)
+    assert UNKNOWN.get(queue, "policies") in migrated.unseen
     assert is_as(QUORUM, bench.url)
 
 
@@ -114,6 +119,27 @@ def test_a_temporary_queue_that_is_gone_meanwhile_stops_it(bench: Bench, queue: 
 
     assert stops(bench, on_progress=delete) == queue
     assert is_as(OLD, bench.url)
+
+
+def test_what_comes_at_the_last_moment_is_kept_though_others_are_missing(bench: Bench) -> None:
+    """The old queue is deleted then, and what it gave to the migration is gone with it."""
+    put(bench, "1", "2")
+
+    def see(progress: Progress) -> None:
+        if progress.step is Step.REPLACE and not came:
+            came.append(True)
+            bench.channel.basic_get(MOVED, auto_ack=True)
+            channel = bench.connection.channel()
+            channel.confirm_delivery()
+            channel.basic_publish("", QUEUE, b"", pika.BasicProperties(message_id="last"))
+
+    came: list[bool] = []
+    assert stops(bench, on_progress=see) == MOVED
+    [migrated] = migrate(QUORUM, bench.url, names=[QUEUE], accept_loss=True).migrated
+
+    assert isinstance(migrated, MigratedQueue)
+    assert migrated.lost == 1
+    assert ids(bench) == ["2", "last"]
 
 
 def test_a_journal_that_has_lost_its_records_is_not_believed(bench: Bench) -> None:

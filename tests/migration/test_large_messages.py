@@ -67,7 +67,7 @@ def test_all_that_waits_for_a_retry_is_held_and_returned_in_its_place(bench: Ben
     for number in range(300):
         bench.put(QUEUE, b"%d" % number)
 
-    retries = HeldRetries(bench.connection, [QUEUE], bench.depth)
+    retries = HeldRetries(bench.connection, [QUEUE], lambda queue: bench.depth(queue) == 0)
     while not retries.have_all():
         pass
     held = bench.depth(QUEUE)

@@ -225,6 +225,27 @@ def test_a_consumer_that_does_not_give_back_what_it_holds_leaves_the_queue_as_it
     assert sorted(map(str, ids(bench))) == ["held", "other"]
 
 
+@pytest.mark.parametrize("by", ["the HTTP API", "a promise"])
+def test_what_a_service_that_is_stopping_still_holds_is_waited_for(
+    bench: Bench, broker: EmbeddedBroker, by: str
+) -> None:
+    """It has cancelled its consumer, and its handler still works."""
+    put(bench, "held")
+    stopping = Bench(bench.url)
+    tag = stopping.channel.basic_consume(QUEUE, lambda *_: None)
+    stopping.connection.process_data_events(1)
+    stopping.channel.basic_cancel(tag)
+
+    is_told = by == "the HTTP API"
+    patience = Patience(limit_s=9.0) if is_told else Patience(limit_s=3.0, settle_s=60)
+    url = broker.management_url if is_told else None
+    result = migrate(QUORUM, bench.url, names=[QUEUE], management_url=url, patience=patience)
+    stopping.close()
+
+    assert len(result.skipped) == 1, "it did not wait for the message that is held"
+    assert ids(bench) == ["held"]
+
+
 def test_a_queue_that_is_published_to_directly_all_the_time_is_left_as_it_was(
     bench: Bench, broker: EmbeddedBroker
 ) -> None:
@@ -263,6 +284,21 @@ def test_two_at_once_exclude_each_other(bench: Bench) -> None:
 
     assert "another process" in skipped.why
     assert is_as(OLD, bench.url)
+
+
+def test_what_another_process_migrated_between_the_plan_and_the_lock_is_left_alone(
+    bench: Bench,
+) -> None:
+    put(bench, "1")
+
+    def overtake(_: object) -> None:
+        migrate(QUORUM, bench.url, names=[QUEUE])
+
+    result = migrate(QUORUM, bench.url, names=[QUEUE], on_plan=overtake)
+
+    [skipped] = result.skipped
+    assert (skipped.why, result.has_differences) == ("another process did", False)
+    assert ids(bench) == ["1"]
 
 
 @pytest.mark.parametrize("step", [Step.PARK, Step.REPLACE, Step.DISMANTLE])

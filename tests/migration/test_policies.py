@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,7 +13,6 @@ from attune_mq.migration.policies import Policies, Policy
 from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.scaffold import WITNESSED, Scaffold
 from attune_mq.topology.declarations import QueueDeclaration
-from tests.administration import Administration, virtual_host_of
 from tests.messaging.bench import QUEUE, Bench, topology_of
 from tests.migration.bench import (
     OLD,
@@ -28,30 +25,11 @@ from tests.migration.bench import (
     leftovers,
     put,
 )
+from tests.migration.policy import policy
 
 NAMES = [str(number) for number in range(100)]
 DEADLY: dict[str, int] = {"message-ttl": 0, "expires": 1, "max-length": 1, "max-length-bytes": 10}
 """Each costs messages at once."""
-
-
-@contextmanager
-def policy(
-    bench: Bench,
-    broker: EmbeddedBroker,
-    definition: dict[str, Any],
-    pattern: str = r"migrating\.",
-    kind: str = "policies",
-) -> Iterator[None]:
-    """One called ``p``, by default for the temporary queues alone."""
-    path = (kind, virtual_host_of(bench.url), "p")
-    administration = Administration(broker)
-    administration.put(
-        *path, **{"pattern": pattern, "definition": definition, "apply-to": "queues"}
-    )
-    try:
-        yield
-    finally:
-        administration.delete(*path)
 
 
 @pytest.mark.parametrize("limit", DEADLY)
@@ -65,7 +43,7 @@ def test_a_policy_for_all_names_that_begin_like_the_queue_costs_no_message(
         [migrated] = migrate(wanted, bench.url, names=[QUEUE]).migrated
 
     assert ids(bench) == NAMES
-    assert migrated.unseen == ("policies",)  # type: ignore[union-attr]
+    assert migrated.unseen == ("policies", "unacknowledged")  # type: ignore[union-attr]
 
 
 def test_copies_that_the_witness_lets_go_of_are_no_dead_letters_of_a_policy(
