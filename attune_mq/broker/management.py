@@ -135,12 +135,6 @@ class ManagementClient:
         gathers them every five seconds, so they are that old at worst."""
         return self._listing("queues", vhost)
 
-    def unacknowledged(self, vhost: str, queue: str) -> int | None:
-        """Messages of one queue that were given to somebody and not settled; ``None`` where the
-        broker has not counted yet. As old as :meth:`queue_statistics`."""
-        found = self._mapping("queues", vhost, queue).get("messages_unacknowledged")
-        return found if isinstance(found, int) else None
-
     def queue_totals(self, vhost: str, queue: str) -> QueueTotals | None:
         """Of one queue, counted at one moment, as long ago as :meth:`queue_statistics`; ``None``
         where the broker has not counted yet."""
