@@ -40,6 +40,7 @@ test: setup ## run the tests
 	@sh scripts/setup-rabbitmq.sh
 	@sh scripts/setup-postgresql.sh
 	@sh scripts/setup-promtool.sh
+	@sh scripts/setup-faketime.sh
 	@$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: test-matrix
@@ -47,6 +48,7 @@ test-matrix: setup ## run the tests on each RabbitMQ of SUITES: the installed on
 	@sh scripts/setup-rabbitmq.sh
 	@sh scripts/setup-postgresql.sh
 	@sh scripts/setup-promtool.sh
+	@sh scripts/setup-faketime.sh
 	@sh scripts/test-matrix.sh -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: test-deployment
