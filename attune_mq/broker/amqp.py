@@ -201,11 +201,13 @@ def close_quietly(connection: pika.BlockingConnection) -> None:
     """Closes a connection that may be gone already.
 
     pika closes one channel after the other, and stumbles over one that the broker closes meanwhile
-    (an ``AttributeError``). The next time it is not among them. Of a connection that was lost it
-    keeps what its loop is made of, three descriptors, unless one of its calls has told of the loss.
+    (an ``AttributeError``). The next time it is not among them. It also calls back what was still
+    to be called, which may find its channel closed: that is of no consequence any more. Of a
+    connection that was lost it keeps what its loop is made of, three descriptors, unless one of its
+    calls has told of the loss.
     """
     for _ in range(CLOSING_ATTEMPTS):
-        with contextlib.suppress(pika_errors.AMQPError, OSError, AttributeError):
+        with contextlib.suppress(Exception):
             if connection.is_open:
                 connection.close()
     cast(Any, connection)._cleanup()

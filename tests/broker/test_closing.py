@@ -9,6 +9,7 @@ from pika.exceptions import AMQPError
 
 from attune_mq.broker.amqp import abandon, close_quietly, count_queue, open_connection
 from attune_mq.broker.settings import BrokerSettings
+from attune_mq.errors import ConsumeError
 from attune_mq.messaging.direct import DirectConnection
 
 
@@ -24,6 +25,23 @@ def test_a_channel_that_the_broker_closes_meanwhile_does_not_keep_a_connection_o
         close_quietly(connection)
 
         assert connection.is_closed
+
+
+def test_what_is_called_back_while_a_connection_closes_keeps_it_neither_open_nor_ends_its_thread(
+    broker_url: str,
+) -> None:
+    """A consumer's thread ended for good when its queue was deleted while a handler finished: its
+    acknowledgement was still to be written, and found the channel closed."""
+    connection = open_connection(BrokerSettings.of(broker_url), name="tests")
+    connection.channel()
+
+    def acknowledge() -> None:
+        raise ConsumeError("the broker closed the channel")
+
+    connection.add_callback_threadsafe(acknowledge)
+    close_quietly(connection)
+
+    assert connection.is_closed
 
 
 def test_a_connection_that_was_given_up_holds_no_descriptor(broker_url: str) -> None:
