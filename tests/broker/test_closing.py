@@ -32,13 +32,14 @@ def test_what_is_called_back_while_a_connection_closes_keeps_it_neither_open_nor
 ) -> None:
     """A consumer's thread ended for good when its queue was deleted while a handler finished: its
     acknowledgement was still to be written, and found the channel closed."""
-    connection = open_connection(BrokerSettings.of(broker_url), name="tests")
+    settings = BrokerSettings(urls=(broker_url,))
+    connection = open_connection(settings, name="tests", inner=DirectConnection)
     connection.channel()
 
     def acknowledge() -> None:
         raise ConsumeError("the broker closed the channel")
 
-    connection.add_callback_threadsafe(acknowledge)
+    DirectConnection.of(connection).call_soon(acknowledge)
     close_quietly(connection)
 
     assert connection.is_closed
