@@ -55,18 +55,26 @@ class OwnProcess:
     """The process in which something was started: the only one in which it runs."""
 
     def __init__(self) -> None:
+        self._pid: int | None = None
+
+    def begin(self) -> None:
         self._pid = os.getpid()
 
     @property
-    def is_this(self) -> bool:
-        return os.getpid() == self._pid
+    def has_begun(self) -> bool:
+        return self._pid is not None
+
+    @property
+    def is_another(self) -> bool:
+        """Whether it was started, and not in this process, which is a fork of that one."""
+        return self._pid is not None and os.getpid() != self._pid
 
     def __str__(self) -> str:
         return f"process {self._pid}"
 
     def require(self, what: str) -> None:
-        """Raises :class:`~attune_mq.errors.ForkedProcess` in any other process."""
-        if not self.is_this:
+        """Raises :class:`~attune_mq.errors.ForkedProcess` where it :attr:`is_another`."""
+        if self.is_another:
             raise ForkedProcess(
                 f"{what} was started in {self}, of which this one ({os.getpid()}) is "
                 f"a fork: its threads and connections stay there; make a new one after the fork"

@@ -112,14 +112,14 @@ class Service:
         # A signal handler may interrupt its own thread anywhere, also while that holds a lock which
         # the handler would wait for. Putting into this queue is safe even then.
         self._requests: SimpleQueue[None] = SimpleQueue()
-        self._begun_in: OwnProcess | None = None
+        self._process = OwnProcess()
         after_fork(self._leave_to_parent)
 
     def _leave_to_parent(self) -> None:
         """In a fork: what was started runs there and not here; what was not can be started."""
         self._life = threading.RLock()
         self._requests = SimpleQueue()
-        if self._begun_in is not None:
+        if self._process.has_begun:
             self._running_beside = []
             self.phase = "stopped"
 
@@ -168,7 +168,7 @@ class Service:
             tags = tags_to_start(self.topology, self.name, self.handlers.message_types)
             self._set_up()
             self._has_begun = True
-            self._begun_in = OwnProcess()
+            self._process.begin()
             try:
                 self._start_all(tags)
             except BaseException:
@@ -189,8 +189,7 @@ class Service:
         self.phase = "running"
 
     def _check_unused(self) -> None:
-        if self._begun_in is not None:
-            self._begun_in.require(f"service '{self.name}'")
+        self._process.require(f"service '{self.name}'")
         if self._has_begun or self._is_to_stop:
             raise LifecycleError(
                 f"service '{self.name}': expected one that was neither started nor stopped, got "

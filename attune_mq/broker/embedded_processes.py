@@ -32,6 +32,7 @@ class GuardedProcesses:
 
     def __init__(self, parent: Path) -> None:
         self._own_process = OwnProcess()
+        self._own_process.begin()
         self._pids: list[int] = []
         program = [sys.executable, "-I", "-S", embedded_guard.__file__]
         self._guard = subprocess.Popen(
@@ -89,7 +90,7 @@ class GuardedProcesses:
 
     def close(self) -> None:
         """End everything, remove the directory, and return when that is done."""
-        if not self._own_process.is_this:
+        if self._own_process.is_another:
             return  # a fork has a copy of this object, but the processes are not its own
         with suppress(BrokenPipeError), self._guard:  # leaving it closes the pipes and waits
             assert self._guard.stdin is not None

@@ -84,7 +84,7 @@ class HealthServer:
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._is_over = False
-        self._begun_in: OwnProcess | None = None
+        self._process = OwnProcess()
         after_fork(self._leave_to_parent)
 
     def _leave_to_parent(self) -> None:
@@ -111,14 +111,13 @@ class HealthServer:
         """Answers from now on. Raises as said above, and
         :class:`~attune_mq.errors.LifecycleError` for one that was started or stopped before.
         """
-        if self._begun_in is not None:
-            self._begun_in.require("the health server")
+        self._process.require("the health server")
         if self._server is not None or self._is_over:
             raise LifecycleError(
                 "health: expected a HealthServer that was neither started nor stopped before; "
                 "make a new one"
             )
-        self._begun_in = OwnProcess()
+        self._process.begin()
         self._server = _listen(self._address, self.monitor, self._metrics)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="health", daemon=True
@@ -131,7 +130,7 @@ class HealthServer:
     def stop(self, deadline_s: float = 1.0) -> None:
         """Answers no more. Waits for its own thread up to ``deadline_s``, for no broker. In a fork
         of the process that started it, it does nothing."""
-        if self._begun_in is not None and not self._begun_in.is_this:
+        if self._process.is_another:
             return
         self._is_over = True
         self._notifier.stop()

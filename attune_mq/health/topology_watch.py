@@ -62,13 +62,13 @@ class TopologyWatch:
         self._verified_at_s = 0.0
         self._trouble: str | None = "it is not verified yet"
         self._conflicts: tuple[str, ...] = ()
-        self._begun_in: OwnProcess | None = None
+        self._process = OwnProcess()
 
     @property
     def trouble(self) -> str | None:
         """What is missing. What is there and different is :attr:`conflicts`."""
-        if self._begun_in is not None and not self._begun_in.is_this:
-            return f"it is verified in {self._begun_in}, not in this fork"
+        if self._process.is_another:
+            return f"it is verified in {self._process}, not in this fork"
         if self._trouble is None and time.monotonic() - self._verified_at_s > (
             VERIFY_EVERY_S + VERIFIED_WITHIN_S
         ):
@@ -82,9 +82,8 @@ class TopologyWatch:
         return self._conflicts
 
     def start(self) -> None:
-        if self._begun_in is not None:
-            self._begun_in.require("the topology watch")
-        self._begun_in = OwnProcess()
+        self._process.require("the topology watch")
+        self._process.begin()
         self._thread.start()
 
     def stop(self, timeout_s: float = 1.0) -> None:

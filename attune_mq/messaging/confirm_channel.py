@@ -150,7 +150,6 @@ class ConfirmChannel:
     def on_lost(self, failure: AttuneError, *, was_open: bool) -> None:
         """Said once for each reason until it is connected again, not for each attempt."""
         with self.lock:
-            self._connection = self._channel = None
             self._blocked = self._replacing = False
             self._last_failure = failure
             is_closing = self.is_closing

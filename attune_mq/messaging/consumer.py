@@ -139,7 +139,7 @@ class Consumer:
             self._telemetry,
         )
         self._life = threading.Lock()
-        self._begun_in: OwnProcess | None = None
+        self._process = OwnProcess()
         self._stopping = threading.Event()
         reading = self._reading
         self._in_place = (
@@ -173,7 +173,7 @@ class Consumer:
     def start(self) -> None:
         """Runs in a thread of its own. Raises as :meth:`run` does, and
         :class:`~attune_mq.errors.LifecycleError` for a consumer that was stopped before, too."""
-        if self._begun_in is None and self._stopping.is_set():
+        if not self._process.has_begun and self._stopping.is_set():
             raise self._is_over("stopped")
         self._begin()
         self._thread = threading.Thread(target=self._run_claimed, name=self.tag, daemon=True)
@@ -201,7 +201,7 @@ class Consumer:
         thread holds; :meth:`Service.run` takes care of that. In a fork of the process that started
         it, it does nothing.
         """
-        if self._begun_in is not None and not self._begun_in.is_this:
+        if self._process.is_another:
             return
         self._stop_at = time.monotonic() + deadline_s
         self._stopping.set()
@@ -217,18 +217,18 @@ class Consumer:
 
     def _begin(self) -> None:
         with self._life:
-            if self._begun_in is not None:
-                self._begun_in.require(f"consumer '{self.tag}'")
+            self._process.require(f"consumer '{self.tag}'")
+            if self._process.has_begun:
                 raise self._is_over("started")
             self._claim = _tags.claim(self._settings, self.tag)
-            self._begun_in = OwnProcess()
+            self._process.begin()
 
     def _leave_to_parent(self) -> None:
         """In a fork: what was started runs there and not here; what was not can be started."""
         self._life = threading.Lock()
-        if self._begun_in is not None:
+        if self._process.has_begun:
             self._session = self._thread = self._loop = self._pool = None
-            self._progress.leave_to_parent(f"it was started in {self._begun_in}, not in this fork")
+            self._progress.leave_to_parent(f"it was started in {self._process}, not in this fork")
 
     def _is_over(self, was: str) -> LifecycleError:
         return LifecycleError(

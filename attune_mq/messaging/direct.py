@@ -239,11 +239,20 @@ class DirectConnection(pika.SelectConnection):
     def _proto_connection_lost(self, error: BaseException | None) -> None:
         """From when pika forgets its transport to when it marks the connection as closed."""
         inner_super: Any = super()
+        if error is not None and _is_from_outside(error):
+            self.interruption = self.interruption or error
         with self.exclusive:
             if self._outlet is not None:
                 self._outlet.close()
                 self._outlet = None
             inner_super._proto_connection_lost(error)
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    """What ended a connection is neither of its socket, nor of the protocol, nor pika's."""
+    if isinstance(error, OSError):
+        return error.errno is None and not isinstance(error, ConnectionError)
+    return not isinstance(error, pika_errors.AMQPError | AssertionError)
 
 
 def never_called(*_: object) -> None:

@@ -107,7 +107,7 @@ class OutboxRelay:
             now=now,
         )
         self._show_up()
-        self._begun_in: OwnProcess | None = None
+        self._process = OwnProcess()
         after_fork(self._leave_to_parent)
         self._looking = threading.Lock()
         self._look_at_s = 0.0
@@ -168,11 +168,10 @@ class OutboxRelay:
         """Start the threads. Once only: :class:`~attune_mq.errors.LifecycleError` the second time,
         and after :meth:`stop`; :class:`~attune_mq.errors.ForkedProcess` in a fork of the process
         that started it."""
-        if self._begun_in is not None:
-            self._begun_in.require("the outbox relay")
-        if self._begun_in is not None or self._threads[0].is_stopping:
+        self._process.require("the outbox relay")
+        if self._process.has_begun or self._threads[0].is_stopping:
             raise LifecycleError("outbox relay: it was started or stopped before; make a new one")
-        self._begun_in = OwnProcess()
+        self._process.begin()
         for thread in self._threads:
             thread.start()
 
@@ -182,7 +181,7 @@ class OutboxRelay:
         Call it after the commit, from any thread; it returns at once. In a fork of the process that
         started it, it does nothing: the next poll there finds it.
         """
-        if self._begun_in is not None and not self._begun_in.is_this:
+        if self._process.is_another:
             return
         self._threads[0].wake()
 
@@ -192,7 +191,7 @@ class OutboxRelay:
         ``False`` when they have not ended after ``deadline_s``. What is not published then stays
         in the outbox, for another relay. In a fork of the process that started it, it does nothing.
         """
-        if self._begun_in is not None and not self._begun_in.is_this:
+        if self._process.is_another:
             return True
         stop_at = time.monotonic() + deadline_s
         for thread in self._threads:
@@ -212,8 +211,7 @@ class OutboxRelay:
         :class:`BrokerUnavailable` when nothing could be published. Either way nothing is lost, and
         what was confirmed is known and deleted by the next turn.
         """
-        if self._begun_in is not None:
-            self._begun_in.require("the outbox relay")
+        self._process.require("the outbox relay")
         self._look_at_s = 0.0
         failing = self._failing.known()  # before the first of them adds to it
         most = self._relay_most(is_last=True)
