@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attune_mq import logs as logs, payloads as payloads
+    from attune_mq.amqp.settings import BrokerSettings as BrokerSettings
     from attune_mq.broker.checking import Health as Health, check as check
     from attune_mq.broker.infrastructure import setup_infrastructure as setup_infrastructure
     from attune_mq.broker.inspection import QueueInspector as QueueInspector
@@ -34,7 +35,15 @@ if TYPE_CHECKING:
         MissingInfrastructure as MissingInfrastructure,
         SetupReport as SetupReport,
     )
-    from attune_mq.broker.settings import BrokerSettings as BrokerSettings
+    from attune_mq.consuming.consumer import Consumer as Consumer
+    from attune_mq.consuming.handlers import Handlers as Handlers
+    from attune_mq.consuming.status import ConsumerStatus as ConsumerStatus
+    from attune_mq.dead_letters.operations import (
+        list_dead_letters as list_dead_letters,
+        purge_dead_letters as purge_dead_letters,
+        replay_dead_letters as replay_dead_letters,
+        show_dead_letters as show_dead_letters,
+    )
     from attune_mq.definitions import (
         export_definitions as export_definitions,
         import_definitions as import_definitions,
@@ -68,24 +77,15 @@ if TYPE_CHECKING:
     from attune_mq.health.client import HealthAnswer as HealthAnswer, ask_health as ask_health
     from attune_mq.health.server import HealthServer as HealthServer
     from attune_mq.lint import Finding as Finding, lint as lint
-    from attune_mq.messaging.consumer import Consumer as Consumer
-    from attune_mq.messaging.dead_letters import (
-        list_dead_letters as list_dead_letters,
-        purge_dead_letters as purge_dead_letters,
-        replay_dead_letters as replay_dead_letters,
-        show_dead_letters as show_dead_letters,
-    )
-    from attune_mq.messaging.delivery import Message as Message
-    from attune_mq.messaging.envelope import Envelope as Envelope
-    from attune_mq.messaging.handlers import Handlers as Handlers
-    from attune_mq.messaging.outgoing import Receipt as Receipt
-    from attune_mq.messaging.payload_model import Payload as Payload
-    from attune_mq.messaging.publisher import Publisher as Publisher
-    from attune_mq.messaging.status import ConsumerStatus as ConsumerStatus
-    from attune_mq.messaging.telemetry import Telemetries as Telemetries, Telemetry as Telemetry
+    from attune_mq.message.delivery import Message as Message
+    from attune_mq.message.envelope import Envelope as Envelope
+    from attune_mq.message.outgoing import Receipt as Receipt
+    from attune_mq.message.payload import Payload as Payload
+    from attune_mq.message.telemetry import Telemetries as Telemetries, Telemetry as Telemetry
     from attune_mq.migration.conservation import CountMismatch as CountMismatch
     from attune_mq.migration.migrating import Patience as Patience, migrate as migrate
     from attune_mq.migration.report import Migration as Migration
+    from attune_mq.publishing.publisher import Publisher as Publisher
     from attune_mq.rendering import (
         to_dot as to_dot,
         to_mermaid as to_mermaid,
@@ -120,7 +120,7 @@ _HOMES = {
     "ConflictingInfrastructure": "attune_mq.broker.report",
     "MissingInfrastructure": "attune_mq.broker.report",
     "SetupReport": "attune_mq.broker.report",
-    "BrokerSettings": "attune_mq.broker.settings",
+    "BrokerSettings": "attune_mq.amqp.settings",
     "AttuneError": "attune_mq.errors",
     "BrokerUnavailable": "attune_mq.errors",
     "ConsumeError": "attune_mq.errors",
@@ -144,16 +144,16 @@ _HOMES = {
     "TlsRefused": "attune_mq.errors",
     "Unroutable": "attune_mq.errors",
     "VirtualHostRefused": "attune_mq.errors",
-    "Consumer": "attune_mq.messaging.consumer",
-    "Message": "attune_mq.messaging.delivery",
-    "Envelope": "attune_mq.messaging.envelope",
-    "Handlers": "attune_mq.messaging.handlers",
-    "Receipt": "attune_mq.messaging.outgoing",
-    "Payload": "attune_mq.messaging.payload_model",
-    "Publisher": "attune_mq.messaging.publisher",
-    "ConsumerStatus": "attune_mq.messaging.status",
-    "Telemetries": "attune_mq.messaging.telemetry",
-    "Telemetry": "attune_mq.messaging.telemetry",
+    "Consumer": "attune_mq.consuming.consumer",
+    "Message": "attune_mq.message.delivery",
+    "Envelope": "attune_mq.message.envelope",
+    "Handlers": "attune_mq.consuming.handlers",
+    "Receipt": "attune_mq.message.outgoing",
+    "Payload": "attune_mq.message.payload",
+    "Publisher": "attune_mq.publishing.publisher",
+    "ConsumerStatus": "attune_mq.consuming.status",
+    "Telemetries": "attune_mq.message.telemetry",
+    "Telemetry": "attune_mq.message.telemetry",
     "Service": "attune_mq.service",
     "expand": "attune_mq.topology.expansion",
     "instantiate": "attune_mq.topology.families",
@@ -193,10 +193,10 @@ _HOMES = {
     "HealthServer": "attune_mq.health.server",
     "HealthAnswer": "attune_mq.health.client",
     "ask_health": "attune_mq.health.client",
-    "list_dead_letters": "attune_mq.messaging.dead_letters",
-    "show_dead_letters": "attune_mq.messaging.dead_letters",
-    "replay_dead_letters": "attune_mq.messaging.dead_letters",
-    "purge_dead_letters": "attune_mq.messaging.dead_letters",
+    "list_dead_letters": "attune_mq.dead_letters.operations",
+    "show_dead_letters": "attune_mq.dead_letters.operations",
+    "replay_dead_letters": "attune_mq.dead_letters.operations",
+    "purge_dead_letters": "attune_mq.dead_letters.operations",
 }
 
 __all__ = ["logs", "payloads", *_HOMES]

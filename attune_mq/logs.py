@@ -24,7 +24,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-from attune_mq.messaging.handling import FIELDS, current_fields
+from attune_mq.message.log_context import FIELDS, current_fields
 
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")

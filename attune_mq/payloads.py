@@ -6,7 +6,7 @@ your own.
 
 from __future__ import annotations
 
-from attune_mq.messaging.fields import (
+from attune_mq.message.fields import (
     Flag as Flag,
     Id as Id,
     JsonData as JsonData,
@@ -15,7 +15,7 @@ from attune_mq.messaging.fields import (
     Texts as Texts,
     Timestamp as Timestamp,
 )
-from attune_mq.messaging.payloads import (
+from attune_mq.message.payloads import (
     PAYLOAD_TYPES as PAYLOAD_TYPES,
     ActionChanged as ActionChanged,
     EnforcementCreated as EnforcementCreated,

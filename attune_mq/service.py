@@ -12,21 +12,21 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Literal, Protocol, TypeVar
 
+from attune_mq.amqp.backoff import Backoff
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.report import SetupReport
-from attune_mq.broker.settings import BrokerSettings
+from attune_mq.consuming.consumer import DEFAULT_STOP_DEADLINE_S, Consumer
+from attune_mq.consuming.handlers import Handler, Handlers, Probe, Sign
+from attune_mq.consuming.status import ConsumerStatus
+from attune_mq.consuming.wiring import tags_to_start
 from attune_mq.errors import BrokerUnavailable, LifecycleError
 from attune_mq.forking import OwnProcess, after_fork
-from attune_mq.messaging.backoff import Backoff
-from attune_mq.messaging.consumer import DEFAULT_STOP_DEADLINE_S, Consumer
-from attune_mq.messaging.handlers import Handler, Handlers, Probe, Sign
-from attune_mq.messaging.payload_model import Payload
-from attune_mq.messaging.publisher import Publisher
-from attune_mq.messaging.status import ConsumerStatus
-from attune_mq.messaging.stream_positions import PositionStore
-from attune_mq.messaging.synchronous import check_ran, check_synchronous
-from attune_mq.messaging.telemetry import Telemetry
-from attune_mq.messaging.wiring import tags_to_start
+from attune_mq.message.payload import Payload
+from attune_mq.message.stream_positions import PositionStore
+from attune_mq.message.synchronous import check_ran, check_synchronous
+from attune_mq.message.telemetry import Telemetry
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.model import Topology
 from attune_mq.topology_file import load_topology

@@ -29,16 +29,15 @@ from typing import Any, TypeVar
 
 import pika
 
+from attune_mq.consuming.handlers import Handlers
+from attune_mq.consuming.processing import settlement_of
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused, Unroutable
-from attune_mq.messaging.delivery import COUNTED_IN, FAILURES, Delivery
-from attune_mq.messaging.envelope import Envelope, decode, encode
-from attune_mq.messaging.handlers import Handlers
-from attune_mq.messaging.outgoing import Outcome, Outgoing, Receipt
-from attune_mq.messaging.payload_model import Payload
-from attune_mq.messaging.processing import settlement_of
-from attune_mq.messaging.properties import amqp_properties
-from attune_mq.messaging.publisher import Publisher
-from attune_mq.messaging.settlement import (
+from attune_mq.message.delivery import COUNTED_IN, FAILURES, Delivery
+from attune_mq.message.envelope import Envelope, decode, encode
+from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
+from attune_mq.message.payload import Payload
+from attune_mq.message.properties import amqp_properties
+from attune_mq.message.settlement import (
     Acknowledge as Acknowledge,
     CountRedelivery as CountRedelivery,
     DeadLetter as DeadLetter,
@@ -48,7 +47,8 @@ from attune_mq.messaging.settlement import (
     Settlement,
     TryAgain as TryAgain,
 )
-from attune_mq.messaging.stream_positions import OFFSET_HEADER, StreamDelivery
+from attune_mq.message.stream_positions import OFFSET_HEADER, StreamDelivery
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Route, Topology
 from attune_mq.topology.routing import Router, Routing
 

@@ -30,11 +30,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.envelope import Envelope
-from attune_mq.messaging.labels import LabelValues
-from attune_mq.messaging.outgoing import Outcome as PublishOutcome, Outgoing, Receipt
-from attune_mq.messaging.settlement import (
+from attune_mq.message.delivery import Delivery
+from attune_mq.message.envelope import Envelope
+from attune_mq.message.labels import LabelValues
+from attune_mq.message.outgoing import Outcome as PublishOutcome, Outgoing, Receipt
+from attune_mq.message.settlement import (
     Acknowledge,
     CountRedelivery,
     DeadLetter,
@@ -45,7 +45,7 @@ from attune_mq.messaging.settlement import (
     TryAgain,
     Unavailable,
 )
-from attune_mq.messaging.telemetry import Dropped, GivenBack, Scope, Settled, Telemetry
+from attune_mq.message.telemetry import Dropped, GivenBack, Scope, Settled, Telemetry
 from attune_mq.topology.model import Topology
 
 TRACEPARENT = "traceparent"

@@ -10,8 +10,8 @@ import time
 from unittest import mock
 
 from attune_mq import Consumer, Handlers, Topology, parse_topology
+from attune_mq.amqp.pulse import Pulse
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.messaging.pulse import Pulse
 
 ROUNDS = 3
 MEASURED_S = 10.0

@@ -18,15 +18,15 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NoOpTracerProvider
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from attune_mq.messaging.delivery import Delivery, Message
-from attune_mq.messaging.envelope import Envelope, encode
-from attune_mq.messaging.handlers import Handlers
-from attune_mq.messaging.pausing import Pause
-from attune_mq.messaging.payloads import ExecutionRequested
-from attune_mq.messaging.processing import Action, Processor
-from attune_mq.messaging.properties import amqp_properties
-from attune_mq.messaging.status import Progress
-from attune_mq.messaging.telemetry import Telemetries, Telemetry
+from attune_mq.consuming.handlers import Handlers
+from attune_mq.consuming.pausing import Pause
+from attune_mq.consuming.processing import Action, Processor
+from attune_mq.consuming.status import Progress
+from attune_mq.message.delivery import Delivery, Message
+from attune_mq.message.envelope import Envelope, encode
+from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.message.properties import amqp_properties
+from attune_mq.message.telemetry import Telemetries, Telemetry
 from attune_mq.metrics import Metrics
 from attune_mq.metrics.table import CONSUMED, HANDLING
 from attune_mq.metrics.tallies import Counts, Durations

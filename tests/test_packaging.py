@@ -90,7 +90,7 @@ def test_the_wheel_holds_nothing_but_the_packages_and_their_metadata(
 
 
 def test_the_wheel_allows_no_pika_whose_inside_may_be_another(installed: Path) -> None:
-    """``attune_mq/messaging/direct.py`` uses names that pika keeps to itself."""
+    """``attune_mq/amqp/pika_link.py`` uses names that pika keeps to itself."""
     (ours,) = metadata.distributions(name="attune-mq", path=[str(installed)])
     (allowed,) = (
         requirement.specifier

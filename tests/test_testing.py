@@ -31,7 +31,7 @@ from attune_mq import (
     payloads,
 )
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.messaging.stream_positions import StreamDelivery
+from attune_mq.message.stream_positions import StreamDelivery
 from attune_mq.testing import Acknowledge, DeadLetter, Hold, RecordingPublisher, TryAgain, deliver
 
 ENFORCEMENT = payloads.EnforcementCreated(

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.management import ManagementClient, management_client
 from attune_mq.broker.observation import observe_by_amqp, observe_by_management
 from attune_mq.broker.plan import Create, Plan, make_plan
 from attune_mq.broker.probing import QuietProber
 from attune_mq.broker.report import Conflict, Unknown
-from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.topology.model import Topology
 from attune_mq.topology.selection import needed_by
 from attune_mq.topology_file import load_topology

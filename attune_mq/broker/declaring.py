@@ -13,7 +13,7 @@ from typing import Any
 
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.asking import Asker, Refusal
+from attune_mq.amqp.probe_channel import Asker, Refusal
 from attune_mq.broker.migration_marks import MARK, ingress_name
 from attune_mq.broker.plan import Absent, Verdict
 from attune_mq.broker.replies import (

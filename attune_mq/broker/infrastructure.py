@@ -11,8 +11,9 @@ from typing import Literal, TypeVar
 
 import pika
 
-from attune_mq.broker.amqp import our_errors
-from attune_mq.broker.asking import Asker
+from attune_mq.amqp.connecting import our_errors
+from attune_mq.amqp.probe_channel import Asker
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.declaring import (
     Declarer,
     bind_queue as bind_queue,
@@ -28,7 +29,6 @@ from attune_mq.broker.report import (
     SetupReport,
     Unchanged,
 )
-from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.broker.verifying import Verifier
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.declarations import (

@@ -10,15 +10,15 @@ import pika
 from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.amqp import (
+from attune_mq.amqp.connecting import (
     abandon,
     close_quietly,
     expected_refusals,
     open_connection,
     our_errors,
 )
-from attune_mq.broker.asking import answering_within
-from attune_mq.broker.settings import BrokerSettings
+from attune_mq.amqp.probe_channel import answering_within
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.errors import PermissionRefused
 from attune_mq.forking import after_fork
 

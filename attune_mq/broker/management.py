@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from attune_mq.broker.settings import BrokerSettings
-from attune_mq.broker.tls import refusal
+from attune_mq.amqp.settings import BrokerSettings
+from attune_mq.amqp.tls import refusal
 from attune_mq.errors import (
     AttuneError,
     BrokerUnavailable,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.management import ManagementClient, management_client
 from attune_mq.broker.plan import AmqpObservation, ManagementObservation, Observation
 from attune_mq.broker.probing import Prober
-from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,

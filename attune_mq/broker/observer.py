@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.inspection import QueueCounts, QueueInspector
 from attune_mq.broker.instances import instances_among
 from attune_mq.broker.management import ManagementClient, management_client
@@ -25,7 +26,6 @@ from attune_mq.broker.queue_status import (
     status_of,
     watched,
 )
-from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.errors import AttuneError, LoginRefused, PermissionRefused, VirtualHostRefused
 from attune_mq.topology.dead_letter_queues import DeadLetterQueues
 from attune_mq.topology.families import instantiate

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.observation import observe
 from attune_mq.broker.plan import Plan, make_plan
-from attune_mq.broker.settings import BrokerSettings
 from attune_mq.topology.model import Topology
 from attune_mq.topology.selection import needed_by
 from attune_mq.topology_file import load_topology

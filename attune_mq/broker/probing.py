@@ -25,12 +25,12 @@ from typing import Any, Self
 
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.amqp import our_errors
-from attune_mq.broker.asking import Asker, Refusal
+from attune_mq.amqp.connecting import our_errors
+from attune_mq.amqp.probe_channel import Asker, Refusal
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import declare, uncompared
 from attune_mq.broker.plan import Absent, Unseen, Verdict
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, parse_reply
-from attune_mq.broker.settings import BrokerSettings
 from attune_mq.topology.declarations import ExchangeDeclaration, QueueDeclaration
 from attune_mq.topology.equivalence import Difference, Equal, Inequivalent
 
@@ -44,7 +44,7 @@ _ALTERNATE = re.compile(r"but current is (?:(none)|'(.*)')$", re.DOTALL)
 
 class Prober:
     """Asks about one object after the other, by ``asker`` or on a connection of its own, which this
-    context manager closes. ``answer_within_s`` as :class:`~attune_mq.broker.asking.Asker` has it.
+    context manager closes. ``answer_within_s``: as an ``Asker`` has it.
 
     ``consumer_counts`` has every queue that was seen so far.
     """

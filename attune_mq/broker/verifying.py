@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableSet, Sequence
 
-from attune_mq.broker.asking import Asker
+from attune_mq.amqp.probe_channel import Asker
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import Migrations
 from attune_mq.broker.plan import Absent, Create, Ignored, Unseen, Verdict, steps_of
 from attune_mq.broker.probing import HIDDEN, Prober
 from attune_mq.broker.report import Missing, Outcome, Refused
-from attune_mq.broker.settings import BrokerSettings
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,

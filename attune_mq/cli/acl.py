@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 
-from attune_mq.broker.settings import virtual_host
+from attune_mq.amqp.settings import virtual_host
 from attune_mq.cli.context import OK, Context
 from attune_mq.cli.objects import printable
 from attune_mq.topology.acl import Permissions, acl

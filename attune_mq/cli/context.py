@@ -18,7 +18,7 @@ from attune_mq.exit_codes import (
 )
 
 if TYPE_CHECKING:
-    from attune_mq.broker.settings import BrokerSettings
+    from attune_mq.amqp.settings import BrokerSettings
     from attune_mq.topology.model import Topology
 
 
@@ -50,7 +50,7 @@ class Context:
         return load_topology(self.topology_path)
 
     def broker(self) -> BrokerSettings:
-        from attune_mq.broker.settings import BrokerSettings
+        from attune_mq.amqp.settings import BrokerSettings
 
         return BrokerSettings.of(self.url)
 

@@ -12,9 +12,7 @@ from attune_mq.cli.context import FOUND, OK, Context
 from attune_mq.cli.dlq_filters import FILTERS, all_of
 from attune_mq.cli.dlq_words import as_json, counted, in_words, obstacles, replayed, table
 from attune_mq.cli.progress import Progress
-from attune_mq.errors import InvalidInput
-from attune_mq.exit_codes import INTERRUPTED
-from attune_mq.messaging.dead_letters import (
+from attune_mq.dead_letters.operations import (
     DEFAULT_SHOWN,
     DeadLetterCount,
     list_dead_letters,
@@ -22,7 +20,9 @@ from attune_mq.messaging.dead_letters import (
     replay_dead_letters,
     show_dead_letters,
 )
-from attune_mq.messaging.replaying import Replay
+from attune_mq.dead_letters.replaying import Replay
+from attune_mq.errors import InvalidInput
+from attune_mq.exit_codes import INTERRUPTED
 from attune_mq.topology.model import Topology
 
 SUMMARY = "List, show, replay or purge the messages that failed for good."
@@ -103,9 +103,9 @@ def _list(context: Context) -> int:
 def _with_instances(topology: Topology, context: Context) -> Topology:
     if context.management_url is None or not topology.families:
         return topology
+    from attune_mq.amqp.settings import virtual_host
     from attune_mq.broker.instances import including_all, instances_among
     from attune_mq.broker.management import management_client
-    from attune_mq.broker.settings import virtual_host
 
     broker = context.broker()
     client = management_client(context.management_url, broker)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
+from attune_mq.dead_letters.dead_letter import DeadLetter
 from attune_mq.errors import InvalidInput
-from attune_mq.messaging.dead_letter import DeadLetter
 from attune_mq.topology.durations import parse_duration_ms
 
 Filter = Callable[[DeadLetter], bool]

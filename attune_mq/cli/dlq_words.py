@@ -8,11 +8,11 @@ from datetime import UTC
 from typing import Any
 
 from attune_mq.cli.objects import printable
-from attune_mq.messaging.dead_letter import DeadLetter
-from attune_mq.messaging.dead_letters import DeadLetterCount
-from attune_mq.messaging.destinations import place
-from attune_mq.messaging.masking import shown_body
-from attune_mq.messaging.replaying import Replay
+from attune_mq.dead_letters.dead_letter import DeadLetter
+from attune_mq.dead_letters.destinations import place
+from attune_mq.dead_letters.operations import DeadLetterCount
+from attune_mq.dead_letters.replaying import Replay
+from attune_mq.message.masking import shown_body
 
 BODY_SHOWN = 400
 """In characters, to people; JSON has all of it."""

@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from attune_mq.amqp.settings import virtual_host
 from attune_mq.broker.management import management_client
-from attune_mq.broker.settings import virtual_host
 from attune_mq.cli.context import OK, Context
 from attune_mq.definitions import Imported, import_definitions
 from attune_mq.errors import InvalidInput

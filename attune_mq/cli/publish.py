@@ -10,9 +10,9 @@ from uuid import uuid4
 
 from attune_mq.cli.context import OK, Context
 from attune_mq.errors import InvalidInput
-from attune_mq.messaging.envelope import Envelope, decode_payload
-from attune_mq.messaging.payloads import PAYLOAD_TYPES
-from attune_mq.messaging.publisher import Publisher
+from attune_mq.message.envelope import Envelope, decode_payload
+from attune_mq.message.payloads import PAYLOAD_TYPES
+from attune_mq.publishing.publisher import Publisher
 
 SUMMARY = "Publish one message, with the exchange and routing key that the topology gives its type."
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from attune_mq.messaging.deadlines import RunningHandler
-from attune_mq.messaging.pulse import ASK_EVERY_S
-from attune_mq.messaging.status import ConsumerStatus
+from attune_mq.amqp.pulse import ASK_EVERY_S
+from attune_mq.consuming.deadlines import RunningHandler
+from attune_mq.consuming.status import ConsumerStatus
 from attune_mq.topology.durations import format_duration
 
 ANSWER_WITHIN_S = 1.0

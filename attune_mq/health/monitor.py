@@ -10,11 +10,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from attune_mq.consuming.status import ConsumerStatus
 from attune_mq.health.checks import Ask, Check, consumer_trouble, consumer_warning, loop_trouble
 from attune_mq.health.picture import Memory, Picture
 from attune_mq.health.topology_watch import TopologyWatch
-from attune_mq.messaging.status import ConsumerStatus
-from attune_mq.messaging.synchronous import check_synchronous
+from attune_mq.message.synchronous import check_synchronous
 from attune_mq.service import Service
 
 Report = Callable[[], Any]

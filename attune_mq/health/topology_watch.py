@@ -8,12 +8,12 @@ import time
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.management import management_client
 from attune_mq.broker.migration_marks import ingress_name
 from attune_mq.broker.observation import listed_bindings, observe_by_amqp
 from attune_mq.broker.plan import Plan, make_plan
 from attune_mq.broker.probing import QuietProber
-from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.errors import AttuneError
 from attune_mq.forking import OwnProcess
 from attune_mq.topology.declarations import BindingDeclaration, declarations

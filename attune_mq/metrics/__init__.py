@@ -31,9 +31,9 @@ from prometheus_client import (
 from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.management import management_client
-from attune_mq.broker.settings import BrokerSettings
-from attune_mq.messaging.labels import LabelValues
+from attune_mq.message.labels import LabelValues
 from attune_mq.metrics.events import EventCounts
 from attune_mq.metrics.sources import (
     DatabaseState,

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import Metric as Family
 
 from attune_mq.errors import PublishRefused, Unroutable
-from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.envelope import Envelope
-from attune_mq.messaging.labels import LabelValues
-from attune_mq.messaging.outgoing import Outcome as PublishOutcome, Outgoing, Receipt
-from attune_mq.messaging.settlement import (
+from attune_mq.message.delivery import Delivery
+from attune_mq.message.envelope import Envelope
+from attune_mq.message.labels import LabelValues
+from attune_mq.message.outgoing import Outcome as PublishOutcome, Outgoing, Receipt
+from attune_mq.message.settlement import (
     Acknowledge,
     CountRedelivery,
     DeadLetter,
@@ -21,13 +21,13 @@ from attune_mq.messaging.settlement import (
     TryAgain,
     Unavailable,
 )
-from attune_mq.messaging.telemetry import Dropped, GivenBack, Settled, Telemetry
+from attune_mq.message.telemetry import Dropped, GivenBack, Settled, Telemetry
 from attune_mq.metrics import table
 from attune_mq.metrics.notes import Notes
 from attune_mq.metrics.tallies import Counts, Durations, Labels, gauge
 
 REASONS = ("attempts exhausted", "rejected", "unreadable", "unhandled", "redelivered")
-"""Why a consumer gives a message up; see :mod:`attune_mq.messaging.settlement`."""
+"""Why a consumer gives a message up; see :mod:`attune_mq.message.settlement`."""
 PUBLISHER = " publisher"
 """How the names of publishers' connections end."""
 _REMEMBERED = 10_000

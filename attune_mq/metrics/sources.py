@@ -8,12 +8,12 @@ from typing import Protocol, get_args
 
 from prometheus_client.core import Metric as Family
 
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.inspection import QueueCounts, QueueInspector
 from attune_mq.broker.management import ManagementClient
-from attune_mq.broker.settings import BrokerSettings, virtual_host
+from attune_mq.consuming.status import State
 from attune_mq.errors import PermissionRefused
-from attune_mq.messaging.labels import LabelValues
-from attune_mq.messaging.status import State
+from attune_mq.message.labels import LabelValues
 from attune_mq.metrics import table
 from attune_mq.metrics.asking import Question
 from attune_mq.metrics.tallies import Labels, gauge

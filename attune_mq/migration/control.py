@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.asking import Asker, Refusal
+from attune_mq.amqp.probe_channel import Asker, Refusal
 from attune_mq.broker.declaring import bind, declare
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, Reply, parse_reply

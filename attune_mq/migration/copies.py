@@ -19,9 +19,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from attune_mq.messaging.delivery import BROKERS_COUNTS, Delivery
-from attune_mq.messaging.outgoing import Outgoing
-from attune_mq.messaging.republishing import ORIGIN_EXCHANGE, ORIGIN_ROUTING_KEY
+from attune_mq.message.delivery import BROKERS_COUNTS, Delivery
+from attune_mq.message.outgoing import Outgoing
+from attune_mq.message.republishing import ORIGIN_EXCHANGE, ORIGIN_ROUTING_KEY
 
 MIGRATED = "x-attune-migrated"
 EXPIRATION = "x-attune-expiration"

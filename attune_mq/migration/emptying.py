@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from attune_mq.broker.inspection import QueueCounts
-from attune_mq.messaging.delivery import Delivery
+from attune_mq.message.delivery import Delivery
 from attune_mq.migration.held import Held
 from attune_mq.migration.intake import Intake
 from attune_mq.migration.queue_job import NotMigrated

@@ -16,8 +16,8 @@ import pika
 from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.outgoing import Outgoing
+from attune_mq.message.delivery import Delivery
+from attune_mq.message.outgoing import Outgoing
 from attune_mq.migration.queue_job import NotMigrated
 
 FIRST = 2**31 - 1

@@ -20,8 +20,8 @@ from typing import Any
 
 import pika
 
-from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.outgoing import Outgoing
+from attune_mq.message.delivery import Delivery
+from attune_mq.message.outgoing import Outgoing
 from attune_mq.migration.copies import fingerprint, mark_of
 from attune_mq.migration.scaffold import Scaffold
 

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import pika
 
-from attune_mq.broker.amqp import close_quietly, open_connection, our_errors
+from attune_mq.amqp.connecting import close_quietly, open_connection, our_errors
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.broker.management import ManagementClient, management_client
 from attune_mq.broker.report import MissingInfrastructure
-from attune_mq.broker.settings import BrokerSettings, virtual_host
-from attune_mq.messaging.publisher import Publisher
-from attune_mq.messaging.synchronous import check_synchronous
+from attune_mq.message.synchronous import check_synchronous
 from attune_mq.migration.control import Control, StepRefused
 from attune_mq.migration.exchange_migration import ExchangeJob, ExchangeMigration
 from attune_mq.migration.held import DEFAULT_STATISTICS_AGE_S, ByManagement, BySettling, Held
@@ -28,6 +27,7 @@ from attune_mq.migration.queue_migration import QueueMigration
 from attune_mq.migration.report import Migrated, Migration, Planned, Skipped
 from attune_mq.migration.scaffold import Scaffold
 from attune_mq.migration.survey import Obstacle, Survey, SurveyByAmqp, SurveyByManagement
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.declarations import BindingDeclaration, declarations
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology, UnknownName

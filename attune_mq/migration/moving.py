@@ -30,14 +30,14 @@ from dataclasses import dataclass
 
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.errors import PublishRefused
-from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.outgoing import Outcome, Outgoing, Receipt
-from attune_mq.messaging.publisher import Publisher
+from attune_mq.message.delivery import Delivery
+from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
 from attune_mq.migration.conservation import CountMismatch, wait_for_count
 from attune_mq.migration.copies import put_back, set_aside
 from attune_mq.migration.intake import MOST_MESSAGES, Intake
 from attune_mq.migration.journal import BEGUN, CLOSED, DOUBTED, OPENED, UNBROKEN, Past, record
 from attune_mq.migration.scaffold import Scaffold
+from attune_mq.publishing.publisher import Publisher
 
 BATCH = MOST_MESSAGES
 PAUSE_S = 0.5

@@ -16,8 +16,7 @@ import pika
 from pika import exceptions as pika_errors
 
 from attune_mq.broker.replies import Different
-from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.publisher import Publisher
+from attune_mq.message.delivery import Delivery
 from attune_mq.migration.conservation import CountMismatch
 from attune_mq.migration.control import Control, StepRefused
 from attune_mq.migration.emptying import GRACE_S, STRAIGHT, Emptying
@@ -31,6 +30,7 @@ from attune_mq.migration.queue_job import MigratedQueue, NotMigrated, QueueJob, 
 from attune_mq.migration.retries import HeldRetries
 from attune_mq.migration.scaffold import Scaffold
 from attune_mq.migration.temporary import TemporaryTopology
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.declarations import BindingDeclaration, QueueDeclaration
 
 CANCEL_S = 2.0

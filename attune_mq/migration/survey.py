@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from attune_mq.broker.amqp import our_errors
-from attune_mq.broker.asking import Asker
+from attune_mq.amqp.connecting import our_errors
+from attune_mq.amqp.probe_channel import Asker
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.management import ManagementClient
 from attune_mq.broker.migration_marks import MARK
 from attune_mq.broker.observation import observe_by_management
 from attune_mq.broker.plan import Absent, ManagementObservation, Unseen
 from attune_mq.broker.probing import Prober
 from attune_mq.broker.replies import CUT_OFF
-from attune_mq.broker.settings import BrokerSettings
 from attune_mq.migration.scaffold import Scaffold, stage_name
 from attune_mq.topology.declarations import (
     BindingDeclaration,

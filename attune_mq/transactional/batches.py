@@ -13,7 +13,7 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine
 
 from attune_mq.errors import BrokerUnavailable, PublishError
-from attune_mq.messaging.masking import in_a_line
+from attune_mq.message.masking import in_a_line
 from attune_mq.transactional.outbox import ClaimedMessage, Failure, OutboundMessage, Outbox
 
 logger = logging.getLogger(__name__)

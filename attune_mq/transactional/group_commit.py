@@ -10,7 +10,7 @@ from contextvars import Context, copy_context
 from sqlalchemy import Connection, Engine
 
 from attune_mq.errors import DatabaseUnavailable
-from attune_mq.messaging.synchronous import check_ran
+from attune_mq.message.synchronous import check_ran
 from attune_mq.transactional.persisting import persist
 
 Work = Callable[[Connection], None]

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol, get_args
 
 from sqlalchemy import Connection, Row, Table, Update, insert
 
-from attune_mq.messaging.envelope import Envelope, encode
-from attune_mq.messaging.payload_model import Payload
+from attune_mq.message.envelope import Envelope, encode
+from attune_mq.message.payload import Payload
 from attune_mq.transactional import outbox_rows as rows
 from attune_mq.transactional.outbox_rows import Cause, To
 from attune_mq.transactional.schema import from_us, to_us, utc_now

@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from attune_mq.errors import DatabaseUnavailable
-from attune_mq.messaging.synchronous import check_ran
+from attune_mq.message.synchronous import check_ran
 from attune_mq.transactional.engine import describe, is_conflict, is_transient
 
 T = TypeVar("T")

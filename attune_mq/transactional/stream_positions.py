@@ -23,8 +23,8 @@ from sqlalchemy import (
 )
 
 from attune_mq.errors import ConsumeError
-from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.stream_positions import StreamDelivery, StreamPosition
+from attune_mq.message.delivery import Message
+from attune_mq.message.stream_positions import StreamDelivery, StreamPosition
 from attune_mq.transactional.engine import insert_into, reading
 from attune_mq.transactional.persisting import persist
 from attune_mq.transactional.schema import to_us, utc_now

@@ -7,10 +7,10 @@ import os
 import pytest
 from pika.exceptions import AMQPError
 
-from attune_mq.broker.amqp import abandon, close_quietly, count_queue, open_connection
-from attune_mq.broker.settings import BrokerSettings
+from attune_mq.amqp.connecting import abandon, close_quietly, count_queue, open_connection
+from attune_mq.amqp.pika_link import DirectConnection
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.errors import ConsumeError
-from attune_mq.messaging.direct import DirectConnection
 
 
 def test_a_channel_that_the_broker_closes_meanwhile_does_not_keep_a_connection_open(

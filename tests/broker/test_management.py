@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import pika
 import pytest
 
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.management import (
     InvalidManagementUrl,
@@ -20,7 +21,6 @@ from attune_mq.broker.management import (
     ManagementClient,
     management_client,
 )
-from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import (
     AttuneError,
     BrokerUnavailable,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from attune_mq.broker.settings import (
+from attune_mq.amqp.settings import (
     DEFAULT_URL,
     BrokerSettings,
     InvalidBrokerUrl,

@@ -10,10 +10,10 @@ from pathlib import Path
 import pika
 import pytest
 
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.report import ConflictingInfrastructure, MissingInfrastructure, SetupReport
-from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.errors import BrokerUnavailable, LoginRefused, VirtualHostRefused
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.loading import parse_topology

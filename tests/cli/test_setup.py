@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.compat import long
 
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.management import ManagementClient
@@ -20,7 +21,6 @@ from attune_mq.broker.migration_marks import MARK, ingress_name
 from attune_mq.broker.observation import observe
 from attune_mq.broker.plan import make_plan
 from attune_mq.broker.report import MissingInfrastructure, SetupReport
-from attune_mq.broker.settings import BrokerSettings, virtual_host
 from attune_mq.cli.plan import as_json as plan_as_json
 from attune_mq.cli.setup import as_json
 from attune_mq.topology.declarations import declarations

@@ -14,17 +14,17 @@ from typing import Any
 import pika
 import pytest
 
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.embedded_cluster import EmbeddedCluster
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.settings import BrokerSettings
 from attune_mq.errors import AttuneError
-from attune_mq.messaging.publisher import Publisher
 from attune_mq.migration.intake import Intake
 from attune_mq.migration.migrating import migrate
 from attune_mq.migration.moving import BATCH
 from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.scaffold import Scaffold
+from attune_mq.publishing.publisher import Publisher
 from tests.administration import virtual_host_of
 from tests.executor.rig import eventually
 from tests.messaging.bench import QUEUE, topology_of

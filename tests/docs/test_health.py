@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from attune_mq.amqp import pulse, silence
+from attune_mq.consuming import deadlines
 from attune_mq.health import checks, topology_watch
 from attune_mq.health.monitor import as_json
 from attune_mq.health.picture import Memory
-from attune_mq.messaging import deadlines, pulse, silence
 from attune_mq.transactional import database_watch
 from tests.docs.markdown import page
 

@@ -7,15 +7,14 @@ from typing import Any
 
 import pika
 
-from attune_mq.broker.settings import DEFAULT_HEARTBEAT_S
-from attune_mq.messaging.consumer import DEFAULT_STOP_DEADLINE_S
-from attune_mq.messaging.delivery import MAX_HOLD_S, NOT_BEFORE, Delivery
-from attune_mq.messaging.outgoing import MAX_HEADER_BYTES, MAX_IN_FLIGHT, Outgoing
-from attune_mq.messaging.pausing import LONGEST_PAUSE_S
-from attune_mq.messaging.publisher import DEFAULT_TIMEOUT_S
-from attune_mq.messaging.republishing import counted_copy, dead_letter_copy, retry_copy
-from attune_mq.messaging.session import PAUSE_S
-from attune_mq.messaging.settlement import (
+from attune_mq.amqp.settings import DEFAULT_HEARTBEAT_S
+from attune_mq.consuming.consumer import DEFAULT_STOP_DEADLINE_S
+from attune_mq.consuming.pausing import LONGEST_PAUSE_S
+from attune_mq.consuming.session import PAUSE_S
+from attune_mq.message.delivery import MAX_HOLD_S, NOT_BEFORE, Delivery
+from attune_mq.message.outgoing import MAX_HEADER_BYTES, MAX_IN_FLIGHT, Outgoing
+from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
+from attune_mq.message.settlement import (
     MAX_DELAY_MS,
     MAX_ERROR_TEXT,
     MAX_ERROR_TRACE,
@@ -25,6 +24,7 @@ from attune_mq.messaging.settlement import (
     ErrorReport,
     TryAgain,
 )
+from attune_mq.publishing.publisher import DEFAULT_TIMEOUT_S
 from attune_mq.topology.durations import format_duration
 from attune_mq.topology.objects import DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, DeadLetterTo
 from tests.docs.markdown import code_names, page

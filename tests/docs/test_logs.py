@@ -6,7 +6,7 @@ import json
 import logging
 
 from attune_mq import logs
-from attune_mq.messaging import handling
+from attune_mq.message import log_context as handling
 from tests.docs.markdown import code_names, page
 from tests.messaging.deliveries import delivery
 

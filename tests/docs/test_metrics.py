@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from attune_mq import Service
-from attune_mq.messaging.labels import DEFAULT, OTHER, UNREAD
+from attune_mq.message.labels import DEFAULT, OTHER, UNREAD
 from attune_mq.metrics import METRICS
 from attune_mq.metrics.events import REASONS
 from attune_mq.metrics.sources import CAUSES

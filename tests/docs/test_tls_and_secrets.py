@@ -6,8 +6,8 @@ import dataclasses
 import subprocess
 from pathlib import Path
 
-from attune_mq.broker.settings import BrokerSettings
-from attune_mq.broker.tls import REASONS, VERDICTS
+from attune_mq.amqp.settings import BrokerSettings
+from attune_mq.amqp.tls import REASONS, VERDICTS
 from tests.docs.markdown import code_names, page
 
 PAGE = page("tls-and-secrets.md")

@@ -59,7 +59,7 @@ def test_on_either_database_enforcements_become_finished_executions(
 def test_a_locked_sqlite_file_is_waited_for(
     tmp_path: Path, broker_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="attune_mq.messaging.pausing")
+    caplog.set_level(logging.INFO, logger="attune_mq.consuming.pausing")
     with (
         running(settings_for(tmp_path, broker_url, SHIPPED)) as rig,
         rig.worker(),

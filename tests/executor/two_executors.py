@@ -25,9 +25,9 @@ from attune_executor.scheduler import ExecutionScheduler
 from attune_executor.tables import executions, messages
 from attune_executor.watchdog import DispatchWatchdog
 from attune_mq import BrokerUnavailable, Envelope, Message, QueueInspector, load_topology
-from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.republishing import retry_copy
-from attune_mq.messaging.settlement import ErrorReport, TryAgain
+from attune_mq.message.delivery import Delivery
+from attune_mq.message.republishing import retry_copy
+from attune_mq.message.settlement import ErrorReport, TryAgain
 from attune_mq.payloads import (
     ExecutionCancelRequested,
     ExecutionCompleted,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from attune_mq import Publisher, Topology, instantiate, setup_infrastructure
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.messaging.envelope import decode
+from attune_mq.message.envelope import decode
 from attune_mq.payloads import ExecutionDispatch
 from attune_mq.topology.loading import parse_topology
 from tests.messaging.bench import Bench

@@ -29,7 +29,7 @@ from attune_mq import (
     setup_infrastructure,
 )
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.messaging.envelope import decode
+from attune_mq.message.envelope import decode
 from tests.administration import Administration, virtual_host_of
 from tests.faults.accounts import Account
 from tests.faults.run import Verdict

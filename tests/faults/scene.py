@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.management import ManagementClient
-from attune_mq.messaging.envelope import decode
+from attune_mq.message.envelope import decode
 from tests.faults import effects
 from tests.faults.accounts import Account
 from tests.faults.members import Member

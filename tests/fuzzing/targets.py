@@ -12,14 +12,14 @@ from contextlib import suppress
 import pika.data
 import pika.exceptions
 
+from attune_mq.dead_letters.dead_letter import DeadLetter, headers_without_deaths
 from attune_mq.definitions import import_definitions
 from attune_mq.errors import AttuneError
 from attune_mq.lint import lint
-from attune_mq.messaging.dead_letter import DeadLetter, headers_without_deaths
-from attune_mq.messaging.envelope import decode, decode_payload
-from attune_mq.messaging.masking import shown_body
-from attune_mq.messaging.republishing import counted_copy, dead_letter_copy, retry_copy
-from attune_mq.messaging.settlement import (
+from attune_mq.message.envelope import decode, decode_payload
+from attune_mq.message.masking import shown_body
+from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
+from attune_mq.message.settlement import (
     CountRedelivery,
     DeadLetter as GivenUp,
     ErrorReport,

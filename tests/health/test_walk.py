@@ -20,21 +20,23 @@ from typing import Any
 import pika
 import pytest
 
+from attune_mq.amqp import pulse
+from attune_mq.amqp.settings import DEFAULT_HEARTBEAT_S, BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.migration_marks import ingress_name
-from attune_mq.broker.settings import DEFAULT_HEARTBEAT_S, BrokerSettings
+from attune_mq.consuming import deadlines
+from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import Reject
 from attune_mq.health import checks, topology_watch
 from attune_mq.health.picture import Picture
 from attune_mq.health.server import HealthServer
 from attune_mq.health.topology_watch import BindingWatch
 from attune_mq.lint import consumers
-from attune_mq.messaging import confirm_channel, deadlines, pulse
-from attune_mq.messaging.consumer import Consumer
-from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.envelope import Envelope, encode
-from attune_mq.messaging.payloads import ExecutionRequested
-from attune_mq.messaging.publisher import Publisher
+from attune_mq.message.delivery import Message
+from attune_mq.message.envelope import Envelope, encode
+from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.publishing import confirm_channel
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.service import Service
 from attune_mq.topology.model import Topology
 from tests import planted

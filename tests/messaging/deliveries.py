@@ -6,10 +6,10 @@ from typing import Any
 
 import pika
 
-from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.envelope import Envelope, encode
-from attune_mq.messaging.payloads import ExecutionRequested
-from attune_mq.messaging.properties import amqp_properties
+from attune_mq.message.delivery import Delivery
+from attune_mq.message.envelope import Envelope, encode
+from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.message.properties import amqp_properties
 
 REQUEST = ExecutionRequested(execution_id=1, action_ref="core.echo")
 

@@ -14,9 +14,9 @@ import pika
 
 import attune_mq
 from attune_mq.errors import PublishRefused
-from attune_mq.messaging.envelope import Envelope
-from attune_mq.messaging.outgoing import Outcome, Outgoing, Receipt
-from attune_mq.messaging.publisher import Publisher
+from attune_mq.message.envelope import Envelope
+from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Route
 from tests.messaging.bench import WORK, Bench, request, topology_of
 

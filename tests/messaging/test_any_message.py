@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from attune_mq.errors import MalformedMessage, UnknownMessageType
-from attune_mq.messaging.envelope import Envelope, MessageHeaders, decode, decode_payload, encode
-from attune_mq.messaging.payloads import PAYLOAD_TYPES, Payload
+from attune_mq.message.envelope import Envelope, MessageHeaders, decode, decode_payload, encode
+from attune_mq.message.payloads import PAYLOAD_TYPES, Payload
 from tests.messaging.bodies import BODIES, body
 
 patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

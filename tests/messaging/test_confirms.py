@@ -9,11 +9,12 @@ import pika
 import pytest
 from pika import frame, spec
 
+from attune_mq.amqp import silence
 from attune_mq.errors import NotConfirmed, PublishRefused, Unroutable
-from attune_mq.messaging import confirm_channel, silence
-from attune_mq.messaging.outgoing import Outcome, Outgoing, Receipt
-from attune_mq.messaging.publisher import Publisher
-from attune_mq.messaging.telemetry import Telemetry
+from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
+from attune_mq.message.telemetry import Telemetry
+from attune_mq.publishing import confirm_channel
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.messaging.scripted_broker import (
     Conversation,

@@ -14,21 +14,21 @@ from typing import Any, Literal
 import pika
 import pytest
 
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.settings import BrokerSettings
+from attune_mq.consuming import session
+from attune_mq.consuming.consumer import Consumer
+from attune_mq.consuming.handlers import Handlers
 from attune_mq.errors import DuplicateConsumerTag, Reject, RetryLater
-from attune_mq.messaging import session
-from attune_mq.messaging.consumer import Consumer
-from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.envelope import Envelope, decode, encode
-from attune_mq.messaging.handlers import Handlers
-from attune_mq.messaging.payloads import (
+from attune_mq.message.delivery import Message
+from attune_mq.message.envelope import Envelope, decode, encode
+from attune_mq.message.payloads import (
     EnforcementCreated,
     ExecutionCompleted,
     ExecutionRequested,
 )
-from attune_mq.messaging.publisher import Publisher
-from attune_mq.messaging.settlement import MAX_REDELIVERIES
+from attune_mq.message.settlement import MAX_REDELIVERIES
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Route, Topology, UnknownName
 from tests.administration import virtual_host_of
 from tests.messaging.bench import (

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
+from attune_mq.amqp import pulse
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.settings import BrokerSettings
+from attune_mq.consuming import session
+from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import Reject, RetryLater
-from attune_mq.messaging import pulse, session
-from attune_mq.messaging.consumer import Consumer
-from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.envelope import Envelope, decode, encode
-from attune_mq.messaging.publisher import Publisher
+from attune_mq.message.delivery import Message
+from attune_mq.message.envelope import Envelope, decode, encode
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import (
     CLOSED_URL,

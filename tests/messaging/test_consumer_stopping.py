@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from attune_mq.broker.settings import BrokerSettings
+from attune_mq.amqp.settings import BrokerSettings
+from attune_mq.consuming.consumer import Consumer
+from attune_mq.consuming.handlers import Handlers
 from attune_mq.errors import RetryLater
-from attune_mq.messaging.consumer import Consumer
-from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.envelope import Envelope, encode
-from attune_mq.messaging.handlers import Handlers
+from attune_mq.message.delivery import Message
+from attune_mq.message.envelope import Envelope, encode
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import (
     DEAD,

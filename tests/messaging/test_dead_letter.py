@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from attune_mq.messaging.dead_letter import DeadLetter, Origin, headers_without_deaths
-from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.masking import MASK, shown_body
-from attune_mq.messaging.republishing import dead_letter_copy
-from attune_mq.messaging.settlement import DeadLetter as GivenUp, ErrorReport
+from attune_mq.dead_letters.dead_letter import DeadLetter, Origin, headers_without_deaths
+from attune_mq.message.delivery import Delivery
+from attune_mq.message.masking import MASK, shown_body
+from attune_mq.message.republishing import dead_letter_copy
+from attune_mq.message.settlement import DeadLetter as GivenUp, ErrorReport
 from attune_mq.topology.objects import DeadLetterTo
 from tests.messaging.deliveries import as_it_arrives, delivery
 

@@ -16,6 +16,14 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
+from attune_mq.dead_letters.operations import (
+    DeadLetterCount,
+    list_dead_letters,
+    purge_dead_letters,
+    replay_dead_letters,
+    show_dead_letters,
+)
+from attune_mq.dead_letters.replaying import Replay
 from attune_mq.errors import (
     AttuneError,
     InfrastructureError,
@@ -24,16 +32,8 @@ from attune_mq.errors import (
     PermissionRefused,
     Reject,
 )
-from attune_mq.messaging.dead_letters import (
-    DeadLetterCount,
-    list_dead_letters,
-    purge_dead_letters,
-    replay_dead_letters,
-    show_dead_letters,
-)
-from attune_mq.messaging.envelope import Envelope, encode
-from attune_mq.messaging.properties import amqp_properties
-from attune_mq.messaging.replaying import Replay
+from attune_mq.message.envelope import Envelope, encode
+from attune_mq.message.properties import amqp_properties
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.model import Topology, UnknownName
 from tests.administration import Administration, url_for, virtual_host_of

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from attune_mq.messaging.deaths import MAX_DEATHS, Death, deaths_of
+from attune_mq.message.deaths import MAX_DEATHS, Death, deaths_of
 from tests.messaging.deliveries import delivery
 
 WRITTEN = {

@@ -12,9 +12,9 @@ import pytest
 from pika.exceptions import ConnectionWrongStateError
 from pika.frame import Heartbeat
 
-from attune_mq.messaging.direct import DirectConnection
-from attune_mq.messaging.frames import ConfirmReader
-from attune_mq.messaging.traffic import MUCH_BYTES, Traffic
+from attune_mq.amqp.frames import ConfirmReader
+from attune_mq.amqp.pika_link import DirectConnection
+from attune_mq.amqp.traffic import MUCH_BYTES, Traffic
 
 
 class Sending(DirectConnection):

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from attune_mq.errors import MalformedMessage
-from attune_mq.messaging.envelope import (
+from attune_mq.message.envelope import (
     Envelope,
     Ids,
     MessageHeaders,
@@ -20,8 +20,8 @@ from attune_mq.messaging.envelope import (
     decode_payload,
     encode,
 )
-from attune_mq.messaging.payloads import PackDeleted
-from attune_mq.messaging.properties import amqp_properties
+from attune_mq.message.payloads import PackDeleted
+from attune_mq.message.properties import amqp_properties
 from tests.messaging.bodies import ENVELOPE, REQUEST, body, canonical, with_config
 
 MIB = 2**20

@@ -13,9 +13,9 @@ from pika import spec
 from pika.exceptions import InvalidFrameError
 from pika.frame import Body, Header, Heartbeat, Method
 
-from attune_mq.messaging import frames
-from attune_mq.messaging.direct import DirectConnection, Reader
-from attune_mq.messaging.frames import Confirm, ConfirmReader, DeliveryReader
+from attune_mq.amqp import frames
+from attune_mq.amqp.frames import Confirm, ConfirmReader, DeliveryReader
+from attune_mq.amqp.pika_link import DirectConnection, Reader
 
 CHANNEL, TAG, FRAME_BYTES = 7, "executor.enforcement@a", 4_096
 NAMES = st.text(max_size=60)

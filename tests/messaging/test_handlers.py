@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from attune_mq.consuming.handlers import Handlers
+from attune_mq.consuming.processing import settlement_of
 from attune_mq.errors import ConsumeError
-from attune_mq.messaging.delivery import NOT_BEFORE, Message
-from attune_mq.messaging.handlers import Handlers
-from attune_mq.messaging.payload_model import Payload
-from attune_mq.messaging.payloads import ExecutionDispatch, ExecutionRequested
-from attune_mq.messaging.processing import settlement_of
-from attune_mq.messaging.settlement import (
+from attune_mq.message.delivery import NOT_BEFORE, Message
+from attune_mq.message.payload import Payload
+from attune_mq.message.payloads import ExecutionDispatch, ExecutionRequested
+from attune_mq.message.settlement import (
     CountRedelivery,
     Done,
     Failed,

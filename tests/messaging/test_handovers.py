@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from attune_mq.messaging.handovers import Handover, Handovers
+from attune_mq.consuming.inflight_republishes import Handover, Handovers
 from tests.messaging.bench import WAIT_S
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from attune_mq.errors import NotConfirmed, PublishRefused
-from attune_mq.messaging.confirming import ConfirmingConnection
-from attune_mq.messaging.envelope import Envelope
-from attune_mq.messaging.outgoing import Receipt
-from attune_mq.messaging.publisher import Publisher
-from attune_mq.messaging.telemetry import Telemetry
+from attune_mq.message.envelope import Envelope
+from attune_mq.message.outgoing import Receipt
+from attune_mq.message.telemetry import Telemetry
+from attune_mq.publishing.confirming import ConfirmingConnection
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import Bench, request
 from tests.messaging.interruptions import (

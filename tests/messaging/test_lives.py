@@ -11,9 +11,9 @@ import pytest
 
 from attune_mq.errors import BrokerUnavailable, DuplicateConsumerTag, LifecycleError, NotConfirmed
 from attune_mq.health.server import HealthServer
-from attune_mq.messaging.envelope import Envelope
-from attune_mq.messaging.payloads import ExecutionRequested
-from attune_mq.messaging.publisher import Publisher
+from attune_mq.message.envelope import Envelope
+from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.service import Service
 from attune_mq.testing import RecordingPublisher
 from attune_mq.topology.model import Topology, UnknownName

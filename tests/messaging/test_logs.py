@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel
 
 from attune_mq import Message, logs
-from attune_mq.messaging import handling
-from attune_mq.messaging.envelope import Envelope, encode
-from attune_mq.messaging.settlement import ErrorReport
+from attune_mq.message import log_context as handling
+from attune_mq.message.envelope import Envelope, encode
+from attune_mq.message.settlement import ErrorReport
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import Bench, Calls, consumer_of, request, running
 from tests.messaging.deliveries import delivery

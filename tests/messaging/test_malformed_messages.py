@@ -9,14 +9,14 @@ import pytest
 from pydantic import ValidationError
 
 from attune_mq.errors import MalformedMessage
-from attune_mq.messaging.envelope import (
+from attune_mq.message.envelope import (
     Envelope,
     MessageHeaders,
     decode,
     decode_payload,
     encode,
 )
-from attune_mq.messaging.fields import MAX_PAYLOAD_DEPTH
+from attune_mq.message.fields import MAX_PAYLOAD_DEPTH
 from tests.messaging.bodies import ENVELOPE, REQUEST, body, with_config
 
 MIB = 2**20

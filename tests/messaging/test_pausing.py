@@ -12,12 +12,12 @@ from urllib.request import urlopen
 
 import pytest
 
+from attune_mq.consuming import pausing
+from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import BrokerUnavailable, DependencyUnavailable
-from attune_mq.messaging import pausing
-from attune_mq.messaging.consumer import Consumer
-from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.publisher import Publisher
-from attune_mq.messaging.telemetry import Telemetry
+from attune_mq.message.delivery import Message
+from attune_mq.message.telemetry import Telemetry
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import (
     DEAD,

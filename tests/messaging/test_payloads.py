@@ -11,10 +11,10 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from attune_mq.errors import MalformedMessage, UnknownMessageType
-from attune_mq.messaging.envelope import Envelope, decode, decode_payload, encode
-from attune_mq.messaging.fields import MAX_PAYLOAD_DEPTH, Id, JsonData, Text
-from attune_mq.messaging.payload_model import by_message_type, payload_class
-from attune_mq.messaging.payloads import (
+from attune_mq.message.envelope import Envelope, decode, decode_payload, encode
+from attune_mq.message.fields import MAX_PAYLOAD_DEPTH, Id, JsonData, Text
+from attune_mq.message.payload import by_message_type, payload_class
+from attune_mq.message.payloads import (
     PAYLOAD_TYPES,
     EventCreated,
     ExecutionDispatch,
@@ -25,7 +25,7 @@ from attune_mq.messaging.payloads import (
     RuleCreated,
     WorkerRegistered,
 )
-from attune_mq.messaging.statuses import EnforcementStatus, ExecutionStatus, InquiryStatus
+from attune_mq.message.statuses import EnforcementStatus, ExecutionStatus, InquiryStatus
 from tests.messaging.bodies import BODIES, NOON, Body, canonical
 
 each_body = pytest.mark.parametrize("name", BODIES)

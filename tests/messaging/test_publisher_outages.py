@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pika
 import pytest
 
+from attune_mq.amqp import silence
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
+from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused
-from attune_mq.messaging import silence
-from attune_mq.messaging.consumer import Consumer
-from attune_mq.messaging.envelope import Envelope, decode
-from attune_mq.messaging.outgoing import MAX_IN_FLIGHT, Outgoing
-from attune_mq.messaging.publisher import Publisher
+from attune_mq.message.envelope import Envelope, decode
+from attune_mq.message.outgoing import MAX_IN_FLIGHT, Outgoing
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import (
     WAIT_S,

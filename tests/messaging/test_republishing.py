@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from attune_mq.messaging.delivery import MAX_HOLD_S, Delivery, Message
-from attune_mq.messaging.envelope import decode
-from attune_mq.messaging.outgoing import MAX_HEADER_BYTES
-from attune_mq.messaging.republishing import counted_copy, dead_letter_copy, retry_copy
-from attune_mq.messaging.settlement import CountRedelivery, DeadLetter, ErrorReport, TryAgain
+from attune_mq.message.delivery import MAX_HOLD_S, Delivery, Message
+from attune_mq.message.envelope import decode
+from attune_mq.message.outgoing import MAX_HEADER_BYTES
+from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
+from attune_mq.message.settlement import CountRedelivery, DeadLetter, ErrorReport, TryAgain
 from attune_mq.topology.objects import DeadLetterTo
 from tests.messaging.deliveries import REQUEST, as_it_arrives, delivery
 from tests.waiting import wait_until
@@ -78,7 +78,7 @@ def test_a_clock_that_was_wrong_when_a_retry_was_written_does_not_hold_it_for_lo
 ) -> None:
     ahead_s = time.time() + 7_200
     with monkeypatch.context() as patch:
-        patch.setattr("attune_mq.messaging.republishing.time.time", lambda: ahead_s)
+        patch.setattr("attune_mq.message.republishing.time.time", lambda: ahead_s)
         copy = retry_copy(delivery(), TryAgain(1, ERROR, hold_ms=30))
 
     again = delivery(headers=as_it_arrives(copy.properties))

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from attune_mq.errors import BrokerUnavailable, NotConfirmed
-from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.payloads import EnforcementCreated, ExecutionDispatch, ExecutionRequested
+from attune_mq.message.delivery import Message
+from attune_mq.message.payloads import EnforcementCreated, ExecutionDispatch, ExecutionRequested
 from attune_mq.service import Service
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.model import Topology, UnknownName

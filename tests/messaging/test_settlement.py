@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from attune_mq.errors import Reject, RetryLater
-from attune_mq.messaging.settlement import (
+from attune_mq.message.settlement import (
     MAX_DELAY_MS,
     MAX_ERROR_TEXT,
     MAX_ERROR_TRACE,

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused
-from attune_mq.messaging.envelope import Envelope, decode
-from attune_mq.messaging.outgoing import Outcome, Outgoing, Receipt
-from attune_mq.messaging.publisher import Publisher
+from attune_mq.message.envelope import Envelope, decode
+from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import Bench, request
 from tests.messaging.proxy import Proxy

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from attune_mq.consuming import stream_seeking
+from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import ConsumeError, DependencyUnavailable, Reject, RetryLater
-from attune_mq.messaging import stream_seeking
-from attune_mq.messaging.consumer import Consumer
-from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.envelope import Envelope, encode
+from attune_mq.message.delivery import Message
+from attune_mq.message.envelope import Envelope, encode
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import (
     Bench,

@@ -15,15 +15,15 @@ from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
+from attune_mq.consuming.handlers import Handlers
+from attune_mq.dead_letters.operations import replay_dead_letters
 from attune_mq.errors import NotSynchronous
 from attune_mq.health.server import HealthServer
-from attune_mq.messaging.dead_letters import replay_dead_letters
-from attune_mq.messaging.delivery import Delivery, Message
-from attune_mq.messaging.envelope import Envelope
-from attune_mq.messaging.handlers import Handlers
-from attune_mq.messaging.payloads import ExecutionRequested
-from attune_mq.messaging.settlement import Failed, Outcome, Unavailable
-from attune_mq.messaging.telemetry import Telemetries, Telemetry
+from attune_mq.message.delivery import Delivery, Message
+from attune_mq.message.envelope import Envelope
+from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.message.settlement import Failed, Outcome, Unavailable
+from attune_mq.message.telemetry import Telemetries, Telemetry
 from attune_mq.migration.migrating import migrate
 from attune_mq.service import Service
 from attune_mq.testing import Acknowledge, DeadLetter, TryAgain, deliver

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-import attune_mq.messaging.telemetry as telemetry_module
+import attune_mq.message.telemetry as telemetry_module
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.errors import PublishError, Reject, RetryLater, Unroutable
-from attune_mq.messaging.delivery import Delivery
-from attune_mq.messaging.envelope import Envelope
-from attune_mq.messaging.outgoing import Outgoing, Receipt
-from attune_mq.messaging.publisher import Publisher
-from attune_mq.messaging.settlement import (
+from attune_mq.message.delivery import Delivery
+from attune_mq.message.envelope import Envelope
+from attune_mq.message.outgoing import Outgoing, Receipt
+from attune_mq.message.settlement import (
     Acknowledge,
     DeadLetter,
     Done,
@@ -25,13 +24,14 @@ from attune_mq.messaging.settlement import (
     Outcome,
     TryAgain,
 )
-from attune_mq.messaging.telemetry import (
+from attune_mq.message.telemetry import (
     Dropped,
     GivenBack,
     Settled,
     Telemetries,
     Telemetry,
 )
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.service import Service
 from attune_mq.topology.model import Route, Topology
 from tests.messaging.bench import (

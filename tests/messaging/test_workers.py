@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from attune_mq.messaging.workers import WorkerPool
+from attune_mq.amqp.worker_pool import WorkerPool
 from tests.messaging.bench import WAIT_S, wait_for
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.errors import AttuneError
-from attune_mq.messaging.publisher import Publisher
 from attune_mq.migration.intake import Intake
 from attune_mq.migration.migrating import migrate
 from attune_mq.migration.progress import Progress, Step
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import QUEUE, Bench
 

@@ -16,11 +16,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from attune_mq.messaging.publisher import Publisher
 from attune_mq.migration.control import Control
 from attune_mq.migration.intake import Intake
 from attune_mq.migration.migrating import Patience, migrate
 from attune_mq.migration.progress import Progress, Step
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.loading import parse_topology
 
 QUIET = ("close", "counts", "has_exchange")

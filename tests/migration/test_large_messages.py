@@ -5,7 +5,7 @@ from __future__ import annotations
 import pika
 import pytest
 
-from attune_mq.messaging.outgoing import Outgoing
+from attune_mq.message.outgoing import Outgoing
 from attune_mq.migration.intake import MOST_BYTES, MOST_MESSAGES, Intake
 from attune_mq.migration.retries import HeldRetries
 from tests.messaging.bench import QUEUE, Bench

@@ -10,7 +10,7 @@ import pika
 import pytest
 
 from attune_mq.broker.inspection import QueueCounts
-from attune_mq.messaging.delivery import Delivery
+from attune_mq.message.delivery import Delivery
 from attune_mq.migration.control import Control
 from attune_mq.migration.intake import Intake
 from attune_mq.migration.migrating import Patience, migrate

@@ -13,11 +13,11 @@ from pika.exceptions import ChannelClosedByBroker
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.report import MissingInfrastructure
-from attune_mq.messaging.consumer import Consumer
-from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.handlers import Handlers
-from attune_mq.messaging.payloads import ExecutionRequested
-from attune_mq.messaging.publisher import Publisher
+from attune_mq.consuming.consumer import Consumer
+from attune_mq.consuming.handlers import Handlers
+from attune_mq.message.delivery import Message
+from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.acl import Need, acl
 from attune_mq.topology.declarations import declarations, private_declarations
 from attune_mq.topology.families import instantiate

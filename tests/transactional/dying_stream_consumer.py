@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 
-from attune_mq.messaging.consumer import Consumer
-from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.handlers import Handlers
-from attune_mq.messaging.payloads import ExecutionRequested
+from attune_mq.consuming.consumer import Consumer
+from attune_mq.consuming.handlers import Handlers
+from attune_mq.message.delivery import Message
+from attune_mq.message.payloads import ExecutionRequested
 from attune_mq.transactional import create_database_engine
 from tests.transactional.stream_effects import Effects, topology_of_stream
 

@@ -13,7 +13,7 @@ from attune_mq.errors import (
     PublishRefused,
     Unroutable,
 )
-from attune_mq.messaging.payload_model import Payload
+from attune_mq.message.payload import Payload
 from attune_mq.transactional import (
     OutboundMessage,
     Outbox,

@@ -14,7 +14,7 @@ import sqlalchemy.exc
 from sqlalchemy import Engine, MetaData
 
 from attune_mq.errors import BrokerUnavailable, NotConfirmed
-from attune_mq.messaging.payload_model import Payload
+from attune_mq.message.payload import Payload
 from attune_mq.transactional import (
     OutboundMessage,
     Outbox,

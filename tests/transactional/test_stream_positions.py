@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from attune_mq.consuming import stream_seeking
+from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import ConsumeError, Reject
-from attune_mq.messaging import stream_seeking
-from attune_mq.messaging.consumer import Consumer
-from attune_mq.messaging.delivery import Message
-from attune_mq.messaging.envelope import Envelope, encode
-from attune_mq.messaging.payloads import ExecutionRequested
-from attune_mq.messaging.stream_positions import StreamDelivery, StreamPosition
+from attune_mq.message.delivery import Message
+from attune_mq.message.envelope import Envelope, encode
+from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.message.stream_positions import StreamDelivery, StreamPosition
 from attune_mq.service import Service
 from tests.messaging.bench import Bench, Calls, handlers_of, request, running, wait_for_state
 from tests.messaging.deliveries import delivery

@@ -1,0 +1,86 @@
+"""Handling messages of a stream, on worker threads: where one stands, it is tried again.
+
+A stream takes nothing back, and a copy at its end would be one more message for all of its readers.
+So a message that fails is kept by its worker for the delay, and handled again; with one worker, all
+that follows in the stream waits, and the order is kept. What a handler needs and is away is waited
+for in the same way. After its last attempt a message is passed over, with an error in the log that
+names its offset: the stream still has it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from attune_mq.consuming.pausing import Pause
+from attune_mq.consuming.processing import Action, Processor, Replacement, Result
+from attune_mq.consuming.session import PAUSE_S, Session
+from attune_mq.consuming.stream_reading import StreamReading
+from attune_mq.message.settlement import Hold, TryAgain
+from attune_mq.message.stream_positions import StreamDelivery
+
+logger = logging.getLogger(__name__)
+
+_LOOK_AGAIN_S = 0.2
+
+
+class InPlace:
+    """``stopping``: set when the consumer is to stop. One for all connections of a consumer."""
+
+    def __init__(
+        self,
+        reading: StreamReading,
+        processor: Processor,
+        pause: Pause,
+        stopping: threading.Event,
+    ) -> None:
+        self._reading = reading
+        self._processor = processor
+        self._pause = pause
+        self._stopping = stopping
+
+    def handle(self, session: Session, delivery: StreamDelivery) -> Action:
+        """Returns when it is done, or when the consumer stops or the connection is lost: then the
+        stream delivers it again, to whoever reads on from the position."""
+        replacement: Replacement | None = None
+        while session.can_settle() and not self._stopping.is_set():
+            if self._reading.is_done(delivery):
+                return Action.ACKNOWLEDGE
+            match self._attempt(session, delivery, replacement):
+                case Action.ACKNOWLEDGE | Action.DROP:
+                    self._reading.done(delivery)
+                    return Action.ACKNOWLEDGE
+                case TryAgain(failures, _, queue_delay_ms, hold_ms):
+                    self._reading.failed(delivery, failures)
+                    delivery = delivery.after(failures)
+                    self._wait((queue_delay_ms or hold_ms) / 1000, session)
+                case Hold():
+                    self._wait(self._pause.next_s(), session)
+                case Replacement() as replacement:
+                    self._wait(PAUSE_S, session)
+                case Action():
+                    self._wait(PAUSE_S, session)
+        return Action.GIVE_BACK
+
+    def _attempt(
+        self, session: Session, delivery: StreamDelivery, replacement: Replacement | None
+    ) -> Result:
+        if replacement is not None:
+            return self._processor.replace(delivery, replacement)
+        session.begun(delivery)
+        try:
+            return self._processor.process(
+                delivery, still_ours=session.can_settle, is_trial=self._pause.is_on
+            )
+        except Exception:  # a defect of ours; the message is none the worse for it
+            logger.exception("Consumer '%s' failed with a message", delivery.consumer_tag)
+            return Action.GIVE_BACK
+        finally:
+            session.rests(delivery)
+
+    def _wait(self, pause_s: float, session: Session) -> None:
+        end = time.monotonic() + pause_s
+        while (left_s := end - time.monotonic()) > 0 and session.can_settle():
+            if self._stopping.wait(min(left_s, _LOOK_AGAIN_S)):
+                return
