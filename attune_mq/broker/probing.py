@@ -23,10 +23,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from pika.adapters.blocking_connection import BlockingChannel
-
-from attune_mq.amqp.connecting import our_errors
-from attune_mq.amqp.probe_channel import Asker, Refusal
+from attune_mq.amqp.channel_methods import ChannelMethods
+from attune_mq.amqp.probe_channel import ProbeChannel, Refusal
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import declare, uncompared
 from attune_mq.broker.plan import Absent, Unseen, Verdict
@@ -44,7 +42,7 @@ _ALTERNATE = re.compile(r"but current is (?:(none)|'(.*)')$", re.DOTALL)
 
 class Prober:
     """Asks about one object after the other, by ``asker`` or on a connection of its own, which this
-    context manager closes. ``answer_within_s``: as an ``Asker`` has it.
+    context manager closes. ``answer_within_s``: as a ``ProbeChannel`` has it.
 
     ``consumer_counts`` has every queue that was seen so far.
     """
@@ -52,13 +50,12 @@ class Prober:
     def __init__(
         self,
         settings: BrokerSettings,
-        asker: Asker | None = None,
+        asker: ProbeChannel | None = None,
         *,
         answer_within_s: float | None = None,
     ) -> None:
         self.consumer_counts: dict[str, int] = {}
-        self._settings = settings
-        self._asker = asker or Asker(
+        self._asker = asker or ProbeChannel(
             settings, name="attune_mq plan", answer_within_s=answer_within_s
         )
 
@@ -76,13 +73,12 @@ class Prober:
     def verdict(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Verdict:
         """Whether it is there and equal. Raises ``BrokerUnavailable``, ``LoginRefused``,
         ``VirtualHostRefused``."""
-        with our_errors(self._settings):
-            refusal = self._look_for(wanted)
-            if refusal is not None:
-                return _without_comparison(wanted, refusal)
-            if isinstance(wanted, ExchangeDeclaration):
-                return self._compare_exchange(wanted)
-            return self._compare_queue(wanted)
+        refusal = self._look_for(wanted)
+        if refusal is not None:
+            return _without_comparison(wanted, refusal)
+        if isinstance(wanted, ExchangeDeclaration):
+            return self._compare_exchange(wanted)
+        return self._compare_queue(wanted)
 
     def seen(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Verdict:
         """As :meth:`verdict`, but what the broker does not compare is unseen, not equal."""
@@ -96,8 +92,8 @@ class Prober:
             name = wanted.name
             return self._asker.ask(lambda channel: channel.exchange_declare(name, passive=True))
 
-        def count(channel: BlockingChannel) -> None:
-            declared = channel.queue_declare(wanted.name, passive=True).method
+        def count(channel: ChannelMethods) -> None:
+            declared = channel.queue_declare(wanted.name, passive=True)
             self.consumer_counts[wanted.name] = declared.consumer_count or 0
 
         return self._asker.ask(count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableSet, Sequence
 
-from attune_mq.amqp.probe_channel import Asker
+from attune_mq.amqp.probe_channel import ProbeChannel
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import Migrations
 from attune_mq.broker.plan import Absent, Create, Ignored, Unseen, Verdict, steps_of
@@ -29,7 +29,7 @@ class Verifier:
 
     def __init__(
         self,
-        asker: Asker,
+        asker: ProbeChannel,
         settings: BrokerSettings,
         topology: Topology,
         missing: MutableSet[tuple[str, str]],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from attune_mq.amqp.pulse import ASK_EVERY_S
 from attune_mq.consuming.deadlines import RunningHandler
+from attune_mq.consuming.registration import ASK_EVERY_S
 from attune_mq.consuming.status import ConsumerStatus
 from attune_mq.topology.durations import format_duration
 
@@ -54,14 +54,14 @@ def consumer_trouble(status: ConsumerStatus, now_s: float) -> str | None:
     """Why a consumer is not consuming at ``now_s``, on the monotonic clock."""
     if status.state != "stopped" and not status.is_alive:
         return "a thread of it has ended" if status.state != "starting" else "it is not started"
-    if status.state != "consuming" or status.vitals is None:
+    if status.state != "consuming" or status.liveness is None:
         return f"{status.state}: {status.detail}" if status.detail else status.state
-    turned_s = now_s - status.vitals.turned_at_s
+    turned_s = now_s - status.liveness.turned_at_s
     if turned_s > GOOD_FOR_S:
         return "its loop does not turn"
-    if now_s - status.vitals.answered_at_s > GOOD_FOR_S:
+    if now_s - status.liveness.answered_at_s > GOOD_FOR_S:
         return "the broker does not answer on its connection"
-    if status.vitals.consumers == 0:
+    if status.liveness.consumers == 0:
         return "the broker counts no consumer on its queue"
     if status.overdue >= status.concurrency:
         return f"all {status.concurrency} of its handlers are {_over_the_deadline(status)}"
@@ -86,7 +86,7 @@ def consumer_warning(status: ConsumerStatus) -> str | None:
 
 def _waiting(status: ConsumerStatus) -> int:
     """Messages that no handler has begun: in its hands, and in the queue."""
-    in_queue = status.vitals.waiting if status.vitals else None
+    in_queue = status.liveness.waiting if status.liveness else None
     return max(0, status.in_flight - len(status.running)) + (in_queue or 0)
 
 
@@ -111,8 +111,8 @@ def loop_trouble(status: ConsumerStatus, now_s: float) -> str | None:
         return None
     if status.state == "stopped" or not status.is_alive:
         return "its thread has ended"
-    vitals = status.vitals
-    stands = vitals is not None and now_s - vitals.turned_at_s > STUCK_AFTER_S
+    liveness = status.liveness
+    stands = liveness is not None and now_s - liveness.turned_at_s > STUCK_AFTER_S
     if status.state in ("consuming", "paused") and stands:
         return f"its loop has not turned for {STUCK_AFTER_S:g} s"
     return None

@@ -143,17 +143,17 @@ def _turning(status: ConsumerStatus) -> Check:
 
 def _consumer(status: ConsumerStatus, now_s: float) -> Mapping[str, Any]:
     told = asdict(status)
-    vitals = told.pop("vitals")
+    liveness = told.pop("liveness")
     told["overdue"] = status.overdue
     told["running"] = [
         asdict(one) | {"since": written(one.since), "for_s": round(one.for_s, 1)}
         for one in status.running
     ]
     told["for_s"] = round(now_s - told.pop("since_s"), 1)
-    told["consumers_of_queue"] = vitals and vitals["consumers"]
-    told["ready_in_queue"] = vitals and vitals["waiting"]
-    told["broker_answered_ago_s"] = vitals and round(now_s - vitals["answered_at_s"], 2)
-    told["loop_turned_ago_s"] = vitals and round(now_s - vitals["turned_at_s"], 2)
+    told["consumers_of_queue"] = liveness and liveness["consumers"]
+    told["ready_in_queue"] = liveness and liveness["waiting"]
+    told["broker_answered_ago_s"] = liveness and round(now_s - liveness["answered_at_s"], 2)
+    told["loop_turned_ago_s"] = liveness and round(now_s - liveness["turned_at_s"], 2)
     return told
 
 

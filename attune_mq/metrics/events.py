@@ -21,7 +21,7 @@ from attune_mq.message.settlement import (
     TryAgain,
     Unavailable,
 )
-from attune_mq.message.telemetry import Dropped, GivenBack, Settled, Telemetry
+from attune_mq.message.telemetry import Dropped, Requeued, Settled, Telemetry
 from attune_mq.metrics import table
 from attune_mq.metrics.notes import Notes
 from attune_mq.metrics.tallies import Counts, Durations, Labels, gauge
@@ -138,7 +138,7 @@ class EventCounts(Telemetry):
                 self._dead_lettered.add((*labels, reason))
             case Dropped(DeadLetter(reason)):
                 self._dropped.add((*labels, reason))
-            case GivenBack(reason):
+            case Requeued(reason):
                 self._given_back.add((*labels[:2], reason))
             case CountRedelivery():  # it comes again at once, and is counted as delivered then
                 pass
