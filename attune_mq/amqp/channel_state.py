@@ -11,7 +11,7 @@ from collections import deque
 from enum import Enum
 from typing import NamedTuple
 
-from pika import spec
+from pika import exceptions as pika_errors, spec
 from pika.amqp_object import Method
 
 from attune_mq.amqp.frames import (
@@ -138,6 +138,8 @@ class ChannelState:
         elif method in (GET_OK, RETURN):
             self._content = _Content(method, data[at : end - 1])
         elif method in (ACK, NACK):
+            if end - at <= CONFIRM.size:
+                raise pika_errors.InvalidFrameError("a confirm without a delivery tag")
             tag, bits = CONFIRM.unpack_from(data, at)
             self._events.append(Confirm(tag, bool(bits & 1), method == ACK))
         else:

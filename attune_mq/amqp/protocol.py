@@ -7,6 +7,8 @@ Channel 0 is the :class:`~attune_mq.amqp.pika_link.Link`'s; each other channel i
 
 from __future__ import annotations
 
+import struct
+
 from pika import exceptions as pika_errors
 
 from attune_mq.amqp.channel_state import ChannelState, Phase
@@ -38,7 +40,10 @@ class ConnectionProtocol:
         elif data.startswith(_PROTOCOL_HEADER):  # it speaks another version
             self.link.receive(data)
             return
-        self._rest = data[self._receive_frames(data) :]
+        try:
+            self._rest = data[self._receive_frames(data) :]
+        except (struct.error, IndexError) as error:
+            raise pika_errors.InvalidFrameError(f"a frame that cannot be read: {error}") from error
 
     def data_to_send(self) -> bytes:
         out = self.link.data_to_send()
