@@ -198,6 +198,8 @@ class Connection:
             if self.is_open:
                 with self.loop.lock:
                     self._protocol.link.close()
+                    self.loop.send(b"")
+                self.loop.wake()
                 until_s = self._runtime.monotonic() + timeout_s
                 self.loop.drive_until(lambda: self.loop.end is not None, until_s, join=True)
         finally:
@@ -246,7 +248,7 @@ class Channel(ChannelMethods):
         except Exception:
             raise
         except BaseException:
-            connection.abandon("a question was given up")
+            connection.loop.abort(BrokerUnavailable("a question was interrupted"))
             raise
         return [replies.popleft() for _ in range(count)]
 

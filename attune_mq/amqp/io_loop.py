@@ -27,7 +27,7 @@ from pika import exceptions as pika_errors
 
 from attune_mq.amqp.protocol import ConnectionProtocol
 from attune_mq.amqp.runtime import Runtime, Stream
-from attune_mq.errors import BrokerUnavailable
+from attune_mq.errors import AttuneError, BrokerUnavailable
 
 TURN_S = 0.5
 """The longest wait: whoever uses the connection is asked this often what is due."""
@@ -90,8 +90,10 @@ class IoLoop:
 
     def drive_until(self, is_done: Callable[[], bool], until_s: float, *, join: bool) -> bool:
         """Leads until ``is_done``, the connection is over, or it is ``until_s`` on the monotonic
-        clock. Whether it led: without ``join`` it does not where another thread leads already."""
-        if not self._leading.acquire(blocking=join):
+        clock. Whether it led: where another thread leads already it waits for its turn, so long at
+        most, or without ``join`` not at all."""
+        wait_s = min(until_s - self._runtime.monotonic(), threading.TIMEOUT_MAX)
+        if not self._leading.acquire(timeout=max(0.0, wait_s) if join else 0):
             return False
         try:
             while not is_done() and self.end is None:
@@ -124,10 +126,11 @@ class IoLoop:
         self._news.put(None)
 
     def give_up(self, error: BaseException) -> None:
-        """Nothing more is sent or believed, as somebody was interrupted in the midst of it."""
-        self.end = self.end or BrokerUnavailable(
-            f"the connection was given up: {type(error).__name__}"
-        )
+        """Nothing more is sent or believed: somebody was interrupted in the midst of it, or the
+        user has found it to be of no use."""
+        why = f"the connection was given up: {type(error).__name__}"
+        ours = error if isinstance(error, AttuneError) else BrokerUnavailable(why)
+        self.end = self.end or ours
 
     def fail(self, error: BaseException) -> None:
         """It is over, and :meth:`run` raises ``error``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Protocol
 
 from attune_mq.amqp.backoff import LONGEST_PAUSE_S, Backoff
@@ -27,7 +27,8 @@ class ConnectionOwner(Protocol):
 
 
 class Reconnecting:
-    """Runs until :meth:`end`. ``lock``: of the state of every connection, its own unless given."""
+    """Runs until :meth:`end`, on the caller's thread (:meth:`run`) or on one of its own
+    (:meth:`start`). ``lock``: of the state of every connection, its own unless given."""
 
     def __init__(
         self,
@@ -48,11 +49,55 @@ class Reconnecting:
         self._lock = lock
         self._ending = runtime.event()
         self._aborted: AttuneError | None = None
+        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []  # and those that an interruption left behind
+        self.is_running = False
+        """Whether the thread that :meth:`start` made lives."""
 
-    def run(self, is_leaving: Callable[[], bool]) -> None:
-        """Until :meth:`end`, or ``is_leaving``."""
+    def start(self) -> None:
+        """By one thread at a time, unless it :attr:`is_running`. Where one was interrupted here,
+        the thread that it made may have begun: it ends, since it is not the last that was made, and
+        the next waits for that."""
+        before = tuple(self._threads)
+        self._thread = self._runtime.thread(self._name, lambda: self._run_thread(before))
+        self._threads.append(self._thread)
+        self.wake()
+        self._thread.start()
+        self.is_running = True
+
+    def is_on(self, thread_id: int) -> bool:
+        """Whether that is its own thread, by :func:`threading.get_ident`."""
+        return self.is_running and self._thread is not None and self._thread.ident == thread_id
+
+    def join(self, timeout_s: float) -> None:
+        """Waits for its own thread to end, but for one that is connecting: it ends after that, and
+        leaves nothing behind."""
+        thread = self._thread
+        if thread is not None and thread.is_alive() and self.connection is not None:
+            thread.join(timeout_s)
+
+    def _run_thread(self, before: Sequence[threading.Thread]) -> None:
+        for thread in before:
+            if thread.is_alive():
+                thread.join()
+        try:
+            self.run()
+        finally:
+            if not self._is_left_behind:
+                self.is_running = False  # whoever needs it next starts another
+
+    @property
+    def is_ending(self) -> bool:
+        return self._ending.is_set() or self._is_left_behind
+
+    @property
+    def _is_left_behind(self) -> bool:
+        here = threading.current_thread()
+        return here in self._threads and here is not self._thread
+
+    def run(self) -> None:
         backoff = Backoff(runtime=self._runtime)
-        while not (self._ending.is_set() or is_leaving()):
+        while not self.is_ending:
             self._aborted = None
             started_at_s = self._runtime.monotonic()
             try:
@@ -67,6 +112,10 @@ class Reconnecting:
     def end(self) -> None:
         """Has :meth:`run` end, after the connection that there is. From any thread."""
         self._ending.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Has whoever leads look at once. From any thread."""
         connection = self.connection
         if connection is not None:
             connection.loop.wake()

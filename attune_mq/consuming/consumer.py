@@ -244,7 +244,7 @@ class Consumer:
         )
         try:
             self._progress.connecting()
-            self._reconnecting.run(self._stopping.is_set)
+            self._reconnecting.run()
             self._let_finish(pool)
         finally:
             self._pool = None

@@ -77,9 +77,6 @@ class ConfirmConnection:
         self._last_failure: AttuneError | None = None
         self._logged: set[str] = set()
         self._is_stuck = False
-        self._thread: threading.Thread | None = None
-        self._threads: list[threading.Thread] = []  # and those that an interruption left behind
-        self._is_running = False
         self._reconnecting = Reconnecting(
             self._settings, self, name=self._name, runtime=self._runtime, lock=self._lock
         )
@@ -97,7 +94,7 @@ class ConfirmConnection:
     @property
     def trouble(self) -> str | None:
         """Why nothing is being confirmed just now, if something is known of it."""
-        if self._closed or not self._is_running:
+        if self._closed or not self._reconnecting.is_running:
             return None
         with self._lock:
             if self._confirms.blocked:
@@ -122,7 +119,7 @@ class ConfirmConnection:
         midst of a change, and whoever could finish that waits for this call.
         """
         caller = threading.get_ident()
-        if caller in self._callers or (self._is_running and self._is_own_thread(caller)):
+        if caller in self._callers or self._reconnecting.is_on(caller):
             return [_nested(message) for message in messages]
         batch = Batch(messages, self._runtime)
         try:
@@ -141,9 +138,7 @@ class ConfirmConnection:
         """Ends the thread. What is in flight or waiting is reported as unconfirmed."""
         self._closed = True
         self._reconnecting.end()
-        thread, is_connecting = self._thread, self._reconnecting.connection is None
-        if thread is not None and thread.is_alive() and not is_connecting:
-            thread.join(timeout_s)
+        self._reconnecting.join(timeout_s)
         with self._lock:
             self._confirms.take_waiting()
             self._fail_all(CLOSED)
@@ -156,8 +151,9 @@ class ConfirmConnection:
             if self._closed:
                 batch.fail(CLOSED)
                 return
-            if not self._is_running:
-                self._start()
+            if not self._reconnecting.is_running:
+                self._confirms.heard_at_s = self._runtime.monotonic()
+                self._reconnecting.start()
             self._confirms.submit(batch.entries)
             self._flush()
 
@@ -177,7 +173,7 @@ class ConfirmConnection:
             batch.fail(f"no confirm within {timeout_s:g} s: {trouble}", self._last_failure)
         if self._is_stuck:
             logger.warning("Publisher '%s': nothing is confirmed, it reconnects", self._name)
-            self._wake()
+            self._reconnecting.wake()
 
     def _end(self, batch: Batch, caller: int) -> list[Outcome]:
         with self._lock:
@@ -216,27 +212,6 @@ class ConfirmConnection:
 
     # The connection's own thread.
 
-    def _start(self) -> None:
-        """Where a caller was interrupted here, the thread that it made may have begun: it ends,
-        since it is not the last that was made, and the next waits for that."""
-        self._confirms.heard_at_s = self._runtime.monotonic()
-        before = tuple(self._threads)
-        self._thread = self._runtime.thread(self._name, lambda: self._run(before))
-        self._threads.append(self._thread)
-        self._wake()
-        self._thread.start()
-        self._is_running = True
-
-    def _run(self, before: Sequence[threading.Thread]) -> None:
-        for thread in before:
-            if thread.is_alive():
-                thread.join()
-        try:
-            self._reconnecting.run(self._is_leaving)
-        finally:
-            if self._is_last_thread():
-                self._is_running = False  # whoever publishes next makes another
-
     def serve(self, connection: Connection) -> AttuneError:
         with self._lock:
             self._is_stuck = False
@@ -245,7 +220,7 @@ class ConfirmConnection:
             self._channel = connection.open_channel()
         if self._telemetry is not None:
             self._telemetry.connection_opened(self._name)
-        connection.serve(self, lambda: self._is_stuck or self._is_leaving())
+        connection.serve(self, lambda: self._is_stuck or self._reconnecting.is_ending)
         return connection.why_over
 
     def lost(self, failure: Exception, *, was_open: bool) -> None:
@@ -265,20 +240,6 @@ class ConfirmConnection:
             logger.warning("Publisher '%s': %s", self._name, failure)
         if was_open and self._telemetry is not None and not self._closed:
             self._telemetry.connection_lost(self._name, str(failure))
-
-    def _is_leaving(self) -> bool:
-        return self._closed or not self._is_last_thread()
-
-    def _is_last_thread(self) -> bool:
-        return self._thread is threading.current_thread()
-
-    def _is_own_thread(self, thread_id: int) -> bool:
-        return self._thread is not None and self._thread.ident == thread_id
-
-    def _wake(self) -> None:
-        connection = self._reconnecting.connection
-        if connection is not None:
-            connection.loop.wake()
 
     # Whoever leads the I/O loop, with the lock held.
 

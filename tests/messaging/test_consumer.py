@@ -688,7 +688,7 @@ def test_a_consumer_runs_in_the_thread_of_its_caller(
 def test_a_consumer_stops_while_it_waits_for_a_broker(topology: Topology) -> None:
     consumer = Consumer(topology, "worker", Handlers(), CLOSED_URL)
     with running(consumer):
-        wait_until(lambda: "nothing listens there" in str(consumer.status.detail), "it says why")
+        wait_until(lambda: "connection refused" in str(consumer.status.detail), "it says why")
         assert consumer.status.state == "connecting"
 
     wait_for_state(consumer, "stopped")
