@@ -138,7 +138,8 @@ class Connection:
     def why_over(self) -> AttuneError:
         """As an error of ours, once it is not open."""
         end = self.loop.end or pika_errors.ConnectionWrongStateError("the connection is not open")
-        return connection_failure(end, self._url, self._settings)
+        was_open = self._protocol.link.frame_max > 0
+        return connection_failure(end, self._url, self._settings, was_open=was_open)
 
     def serve(self, user: ConnectionUser, is_leaving: Callable[[], bool]) -> None:
         """Drives it for ``user``, until it is over or ``is_leaving``. Raises what the user does."""
