@@ -79,9 +79,11 @@ class Connection:
         name: str,
         runtime: Runtime = SYSTEM,
         lock: threading.RLock | None = None,
+        is_given_up: Callable[[], bool] = lambda: False,
     ) -> Self:
         """To the first host that lets us in, of all in random order. ``name`` is what the broker's
         list of connections shows. ``lock``: of the state that changes with what comes and goes.
+        ``is_given_up``: whether it is still wanted, asked now and then.
 
         Raises ``LoginRefused``, ``VirtualHostRefused`` or ``TlsRefused`` when a host refuses us or
         we refuse it, ``InvalidInput`` for a file of the settings that cannot be used, and
@@ -91,7 +93,7 @@ class Connection:
         for url in runtime.shuffled(settings.urls):
             try:
                 connection = cls(url, settings, name=name, runtime=runtime, lock=lock)
-                connection.shake_hands()
+                connection.shake_hands(is_given_up)
             except AttuneError as error:
                 failures.append(error)
             else:
@@ -101,13 +103,13 @@ class Connection:
             raise refused[0]
         raise BrokerUnavailable("; ".join(map(str, failures))) from failures[-1]
 
-    def shake_hands(self) -> None:
+    def shake_hands(self, is_given_up: Callable[[], bool]) -> None:
         """Until it is open. Raises as :meth:`open` does."""
         link = self._protocol.link
         try:
             with self.loop.lock:
                 link.connect(self._runtime.monotonic())
-            self._drive_until(lambda: link.is_open, self._until_s)
+            self._drive_until(lambda: link.is_open or is_given_up(), self._until_s)
             if not link.is_open:
                 timeout = TimeoutError("the AMQP handshake took too long")
                 raise connection_failure(self.loop.end or timeout, self._url, self._settings)
