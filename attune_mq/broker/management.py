@@ -337,9 +337,9 @@ def _reason(error: BaseException) -> str:
 
 _REASONS: dict[type[BaseException], str] = {
     socket.gaierror: "the host name is not known",
-    ConnectionRefusedError: "nothing listens there",
+    ConnectionRefusedError: "connection refused",
     UnicodeError: "the host name cannot be one",
-    ConnectionResetError: "it hung up; is this its port (15672 by default)?",
+    ConnectionResetError: "connection reset; is this its port (15672 by default)?",
     TimeoutError: "it took too long",
     http.client.IncompleteRead: "it broke off in the middle of its answer",
 }

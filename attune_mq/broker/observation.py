@@ -1,13 +1,19 @@
-"""What there is on a broker: all of it by the HTTP API, or what AMQP alone can tell."""
+"""Looking at what there is on a broker: all of it by the HTTP API, or what AMQP alone can tell."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.management import ManagementClient, management_client
-from attune_mq.broker.plan import AmqpObservation, ManagementObservation, Observation
+from attune_mq.broker.observed import (
+    AmqpObservation,
+    ManagementObservation,
+    Observation,
+    ObservedQueue,
+)
 from attune_mq.broker.probing import Prober
 from attune_mq.topology.declarations import (
     BindingDeclaration,
@@ -34,7 +40,8 @@ def observe_by_amqp(topology: Topology, prober: Prober) -> AmqpObservation:
     """Whether each exchange and queue of ``topology`` exists and is equal.
 
     AMQP cannot list bindings, nor anything that the topology does not name, nor tell whether an
-    argument that the broker does not compare is there: an object with one is unseen. Takes two
+    argument that the broker does not compare is there: whether an object with one is equal is
+    indeterminate. Takes two
     round trips for each object. Looking at a queue that expires (``x-expires``) counts as using it.
 
     Raises ``BrokerUnavailable``, ``LoginRefused``, ``VirtualHostRefused``.
@@ -44,20 +51,37 @@ def observe_by_amqp(topology: Topology, prober: Prober) -> AmqpObservation:
         for one in declarations(topology)
         if not isinstance(one, BindingDeclaration)
     }
-    return AmqpObservation(verdicts)
+    queues = {
+        name: ObservedQueue(name, consumers=count) for name, count in prober.consumer_counts.items()
+    }
+    return AmqpObservation(verdicts, queues)
 
 
-def observe_by_management(client: ManagementClient, vhost: str) -> ManagementObservation:
-    """Everything that a virtual host has. Raises what :class:`ManagementClient` raises."""
+def observe_by_management(
+    client: ManagementClient, vhost: str, *, consumers: bool = False
+) -> ManagementObservation:
+    """Everything that a virtual host has, on request with the tags of ``consumers``; without
+    statistics. Raises what :class:`ManagementClient` raises."""
     rules = _rules(client, vhost)  # first: this tells whether it is RabbitMQ that answers
     exchanges = [_exchange(listed) for listed in client.exchanges(vhost)]
-    queues = [_queue(listed) for listed in client.queues(vhost)]
+    tags = _consumer_tags(client, vhost) if consumers else None
+    queues = [_queue(listed, tags) for listed in client.queues(vhost)]
     return ManagementObservation(
         rules=rules,
         exchanges={exchange.name: exchange for exchange in exchanges},
         queues={queue.name: queue for queue in queues},
         bindings=listed_bindings(client, vhost),
     )
+
+
+def listed_queues(
+    client: ManagementClient, vhost: str, *, consumers: bool = False
+) -> dict[str, ObservedQueue]:
+    """All queues by name, with statistics, on request with the tags of ``consumers``. Raises what
+    :class:`ManagementClient` raises."""
+    statistics = client.queue_statistics(vhost)
+    tags = _consumer_tags(client, vhost) if consumers else None
+    return {listed["name"]: _queue(listed, tags) for listed in statistics}
 
 
 def listed_bindings(client: ManagementClient, vhost: str) -> tuple[BindingDeclaration, ...]:
@@ -85,14 +109,39 @@ def _exchange(listed: Mapping[str, Any]) -> ExchangeDeclaration:
     )
 
 
-def _queue(listed: Mapping[str, Any]) -> QueueDeclaration:
-    return QueueDeclaration(
-        name=listed["name"],
-        durable=listed["durable"],
-        exclusive=listed.get("exclusive", False),
-        auto_delete=listed["auto_delete"],
-        arguments=_arguments(listed),
+def _consumer_tags(client: ManagementClient, vhost: str) -> Mapping[str, list[str]]:
+    """By the names of queues."""
+    tags: defaultdict[str, list[str]] = defaultdict(list)
+    for one in client.consumers(vhost):
+        tags[one["queue"]["name"]].append(one["consumer_tag"])
+    return tags
+
+
+def _queue(listed: Mapping[str, Any], tags: Mapping[str, list[str]] | None) -> ObservedQueue:
+    name, rates = listed["name"], listed.get("message_stats")
+    return ObservedQueue(
+        name=name,
+        messages=listed.get("messages_ready"),
+        consumers=listed.get("consumers"),
+        unacknowledged=listed.get("messages_unacknowledged"),
+        consumer_tags=None if tags is None else tuple(sorted(tags.get(name, ()))),
+        published_per_s=_rate(rates, "publish_details"),
+        delivered_per_s=_rate(rates, "deliver_get_details"),
+        depth_change_per_s=_rate(listed, "messages_details"),
+        declaration=QueueDeclaration(
+            name=name,
+            durable=listed["durable"],
+            exclusive=listed.get("exclusive", False),
+            auto_delete=listed["auto_delete"],
+            arguments=_arguments(listed),
+        ),
     )
+
+
+def _rate(counters: object, name: str) -> float | None:
+    """Messages a second by the HTTP API, which leaves out what has never happened."""
+    rate = counters.get(name, {}).get("rate") if isinstance(counters, Mapping) else None
+    return float(rate) if isinstance(rate, int | float) else None
 
 
 def _binding(listed: Mapping[str, Any]) -> BindingDeclaration:

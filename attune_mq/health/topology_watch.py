@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.management import management_client
-from attune_mq.broker.migration_marks import ingress_name
 from attune_mq.broker.observation import listed_bindings, observe_by_amqp
+from attune_mq.broker.observed import ingress_name
 from attune_mq.broker.plan import Plan, make_plan
 from attune_mq.broker.probing import QuietProber
 from attune_mq.errors import AttuneError

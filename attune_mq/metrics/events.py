@@ -1,10 +1,11 @@
-"""Counting what happens. The way of every message has notes; the rest is counted at once."""
+"""Counting what happens: what every message causes is deferred, the rest is counted at once."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from prometheus_client.core import Metric as Family
 
@@ -23,16 +24,14 @@ from attune_mq.message.settlement import (
 )
 from attune_mq.message.telemetry import Dropped, GivenBack, Settled, Telemetry
 from attune_mq.metrics import table
-from attune_mq.metrics.notes import Notes
-from attune_mq.metrics.tallies import Counts, Durations, Labels, gauge
+from attune_mq.metrics.counters import Counts, Deferred, Durations, Labels, gauge
 
 REASONS = ("attempts exhausted", "rejected", "unreadable", "unhandled", "redelivered")
 """Why a consumer gives a message up; see :mod:`attune_mq.message.settlement`."""
 PUBLISHER = " publisher"
 """How the names of publishers' connections end."""
 _REMEMBERED = 10_000
-"""Labels are looked up once for each combination; strangers' types beyond that each time."""
-
+"""Combinations of labels whose look-up is cached: strangers may invent types without end."""
 
 _Handling = tuple[str, str, float, float | None]
 """Consumer's tag, message type, seconds in the handler, and in the queue before; ``None``: not the
@@ -45,16 +44,17 @@ class EventCounts(Telemetry):
 
     def __init__(self, labels: LabelValues) -> None:
         self._labels = labels
-        self._consumers: dict[str, Labels] = {}
-        self._consumed_labels: dict[tuple[str, str | None], Labels] = {}
-        self._published_labels: dict[tuple[str, str], Labels] = {}
+        cached = lru_cache(_REMEMBERED)
+        self._of_tag = cached(labels.consumer)
+        self._of_consumer = cached(self._consumer_labels)
+        self._of_message = cached(self._message_labels)
         self._delivered = Counts(table.DELIVERED)
         self._redelivered = Counts(table.REDELIVERED)
         self._consumed = Counts(table.CONSUMED)
         self._retried = Counts(table.RETRIED)
         self._dead_lettered = Counts(table.DEAD_LETTERED)
         self._dropped = Counts(table.DROPPED)
-        self._given_back = Counts(table.GIVEN_BACK)
+        self._requeued = Counts(table.REQUEUED)
         self._pauses = Counts(table.PAUSES)
         self._published = Counts(table.PUBLISHED)
         self._unroutable = Counts(table.UNROUTABLE)
@@ -72,22 +72,18 @@ class EventCounts(Telemetry):
         self._in_queue = Durations(table.IN_QUEUE)
         self._confirm = Durations(table.CONFIRM)
         self._blocked: dict[Labels, float] = {}
-        self._deliveries = Notes(self._count_deliveries)
-        self._handlings = Notes(self._count_handlings)
-        self._acknowledged = Notes(self._count_acknowledged)
-        self._publications = Notes(self._count_publications)
+        self._deliveries = Deferred(self._count_deliveries)
+        self._handlings = Deferred(self._count_handlings)
+        self._acknowledged = Deferred(self._count_acknowledged)
+        self._publications = Deferred(self._count_publications)
 
     def families(self) -> Iterator[Family]:
-        for notes in (
-            self._deliveries,
-            self._handlings,
-            self._acknowledged,
-            self._publications,
-        ):
-            notes.settle()
-        for tally in vars(self).values():
-            if isinstance(tally, Counts | Durations):
-                yield tally.family()
+        for one in vars(self).values():
+            if isinstance(one, Deferred):
+                one.flush()
+        for one in vars(self).values():
+            if isinstance(one, Counts | Durations):
+                yield one.family()
         yield gauge(table.BLOCKED, list(self._blocked.items()))
 
     def expect_consumer(self, tag: str, types: Iterable[str], *, drops: bool) -> None:
@@ -106,7 +102,7 @@ class EventCounts(Telemetry):
         self._lost.expect((label,))
 
     def expect_messages(self, exchange: str, message_type: str) -> None:
-        labels = (self._labels.exchange(exchange), self._labels.message_type(message_type))
+        labels = self._message_labels(exchange, message_type)
         for counts in (self._published, self._unroutable, self._refused, self._unconfirmed):
             counts.expect(labels)
 
@@ -139,7 +135,7 @@ class EventCounts(Telemetry):
             case Dropped(DeadLetter(reason)):
                 self._dropped.add((*labels, reason))
             case GivenBack(reason):
-                self._given_back.add((*labels[:2], reason))
+                self._requeued.add((*labels[:2], reason))
             case CountRedelivery():  # it comes again at once, and is counted as delivered then
                 pass
 
@@ -150,14 +146,14 @@ class EventCounts(Telemetry):
         for tag, times in Counter(tags).items():
             self._delivered.add(self._of_tag(tag), times)
 
-    def _count_acknowledged(self, notes: list[tuple[str, str | None]]) -> None:
-        for (tag, message_type), times in Counter(notes).items():
+    def _count_acknowledged(self, observed: list[tuple[str, str | None]]) -> None:
+        for (tag, message_type), times in Counter(observed).items():
             self._consumed.add(self._of_consumer(tag, message_type), times)
 
-    def _count_handlings(self, notes: list[_Handling]) -> None:
+    def _count_handlings(self, observed: list[_Handling]) -> None:
         handled: defaultdict[Labels, list[float]] = defaultdict(list)
         waited: defaultdict[Labels, list[float]] = defaultdict(list)
-        for tag, message_type, seconds, waited_s in notes:
+        for tag, message_type, seconds, waited_s in observed:
             labels = self._of_consumer(tag, message_type)
             handled[labels].append(seconds)
             if waited_s is not None:
@@ -165,9 +161,9 @@ class EventCounts(Telemetry):
         self._handling.observe_each(handled)
         self._in_queue.observe_each(waited)
 
-    def _count_publications(self, notes: list[tuple[str, str, type, float]]) -> None:
+    def _count_publications(self, observed: list[tuple[str, str, type, float]]) -> None:
         waited: defaultdict[Labels, list[float]] = defaultdict(list)
-        for exchange, message_type, outcome, seconds in notes:
+        for exchange, message_type, outcome, seconds in observed:
             labels = self._of_message(exchange, message_type)
             self._outcomes.get(outcome, self._unconfirmed).add(labels)
             waited[labels[:1]].append(seconds)
@@ -201,30 +197,11 @@ class EventCounts(Telemetry):
         """A consumer's is told by its tag, any other is a publisher's."""
         return (name if name.endswith(PUBLISHER) else self._labels.tag(name),)
 
-    def _of_tag(self, registered: str) -> Labels:
-        labels = self._consumers.get(registered)
-        if labels is None:
-            labels = self._consumers[registered] = self._labels.consumer(registered)
-        return labels
+    def _consumer_labels(self, registered: str, message_type: str | None) -> Labels:
+        return (*self._of_tag(registered), self._labels.message_type(message_type))
 
-    def _of_consumer(self, registered: str, message_type: str | None) -> Labels:
-        key = (registered, message_type)
-        labels = self._consumed_labels.get(key)
-        if labels is None:
-            labels = (*self._of_tag(registered), self._labels.message_type(message_type))
-            if len(self._consumed_labels) < _REMEMBERED:
-                self._consumed_labels[key] = labels
-        return labels
-
-    def _of_message(self, exchange: str, message_type: str) -> Labels:
-        key = (exchange, message_type)
-        labels = self._published_labels.get(key)
-        if labels is None:
-            known = self._labels.message_type(message_type or None)
-            labels = (self._labels.exchange(exchange), known)
-            if len(self._published_labels) < _REMEMBERED:
-                self._published_labels[key] = labels
-        return labels
+    def _message_labels(self, exchange: str, message_type: str) -> Labels:
+        return self._labels.exchange(exchange), self._labels.message_type(message_type or None)
 
 
 def _is_first_attempt(delivery: Delivery) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
-from attune_mq.broker.management import ManagementClient, management_client
+from attune_mq.broker.management import management_client
 from attune_mq.broker.observation import observe_by_amqp, observe_by_management
-from attune_mq.broker.plan import Create, Plan, make_plan
+from attune_mq.broker.observed import ManagementObservation, Observation
+from attune_mq.broker.plan import make_plan
 from attune_mq.broker.probing import QuietProber
-from attune_mq.broker.report import Conflict, Unknown
+from attune_mq.broker.report import Conflict, Create, Extra, OfKind, Step, Unknown
 from attune_mq.topology.model import Topology
 from attune_mq.topology.selection import needed_by
 from attune_mq.topology_file import load_topology
@@ -33,12 +34,14 @@ class ConsumerPresence:
 @dataclass(frozen=True)
 class Health:
     """``missing`` (there to ``create``), ``conflicts`` and ``unknown`` as in a
-    :class:`~attune_mq.broker.plan.Plan`."""
+    :class:`~attune_mq.broker.plan.Plan`, of which it has the ``outcomes``."""
 
-    missing: tuple[Create, ...]
-    conflicts: tuple[Conflict, ...]
+    outcomes: tuple[Step | Extra, ...]
     consumers: tuple[ConsumerPresence, ...]
-    unknown: tuple[Unknown, ...] = ()
+
+    missing = OfKind(Create)
+    conflicts = OfKind(Conflict)
+    unknown = OfKind(Unknown)
 
     @property
     def healthy(self) -> bool:
@@ -67,50 +70,34 @@ def check(
     Over AMQP it leaves no line in the broker's log as long as all is well. An exchange that is
     deleted at the very moment of the check may be made anew by it, as the file says.
 
-    Raises as :func:`~attune_mq.broker.planning.plan`.
+    Raises as :func:`~attune_mq.broker.plan.plan`.
     """
     wanted = topology if isinstance(topology, Topology) else load_topology(topology)
     if service is not None:
         wanted = needed_by(wanted, service)
-    settings = BrokerSettings.of(broker)
+    observation = _observe(wanted, BrokerSettings.of(broker), management_url)
+    outcomes = make_plan(wanted, observation).outcomes
+    return Health(outcomes, tuple(_presences(wanted, observation)))
+
+
+def _observe(wanted: Topology, settings: BrokerSettings, management_url: str | None) -> Observation:
     if management_url is None:
-        return _by_amqp(wanted, settings)
+        with QuietProber(settings) as prober:
+            return observe_by_amqp(wanted, prober)
     client = management_client(management_url, settings, timeout_s=CHECK_TIMEOUT_S)
-    return _by_management(wanted, client, virtual_host(settings.urls[0]))
+    return observe_by_management(client, virtual_host(settings.urls[0]), consumers=True)
 
 
-def _by_amqp(wanted: Topology, settings: BrokerSettings) -> Health:
-    with QuietProber(settings) as prober:
-        plan = make_plan(wanted, observe_by_amqp(wanted, prober))
-    return _health(plan, _counted(wanted, prober.consumer_counts))
-
-
-def _by_management(wanted: Topology, client: ManagementClient, vhost: str) -> Health:
-    plan = make_plan(wanted, observe_by_management(client, vhost))
-    registered = [(one["queue"]["name"], one["consumer_tag"]) for one in client.consumers(vhost)]
-    return _health(plan, _named(wanted, registered))
-
-
-def _health(plan: Plan, consumers: tuple[ConsumerPresence, ...]) -> Health:
-    return Health(plan.create, plan.conflicts, consumers, plan.unknown)
-
-
-def _counted(wanted: Topology, counts: Mapping[str, int]) -> tuple[ConsumerPresence, ...]:
+def _presences(wanted: Topology, observation: Observation) -> Iterator[ConsumerPresence]:
     needed = Counter(spec.queue for spec in wanted.consumers.values())
-    consumers = []
+    queues = observation.queues
     for tag, spec in wanted.consumers.items():
         queue = wanted.queues[spec.queue]
-        present = counts.get(queue.name, 0) >= needed[spec.queue]
-        known = None if queue.belongs_to_a_connection else present
-        consumers.append(ConsumerPresence(tag, queue.name, known))
-    return tuple(consumers)
-
-
-def _named(wanted: Topology, registered: list[tuple[str, str]]) -> tuple[ConsumerPresence, ...]:
-    consumers = []
-    for tag, spec in wanted.consumers.items():
-        queue = wanted.queues[spec.queue].name
-        tags = (other for where, other in registered if queue in ("", where))
-        present = any(other == tag or other.startswith(f"{tag}@") for other in tags)
-        consumers.append(ConsumerPresence(tag, queue, present))
-    return tuple(consumers)
+        present: bool | None = None
+        if isinstance(observation, ManagementObservation):
+            candidates = [name for name in queues if queue.name in ("", name)]
+            present = any(queues[name].has_consumer(tag) for name in candidates)
+        elif not queue.belongs_to_a_connection:
+            there = queues.get(queue.name)
+            present = there is not None and (there.consumers or 0) >= needed[spec.queue]
+        yield ConsumerPresence(tag, queue.name, present)
