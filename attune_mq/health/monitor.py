@@ -11,8 +11,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from attune_mq.consuming.status import ConsumerStatus
-from attune_mq.health.checks import Ask, Check, consumer_trouble, consumer_warning, loop_trouble
-from attune_mq.health.picture import Memory, Picture
+from attune_mq.health.checks import (
+    Ask,
+    Check,
+    CheckHistory,
+    HealthReport,
+    consumer_trouble,
+    consumer_warning,
+    loop_trouble,
+)
 from attune_mq.health.topology_watch import TopologyWatch
 from attune_mq.message.synchronous import check_synchronous
 from attune_mq.service import Service
@@ -31,8 +38,8 @@ class Monitor:
         )
         self._added: list[Check] = []
         self._reports: dict[str, Report] = {}
-        self._ready = Memory(self._readiness)
-        self._live = Memory(self._liveness)
+        self._ready = CheckHistory(self._readiness)
+        self._live = CheckHistory(self._liveness)
         self._started_at = datetime.now(UTC)
 
     def watch(self, name: str, ask: Ask) -> None:
@@ -51,13 +58,13 @@ class Monitor:
     def stop(self) -> None:
         self._topology.stop()
 
-    def ready(self) -> Picture:
+    def ready(self) -> HealthReport:
         """Whether messages are being consumed, now."""
-        return self._ready.look()
+        return self._ready.report()
 
-    def live(self) -> Picture:
-        """Whether this process can still consume: what is red here a new process mends."""
-        return self._live.look()
+    def live(self) -> HealthReport:
+        """Whether this process can still consume: what is red here takes a new process."""
+        return self._live.report()
 
     @property
     def is_stopping(self) -> bool:
@@ -104,17 +111,17 @@ class Monitor:
         """A service that stops ends its loops, and is not to be killed for it."""
         if self._service.phase != "running":
             return []
-        return [_turning(status) for status in self._service.consumers]
+        return [_running(status) for status in self._service.consumers]
 
 
 def written(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def as_json(picture: Picture) -> dict[str, Any]:
+def as_json(report: HealthReport) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
-        "ok": picture.is_good,
+        "ok": report.is_good,
         "troubles": [
             {
                 "check": one.check,
@@ -122,10 +129,10 @@ def as_json(picture: Picture) -> dict[str, Any]:
                 "since": written(one.since),
                 "for_s": round((now - one.since).total_seconds(), 1),
             }
-            for one in picture.troubles
+            for one in report.troubles
         ],
-        "warnings": [asdict(one) for one in picture.warnings],
-        "checks": list(picture.checks),
+        "warnings": [one._asdict() for one in report.warnings],
+        "checks": list(report.checks),
     }
 
 
@@ -137,7 +144,7 @@ def _consuming(status: ConsumerStatus) -> Check:
     )
 
 
-def _turning(status: ConsumerStatus) -> Check:
+def _running(status: ConsumerStatus) -> Check:
     return Check(f"consumer {status.tag}", lambda: loop_trouble(status, time.monotonic()))
 
 
@@ -161,4 +168,4 @@ def _reported(report: Report) -> Any:
     try:
         return report()
     except Exception as error:
-        return {"error": f"it cannot be told: {type(error).__name__}"}
+        return {"error": f"the report failed: {type(error).__name__}"}

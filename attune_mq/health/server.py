@@ -10,15 +10,13 @@ import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from attune_mq.errors import InvalidInput, LifecycleError
 from attune_mq.forking import OwnProcess, after_fork
-from attune_mq.health.checks import Ask
+from attune_mq.health.checks import Ask, HealthReport
 from attune_mq.health.monitor import Monitor, Report, as_json
-from attune_mq.health.picture import Picture
 from attune_mq.health.systemd import Notifier
 from attune_mq.service import Service
 
@@ -34,7 +32,7 @@ Metrics = Callable[[], tuple[str, bytes]]
 
 
 class PortTaken(InvalidInput):
-    """Somebody listens there already. The message says what to do."""
+    """The port is in use. The message says what to do."""
 
 
 class HealthServer:
@@ -54,13 +52,13 @@ class HealthServer:
     :class:`~attune_mq.broker.management.InvalidManagementUrl`.
 
     ================  ==========================================================================
-    ``/livez``        200 while the loops of all consumers turn; 503: only a new process helps
+    ``/livez``        200 while the I/O loops of all consumers run; 503: only a new process helps
     ``/readyz``       200 while messages are consumed; 503 and what is wrong, since when
     ``/status``       200 and everything that is known
     ================  ==========================================================================
 
     Answers are JSON, and are given from memory: a broker or a database that hangs delays none.
-    Where systemd supervises the process (``NOTIFY_SOCKET``) it is told as well, see
+    Where systemd supervises the process (``NOTIFY_SOCKET``) it is notified too, see
     :mod:`~attune_mq.health.systemd`.
 
     It starts before the service, so that there is an answer while that waits for its broker, and
@@ -125,10 +123,10 @@ class HealthServer:
         self._thread.start()
         self.monitor.start()
         self._notifier.start()
-        logger.info("Health is told at http://%s:%d", self._address[0], self.port)
+        logger.info("Health endpoint listening on http://%s:%d", self._address[0], self.port)
 
     def stop(self, deadline_s: float = 1.0) -> None:
-        """Answers no more. Waits for its own thread up to ``deadline_s``, for no broker. In a fork
+        """Stops answering. Waits for its own thread up to ``deadline_s``, for no broker. In a fork
         of the process that started it, it does nothing."""
         if self._process.is_another:
             return
@@ -144,12 +142,7 @@ class HealthServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
@@ -179,8 +172,8 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away in the midst is no event; a defect is."""
-        logger.debug("A request for health was not answered", exc_info=True)
+        """A client that hangs up is no event."""
+        logger.debug("Health request failed", exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -195,23 +188,23 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         match urlsplit(self.path).path:
             case "/livez":
-                self._picture(self.server.monitor.live())
+                self._report(self.server.monitor.live())
             case "/readyz":
-                self._picture(self.server.monitor.ready())
+                self._report(self.server.monitor.ready())
             case "/status":
                 self._json(HTTPStatus.OK, self.server.monitor.status())
             case "/metrics" if self.server.metrics is not None:
                 kind, body = self.server.metrics()
                 self._answer(HTTPStatus.OK, kind, body)
             case "/metrics":
-                self._json(HTTPStatus.NOT_FOUND, {"error": "metrics are not switched on here"})
+                self._json(HTTPStatus.NOT_FOUND, {"error": "metrics are disabled"})
             case _:
                 paths = ["/livez", "/readyz", "/status", "/metrics"]
                 self._json(HTTPStatus.NOT_FOUND, {"error": "expected one of", "paths": paths})
 
-    def _picture(self, picture: Picture) -> None:
-        status = HTTPStatus.OK if picture.is_good else HTTPStatus.SERVICE_UNAVAILABLE
-        self._json(status, as_json(picture))
+    def _report(self, report: HealthReport) -> None:
+        status = HTTPStatus.OK if report.is_good else HTTPStatus.SERVICE_UNAVAILABLE
+        self._json(status, as_json(report))
 
     def _json(self, status: HTTPStatus, value: object) -> None:
         body = json.dumps(value, indent=2, ensure_ascii=False, default=str).encode()

@@ -1,8 +1,8 @@
-"""What systemd is told of a service with ``Type=notify``: a datagram to ``NOTIFY_SOCKET``.
+"""sd_notify for a service with ``Type=notify``: datagrams to ``NOTIFY_SOCKET``.
 
 ``READY=1`` once messages are consumed for the first time, ``STATUS=`` whenever what is wrong
-changes, ``WATCHDOG=1`` as long as all loops turn, and ``STOPPING=1``. Where systemd did not start
-the process there is no such socket, and nothing is told.
+changes, ``WATCHDOG=1`` as long as all I/O loops run, and ``STOPPING=1``. Where systemd did not
+start the process there is no such socket, and nothing is sent.
 
 Source: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 """
@@ -40,16 +40,16 @@ class NotifySocket:
         return bool(self._address)
 
     def send(self, *lines: str) -> None:
-        """Never waits and never raises: a supervisor that is away is no reason to stop."""
+        """Never waits and never raises."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
-            logger.warning("systemd could not be told: %s", error.strerror)
+            logger.warning("sd_notify failed: %s", error.strerror)
 
 
 class Notifier:
-    """A thread that tells systemd what a monitor sees, where there is a systemd to be told."""
+    """A thread that notifies systemd of what a monitor sees, where there is a systemd."""
 
     def __init__(self, monitor: Monitor, environment: Mapping[str, str] | None = None) -> None:
         self._monitor = monitor
@@ -75,7 +75,7 @@ class Notifier:
                 self._socket.send(*lines)
 
     def _news(self) -> list[str]:
-        """Looked at even where nobody is told: so it is known since when something is wrong."""
+        """Also runs without systemd, so that it is known since when something is wrong."""
         ready, live = self._monitor.ready(), self._monitor.live()
         lines = []
         if ready.is_good and not self._said_ready:
