@@ -8,8 +8,7 @@ and listens on the loopback address alone; several run side by side. It is gone 
 when its owner is: after ``stop()``, after the process ended without it, and after SIGKILL
 (:mod:`attune_mq.broker.embedded_guard` says how). It runs as whatever user its owner is.
 
-It is no place for messages that matter: ``stop()`` deletes its data. ``kill()`` and ``restart()``
-keep them, so what a killed node of a service would lose is lost here too, and no more than that.
+``stop()`` deletes its data; ``kill()`` and ``restart()`` keep them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -105,8 +103,6 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         self._system: Installation
         self._environment: dict[str, str] = {}
 
-    # what the node is
-
     @property
     def port(self) -> int:
         """The port of AMQP, on 127.0.0.1."""
@@ -148,8 +144,6 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
     def running(self) -> bool:
         """Whether its process is there: also while it is paused, not when it was killed."""
         return self._processes is not None and self._processes.exit_code("node") is None
-
-    # its life
 
     def start(self) -> Self:
         """Start the node and return when it is ready: it has answered an AMQP handshake.
@@ -207,15 +201,8 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    # what can be asked of it
 
     def rabbitmqctl(self, *arguments: str, timeout_s: float = 60.0) -> str:
         """What ``rabbitmqctl`` prints for these arguments. A call takes half a second or more.
@@ -249,30 +236,18 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         It costs some 50 ms with management, and two seconds by ``rabbitmqctl`` without.
         """
         name = f"fresh-{secrets.token_hex(4)}"
-        self._make_vhost(name)
-        try:
-            yield self.url_of(name)
-        finally:
-            if self.running:
-                self._delete_vhost(name)
-
-    def _make_vhost(self, name: str) -> None:
         if self._management:
-            self._call_management("PUT", f"vhosts/{name}")  # its creator gets all permissions
+            call_management(self._ports.management, "PUT", f"vhosts/{name}")  # grants all to us
         else:
             self.rabbitmqctl("add_vhost", name)
             self.rabbitmqctl("set_permissions", "--vhost", name, USER, ".*", ".*", ".*")
-
-    def _delete_vhost(self, name: str) -> None:
-        if self._management:
-            self._call_management("DELETE", f"vhosts/{name}")
-        else:
-            self.rabbitmqctl("delete_vhost", name)
-
-    def _call_management(self, method: str, path: str) -> None:
-        call_management(self._ports.management, method, path)
-
-    # how it starts
+        try:
+            yield self.url_of(name)
+        finally:
+            if self.running and self._management:
+                call_management(self._ports.management, "DELETE", f"vhosts/{name}")
+            elif self.running:
+                self.rabbitmqctl("delete_vhost", name)
 
     def _started(self) -> GuardedProcesses:
         if self._processes is None:
@@ -329,7 +304,7 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         self._version = amqp_version(self.port, *names) or ""
         if self._version and self._management:
             try:
-                self._call_management("GET", "overview")  # it answers 500 for a moment
+                call_management(self._ports.management, "GET", "overview")  # 500 for a moment
             except BrokerUnavailable:
                 return False
         return bool(self._version)

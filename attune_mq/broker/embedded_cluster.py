@@ -25,16 +25,10 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from attune_mq.broker.embedded import EmbeddedBroker, new_node_name
-from attune_mq.broker.embedded_node import (
-    Installation,
-    Membership,
-    free_ports,
-    is_free,
-)
+from attune_mq.broker.embedded_node import Installation, Membership, free_ports, is_free
 from attune_mq.broker.embedded_processes import POLL_S, GuardedProcesses
 from attune_mq.errors import BrokerUnavailable, InvalidInput
 
@@ -91,8 +85,6 @@ class EmbeddedCluster(AbstractContextManager["EmbeddedCluster"]):
         """Of another virtual host. It need not exist."""
         return tuple(node.url_of(vhost) for node in self.nodes)
 
-    # its life
-
     def start(self) -> Self:
         """Start all nodes at once and return when each is ready: they are one cluster then.
 
@@ -123,15 +115,8 @@ class EmbeddedCluster(AbstractContextManager["EmbeddedCluster"]):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    # what can be asked of it
 
     def running_node(self) -> EmbeddedBroker:
         """One that runs. Raises ``BrokerUnavailable`` where none does."""

@@ -30,10 +30,12 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import ProxyHandler, Request, build_opener
 
 from attune_mq.errors import BrokerUnavailable, RabbitMQNotInstalled
 
 LOOPBACK = "127.0.0.1"
+API_TIMEOUT_S = 10.0
 USER, PASSWORD = "guest", "guest"
 """RabbitMQ's own first user. Whoever has an account on the machine can connect as it."""
 
@@ -60,29 +62,25 @@ def find_server(places: Iterable[Path] = USUAL_PLACES, path: str | None = None) 
 
     Raises ``RabbitMQNotInstalled``, whose message says how to get one.
     """
-    looked_in = [place / "rabbitmq-server" for place in places]
-    for candidate in looked_in:
-        if os.access(candidate, os.X_OK):
-            return candidate
-    if found := shutil.which("rabbitmq-server", path=path):
-        return Path(found)
+    usual = [str(place / "rabbitmq-server") for place in places]
+    for candidate in (*usual, "rabbitmq-server"):
+        if found := shutil.which(candidate, path=path):
+            return Path(found)
     raise RabbitMQNotInstalled(
-        "no RabbitMQ server here (looked for "
-        + ", ".join(str(candidate) for candidate in looked_in)
-        + ", and on PATH). Install it: apt-get install rabbitmq-server (Debian, Ubuntu) or "
-        "brew install rabbitmq (macOS); or run one, docker run -p 5672:5672 rabbitmq:4, "
+        f"no RabbitMQ server here (looked for {', '.join(usual)}, and on PATH). Install it: "
+        "apt-get install rabbitmq-server (Debian, Ubuntu) or brew install rabbitmq (macOS); "
+        "or run one, docker run -p 5672:5672 rabbitmq:4, "
         "and set ATTUNE_MQ_URL=amqp://guest:guest@localhost:5672/%2F"
     )
 
 
-def find_epmd(path: str | None = None) -> Path:
-    """Erlang's port mapper: on ``path`` (``PATH``), else beside the ``erl`` found there."""
-    if found := shutil.which("epmd", path=path):
-        return Path(found)
-    erl = shutil.which("erl", path=path)
-    beside = Path(erl).resolve().with_name("epmd") if erl else None
-    if beside is not None and os.access(beside, os.X_OK):
-        return beside
+def find_epmd() -> Path:
+    """Erlang's port mapper: on ``PATH``, else beside the ``erl`` found there."""
+    erl = shutil.which("erl")
+    beside = [str(Path(erl).resolve().with_name("epmd"))] if erl else []
+    for candidate in ("epmd", *beside):
+        if found := shutil.which(candidate):
+            return Path(found)
     raise RabbitMQNotInstalled("Erlang's epmd is not on PATH; it comes with Erlang: install erlang")
 
 
@@ -249,30 +247,15 @@ def amqp_version(port: int, *node_names: str, timeout_s: float = 2.0) -> str | N
     """
     try:
         with socket.create_connection((LOOPBACK, port), timeout_s) as connection:
-            connection.settimeout(timeout_s)
             connection.sendall(b"AMQP\x00\x00\x09\x01")
-            start = _read_frame(connection)
+            with connection.makefile("rb") as stream:  # type, channel, size, frame
+                start = stream.read(int.from_bytes(stream.read(7)[3:], "big"))
     except OSError:
         return None
     if not any(name.split("@")[0].encode() + b"@" in start for name in node_names):
         return None
-    return _string_field(start, b"version")
-
-
-def _read_frame(connection: socket.socket) -> bytes:
-    """The payload of one frame: type, channel and size come first, one octet follows."""
-    with connection.makefile("rb") as stream:
-        size = int.from_bytes(stream.read(7)[3:], "big")
-        return stream.read(size)
-
-
-def _string_field(table: bytes, name: bytes) -> str | None:
-    """The value of a long string in an encoded field table."""
-    _, found, rest = table.partition(bytes([len(name)]) + name + b"S")
-    if not found:
-        return None
-    size = int.from_bytes(rest[:4], "big")
-    return rest[4 : 4 + size].decode()
+    _, found, rest = start.partition(b"\x07versionS")  # a long string in a field table
+    return rest[4 : 4 + int.from_bytes(rest[:4], "big")].decode() if found else None
 
 
 def complaint(printed: str) -> str:
@@ -288,21 +271,15 @@ def complaint(printed: str) -> str:
     return "\n".join(line for line in told if line)
 
 
-def call_management(port: int, method: str, path: str, *, timeout_s: float = 10.0) -> None:
+def call_management(port: int, method: str, path: str) -> None:
     """One request to the HTTP API, never by a proxy.
 
     Raises ``BrokerUnavailable`` where there is no answer, or the answer is not a success.
     """
     token = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout_s)
+    request = Request(f"http://{LOOPBACK}:{port}/api/{path}", headers=headers, method=method)
     try:
-        connection.request(method, f"/api/{path}", headers=headers)
-        response = connection.getresponse()
-        told = response.read().decode(errors="replace")
+        build_opener(ProxyHandler({})).open(request, timeout=API_TIMEOUT_S).close()
     except (OSError, http.client.HTTPException) as error:
-        raise BrokerUnavailable(f"{method} {path}: {error!r}") from error
-    finally:
-        connection.close()
-    if response.status >= 400:
-        raise BrokerUnavailable(f"{method} {path}: {response.status} {told}")
+        raise BrokerUnavailable(f"{method} {path}: {error}") from error

@@ -106,8 +106,7 @@ class ManagementClient:
 
     def version(self) -> str:
         """Of RabbitMQ, such as ``4.0.5``."""
-        overview = self.overview()
-        version = overview.get("rabbitmq_version")
+        version = self.overview().get("rabbitmq_version")
         if not isinstance(version, str):
             raise self._not_the_api("JSON without rabbitmq_version")
         return version
@@ -126,9 +125,8 @@ class ManagementClient:
     def queues(self, vhost: str, columns: Sequence[str] = QUEUE_COLUMNS) -> Listing:
         """All queues as they were declared, those exclusive to a connection included. Without
         statistics, which take the broker ten times as long: some seconds for 10,000 queues."""
-        return self._listing(
-            "queues", vhost, query=f"disable_stats=true&columns={_joined(columns)}"
-        )
+        joined = ",".join(map(quote, columns))
+        return self._listing("queues", vhost, query=f"disable_stats=true&columns={joined}")
 
     def queue_statistics(self, vhost: str) -> Listing:
         """All queues with their statistics: ``messages``, ``consumers``, rates, … The broker
@@ -304,10 +302,6 @@ def _checked(url: str) -> Any:
     if not valid or parts.query or parts.fragment:
         raise InvalidManagementUrl(f"expected {_EXPECTED}, got {shown!r}")
     return parts
-
-
-def _joined(columns: Sequence[str]) -> str:
-    return ",".join(quote(column) for column in columns)
 
 
 def _said(error: urllib.error.HTTPError) -> str:

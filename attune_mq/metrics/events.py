@@ -33,6 +33,12 @@ PUBLISHER = " publisher"
 _REMEMBERED = 10_000
 """Combinations of labels whose look-up is cached: strangers may invent types without end."""
 
+_OUTCOMES = {
+    Receipt: table.PUBLISHED,
+    Unroutable: table.UNROUTABLE,
+    PublishRefused: table.REFUSED,
+}
+"""Any other outcome is unconfirmed."""
 _Handling = tuple[str, str, float, float | None]
 """Consumer's tag, message type, seconds in the handler, and in the queue before; ``None``: not the
 first call, so that it does not count. Of plain tuples and numbers: of what waits here nothing keeps
@@ -48,29 +54,8 @@ class EventCounts(Telemetry):
         self._of_tag = cached(labels.consumer)
         self._of_consumer = cached(self._consumer_labels)
         self._of_message = cached(self._message_labels)
-        self._delivered = Counts(table.DELIVERED)
-        self._redelivered = Counts(table.REDELIVERED)
-        self._consumed = Counts(table.CONSUMED)
-        self._retried = Counts(table.RETRIED)
-        self._dead_lettered = Counts(table.DEAD_LETTERED)
-        self._dropped = Counts(table.DROPPED)
-        self._requeued = Counts(table.REQUEUED)
-        self._pauses = Counts(table.PAUSES)
-        self._published = Counts(table.PUBLISHED)
-        self._unroutable = Counts(table.UNROUTABLE)
-        self._refused = Counts(table.REFUSED)
-        self._unconfirmed = Counts(table.UNCONFIRMED)
-        self._outcomes = {
-            Receipt: self._published,
-            Unroutable: self._unroutable,
-            PublishRefused: self._refused,
-        }
-        self._opened = Counts(table.CONNECTIONS_OPENED)
-        self._lost = Counts(table.CONNECTIONS_LOST)
-        self._unexpected_confirms = Counts(table.UNEXPECTED_CONFIRMS)
-        self._handling = Durations(table.HANDLING)
-        self._in_queue = Durations(table.IN_QUEUE)
-        self._confirm = Durations(table.CONFIRM)
+        self._counts = {one: Counts(one) for one in table.METRICS if one.kind == "counter"}
+        self._durations = {one: Durations(one) for one in table.METRICS if one.kind == "histogram"}
         self._blocked: dict[Labels, float] = {}
         self._deliveries = Deferred(self._count_deliveries)
         self._handlings = Deferred(self._count_handlings)
@@ -81,37 +66,36 @@ class EventCounts(Telemetry):
         for one in vars(self).values():
             if isinstance(one, Deferred):
                 one.flush()
-        for one in vars(self).values():
-            if isinstance(one, Counts | Durations):
-                yield one.family()
+        for counted in (*self._counts.values(), *self._durations.values()):
+            yield counted.family()
         yield gauge(table.BLOCKED, list(self._blocked.items()))
 
     def expect_consumer(self, tag: str, types: Iterable[str], *, drops: bool) -> None:
         """Counts of a consumer begin at 0, not at the first event. ``drops``: its queue has no
         dead letter exchange."""
-        given_up = self._dropped if drops else self._dead_lettered
+        given_up = table.DROPPED if drops else table.DEAD_LETTERED
         queue, label = self._labels.consumer(tag)
-        for counts in (self._delivered, self._redelivered):
-            counts.expect((queue, label))
+        for metric in (table.DELIVERED, table.REDELIVERED):
+            self._counts[metric].expect((queue, label))
         for name in types:
             labels = (queue, label, self._labels.message_type(name))
-            self._consumed.expect(labels)
-            self._retried.expect(labels)
+            self._counts[table.CONSUMED].expect(labels)
+            self._counts[table.RETRIED].expect(labels)
             for reason in REASONS:
-                given_up.expect((*labels, reason))
-        self._lost.expect((label,))
+                self._counts[given_up].expect((*labels, reason))
+        self._counts[table.CONNECTIONS_LOST].expect((label,))
 
     def expect_messages(self, exchange: str, message_type: str) -> None:
         labels = self._message_labels(exchange, message_type)
-        for counts in (self._published, self._unroutable, self._refused, self._unconfirmed):
-            counts.expect(labels)
+        for metric in (*_OUTCOMES.values(), table.UNCONFIRMED):
+            self._counts[metric].expect(labels)
 
     # The way of a message.
 
     def delivered(self, delivery: Delivery) -> None:
         self._deliveries.add(delivery.consumer_tag)
         if delivery.redelivered:
-            self._redelivered.add(self._of_tag(delivery.consumer_tag))
+            self._counts[table.REDELIVERED].add(self._of_tag(delivery.consumer_tag))
 
     def handled(
         self, delivery: Delivery, envelope: Envelope, outcome: Outcome, seconds: float
@@ -129,13 +113,13 @@ class EventCounts(Telemetry):
         labels = self._of_consumer(delivery.consumer_tag, message_type)
         match how:
             case TryAgain():
-                self._retried.add(labels)
+                self._counts[table.RETRIED].add(labels)
             case DeadLetter(reason):
-                self._dead_lettered.add((*labels, reason))
+                self._counts[table.DEAD_LETTERED].add((*labels, reason))
             case Dropped(DeadLetter(reason)):
-                self._dropped.add((*labels, reason))
+                self._counts[table.DROPPED].add((*labels, reason))
             case GivenBack(reason):
-                self._requeued.add((*labels[:2], reason))
+                self._counts[table.REQUEUED].add((*labels[:2], reason))
             case CountRedelivery():  # it comes again at once, and is counted as delivered then
                 pass
 
@@ -144,11 +128,11 @@ class EventCounts(Telemetry):
 
     def _count_deliveries(self, tags: list[str]) -> None:
         for tag, times in Counter(tags).items():
-            self._delivered.add(self._of_tag(tag), times)
+            self._counts[table.DELIVERED].add(self._of_tag(tag), times)
 
     def _count_acknowledged(self, observed: list[tuple[str, str | None]]) -> None:
         for (tag, message_type), times in Counter(observed).items():
-            self._consumed.add(self._of_consumer(tag, message_type), times)
+            self._counts[table.CONSUMED].add(self._of_consumer(tag, message_type), times)
 
     def _count_handlings(self, observed: list[_Handling]) -> None:
         handled: defaultdict[Labels, list[float]] = defaultdict(list)
@@ -158,32 +142,32 @@ class EventCounts(Telemetry):
             handled[labels].append(seconds)
             if waited_s is not None:
                 waited[labels].append(waited_s)
-        self._handling.observe_each(handled)
-        self._in_queue.observe_each(waited)
+        self._durations[table.HANDLING].observe_each(handled)
+        self._durations[table.IN_QUEUE].observe_each(waited)
 
     def _count_publications(self, observed: list[tuple[str, str, type, float]]) -> None:
         waited: defaultdict[Labels, list[float]] = defaultdict(list)
         for exchange, message_type, outcome, seconds in observed:
             labels = self._of_message(exchange, message_type)
-            self._outcomes.get(outcome, self._unconfirmed).add(labels)
+            self._counts[_OUTCOMES.get(outcome, table.UNCONFIRMED)].add(labels)
             waited[labels[:1]].append(seconds)
-        self._confirm.observe_each(waited)
+        self._durations[table.CONFIRM].observe_each(waited)
 
     def paused(self, tag: str, dependency: str) -> None:
-        self._pauses.add((*self._of_tag(tag), dependency))
+        self._counts[table.PAUSES].add((*self._of_tag(tag), dependency))
 
     # Connections.
 
     def connection_opened(self, name: str) -> None:
-        self._opened.add(self._of_connection(name))
-        self._lost.expect(self._of_connection(name))
+        self._counts[table.CONNECTIONS_OPENED].add(self._of_connection(name))
+        self._counts[table.CONNECTIONS_LOST].expect(self._of_connection(name))
         if name.endswith(PUBLISHER):
             self._blocked[self._of_connection(name)] = 0
-            self._unexpected_confirms.expect(self._of_connection(name))
+            self._counts[table.UNEXPECTED_CONFIRMS].expect(self._of_connection(name))
 
     def connection_lost(self, name: str, reason: str) -> None:
         labels = self._of_connection(name)
-        self._lost.add(labels)
+        self._counts[table.CONNECTIONS_LOST].add(labels)
         if labels in self._blocked:  # the next one is told anew
             self._blocked[labels] = 0
 
@@ -191,7 +175,7 @@ class EventCounts(Telemetry):
         self._blocked[self._of_connection(name)] = int(blocked)
 
     def unexpected_confirms(self, name: str, count: int) -> None:
-        self._unexpected_confirms.add(self._of_connection(name), count)
+        self._counts[table.UNEXPECTED_CONFIRMS].add(self._of_connection(name), count)
 
     def _of_connection(self, name: str) -> Labels:
         """A consumer's is told by its tag, any other is a publisher's."""
