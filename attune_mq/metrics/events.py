@@ -66,8 +66,8 @@ class EventCounts(Telemetry):
         for one in vars(self).values():
             if isinstance(one, Deferred):
                 one.flush()
-        for counted in (*self._counts.values(), *self._durations.values()):
-            yield counted.family()
+        yield from (one.family() for one in self._counts.values())
+        yield from (one.family() for one in self._durations.values())
         yield gauge(table.BLOCKED, list(self._blocked.items()))
 
     def expect_consumer(self, tag: str, types: Iterable[str], *, drops: bool) -> None:
