@@ -29,7 +29,6 @@ from attune_mq.broker.embedded_node import (
     PASSWORD,
     USER,
     Installation,
-    Membership,
     Node,
     Ports,
     amqp_version,
@@ -48,11 +47,6 @@ USAGE_EXIT_CODES = range(64, 66)
 """Those with which rabbitmqctl says that its arguments are wrong (``sysexits.h``)."""
 
 
-def new_node_name() -> str:
-    """A name that no other node has."""
-    return f"attune-{secrets.token_hex(4)}@localhost"
-
-
 class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
     """A private node. ``with`` or ``start()`` starts it; the end of ``with`` or ``stop()`` ends it.
 
@@ -66,8 +60,6 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
     of their own; ``/tmp`` is shared with it, and nothing stays mounted. Where neither ``root`` nor
     ``server`` is given, the environment variable ``RABBITMQ_TEST_ROOT`` may name one.
     ``start_timeout_s``: from spawn to ready. Usual are 4 to 8 s, on a busy machine 15.
-
-    ``membership``: of a cluster, see :mod:`attune_mq.broker.embedded_cluster`.
 
     ``url`` and its like are known once it is started, and stay until it is stopped.
     One object is for one thread; a process forked off the owner cannot use it. Raises
@@ -84,12 +76,11 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         server: Path | None = None,
         root: Path | None = None,
         start_timeout_s: float = 60.0,
-        membership: Membership | None = None,
     ) -> None:
         if port is not None and not 0 < port < 65536:
             raise InvalidInput(f"port: expected 1 to 65535, got {port}")
-        self.node_name = membership.name if membership else new_node_name()
-        self._membership = membership
+        self.node_name = f"attune-{secrets.token_hex(4)}@localhost"
+        self._cookie = secrets.token_hex(16)
         self._fixed_port = port
         self._management = management
         self._plugins = (*plugins, *(["rabbitmq_management"] if management else []))
@@ -264,12 +255,12 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         try:
             processes = self._processes = GuardedProcesses(system.temporary_directory)
             home = processes.directory
-            cookie = self._membership.cookie if self._membership else secrets.token_hex(16)
-            node = Node(self.node_name, self._ports, home, self._plugins, self._config, cookie)
+            node = Node(
+                self.node_name, self._ports, home, self._plugins, self._config, self._cookie
+            )
             node.write_files()
             self._environment = node.environment()
-            if self._membership is None:
-                self._start_epmd(system, processes)
+            self._start_epmd(system, processes)
             self._start_node(system, processes)
         except BaseException:
             self.stop()
@@ -277,13 +268,16 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         return self
 
     def _choose_ports(self) -> Ports:
-        epmd_port = self._membership.epmd_port if self._membership else None
-        return Ports.choose(self._fixed_port, epmd_port)
+        return Ports.choose(self._fixed_port)
 
     def _start_epmd(self, system: Installation, processes: GuardedProcesses) -> None:
         port = self._ports.epmd
         processes.start("epmd", system.epmd_command(port), self._environment)
         processes.wait_until("epmd", lambda: not is_free(port), self._start_timeout_s)
+
+    def _node_names(self) -> tuple[str, ...]:
+        """One of which it tells in its handshake."""
+        return (self.node_name,)
 
     def _start_node(self, system: Installation, processes: GuardedProcesses) -> None:
         started_at = time.monotonic()
@@ -300,8 +294,7 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         )
 
     def _is_ready(self) -> bool:
-        names = self._membership.names if self._membership else (self.node_name,)
-        self._version = amqp_version(self.port, *names) or ""
+        self._version = amqp_version(self.port, *self._node_names()) or ""
         if self._version and self._management:
             try:
                 call_management(self._ports.management, "GET", "overview")  # 500 for a moment

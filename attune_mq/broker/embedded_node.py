@@ -149,39 +149,23 @@ class Installation:
 
 
 @dataclass(frozen=True)
-class Membership:
-    """What a node of a cluster shares with the others: all their names, a cookie and an epmd,
-    which is not the node's to start."""
-
-    name: str
-    names: tuple[str, ...]
-    cookie: str
-    epmd_port: int
-
-
-@dataclass(frozen=True)
 class Ports:
-    """The ports of one node, all different. ``epmd``: its own, or that of its cluster."""
+    """The ports of one node, all different. ``epmd``: of its Erlang port mapper."""
 
     amqp: int
     management: int
     distribution: int
     epmd: int
-    shares_epmd: bool = False
 
     @classmethod
-    def choose(cls, amqp: int | None = None, epmd: int | None = None) -> Ports:
+    def choose(cls, amqp: int | None = None) -> Ports:
         """Ports that are free now. Another process can still take one before the node does."""
         free = free_ports(but=amqp)
-        own = next(free) if amqp is None else amqp
-        ports = own, next(free), next(free), next(free) if epmd is None else epmd
-        return cls(*ports, shares_epmd=epmd is not None)
+        return cls(next(free) if amqp is None else amqp, next(free), next(free), next(free))
 
     def taken(self) -> list[int]:
-        """Those of its own on which somebody listens."""
-        ports = [self.amqp, self.management, self.distribution]
-        if not self.shares_epmd:
-            ports.append(self.epmd)
+        """Those on which somebody listens."""
+        ports = (self.amqp, self.management, self.distribution, self.epmd)
         return [port for port in ports if not is_free(port)]
 
 
@@ -242,8 +226,8 @@ class Node:
 def amqp_version(port: int, *node_names: str, timeout_s: float = 2.0) -> str | None:
     """The version of the node that answers an AMQP 0-9-1 handshake here, None if none does yet.
 
-    An answer counts only if it bears the name of our node, or of one in its cluster (in its
-    ``cluster_name``): another process may have taken the port, and it may well be another RabbitMQ.
+    An answer counts only if it bears one of these names (in its ``cluster_name``): another process
+    may have taken the port, and it may well be another RabbitMQ.
     """
     try:
         with socket.create_connection((LOOPBACK, port), timeout_s) as connection:

@@ -86,7 +86,7 @@ class HealthServer:
         after_fork(self._leave_to_parent)
 
     def _leave_to_parent(self) -> None:
-        """In a fork: nobody answers here, and the port is the parent's alone."""
+        """In a fork: the port is the parent's alone."""
         if self._server is not None:
             self._server.socket.close()
             self._server = self._thread = None
@@ -116,7 +116,7 @@ class HealthServer:
                 "make a new one"
             )
         self._process.begin()
-        self._server = _listen(self._address, self.monitor, self._metrics)
+        self._server = _Server(self._address, self.monitor, self._metrics)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="health", daemon=True
         )
@@ -146,30 +146,27 @@ class HealthServer:
         self.stop()
 
 
-def _listen(address: tuple[str, int], monitor: Monitor, metrics: Metrics | None) -> _Server:
-    host, port = address
-    try:
-        return _Server(address, monitor, metrics)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortTaken(
-                f"health: port {port} of {host} is taken, by another service or another instance "
-                f"of this one; give each a port of its own, such as {port + 1}, or 0 for none"
-            ) from error
-        raise InvalidInput(
-            f"health: cannot listen on {host} port {port}: {error.strerror}; expected an address "
-            f"of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
-        ) from error
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, address: tuple[str, int], monitor: Monitor, metrics: Metrics | None) -> None:
         self.monitor = monitor
         self.metrics = metrics
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Handler)
+        host, port = address
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            super().__init__(address, _Handler)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortTaken(
+                    f"health: port {port} of {host} is taken, by another service or another "
+                    f"instance of this one; give each a port of its own, such as {port + 1}, or 0 "
+                    f"for none"
+                ) from error
+            raise InvalidInput(
+                f"health: cannot listen on {host} port {port}: {error.strerror}; expected an "
+                f"address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
+            ) from error
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is no event."""

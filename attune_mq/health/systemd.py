@@ -56,8 +56,7 @@ class Notifier:
         self._socket = NotifySocket(os.environ if environment is None else environment)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="systemd-notify", daemon=True)
-        self._said_ready = self._said_stopping = False
-        self._said_status = ""
+        self._said: dict[str, str] = {}
 
     def start(self) -> None:
         self._thread.start()
@@ -77,17 +76,12 @@ class Notifier:
     def _news(self) -> list[str]:
         """Also runs without systemd, so that it is known since when something is wrong."""
         ready, live = self._monitor.ready(), self._monitor.live()
-        lines = []
-        if ready.is_good and not self._said_ready:
-            self._said_ready = True
-            lines.append("READY=1")
-        if self._monitor.is_stopping and not self._said_stopping:
-            self._said_stopping = True
-            lines.append("STOPPING=1")
-        status = " ".join(str(ready).split())[:LONGEST_STATUS]
-        if status != self._said_status:
-            self._said_status = status
-            lines.append(f"STATUS={status}")
+        now = {"READY": "1"} if ready.is_good else {}
+        if self._monitor.is_stopping:
+            now["STOPPING"] = "1"
+        now["STATUS"] = " ".join(str(ready).split())[:LONGEST_STATUS]
+        news = {name: value for name, value in now.items() if self._said.get(name) != value}
+        self._said |= news
         if self._socket.watchdog_s is not None and live.is_good:
-            lines.append("WATCHDOG=1")
-        return lines
+            news["WATCHDOG"] = "1"
+        return [f"{name}={value}" for name, value in news.items()]

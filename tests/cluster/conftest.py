@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attune_mq.broker.embedded_cluster import EmbeddedCluster
+from tests.cluster.embedded_cluster import EmbeddedCluster
 
 
 @pytest.fixture(scope="package")
