@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.management import management_client
-from attune_mq.broker.observation import observe_by_amqp, observe_by_management
-from attune_mq.broker.observed import ManagementObservation, Observation
-from attune_mq.broker.plan import make_plan
+from attune_mq.broker.observation import ManagementObservation, Observation, observe_by_management
+from attune_mq.broker.plan import make_plan, observe_by_amqp
 from attune_mq.broker.probing import QuietProber
 from attune_mq.broker.report import Conflict, Create, Extra, OfKind, Step, Unknown
 from attune_mq.topology.model import Topology

@@ -14,7 +14,7 @@ from typing import Any
 from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq.amqp.probe_channel import Asker, Refusal
-from attune_mq.broker.observed import MIGRATION_MARK, Absent, Verdict, ingress_name
+from attune_mq.broker.observation import MIGRATION_MARK, Absent, Verdict, ingress_name
 from attune_mq.broker.replies import (
     TRUNCATED,
     Different,

@@ -20,8 +20,12 @@ from attune_mq.broker.declaring import (
     declare_queue as declare_queue,
 )
 from attune_mq.broker.management import ManagementClient, management_client
-from attune_mq.broker.observation import listed_bindings
-from attune_mq.broker.observed import BINDINGS_NOT_LISTED, Verdict, listed_binding
+from attune_mq.broker.observation import (
+    BINDINGS_NOT_LISTED,
+    Verdict,
+    listed_binding,
+    listed_bindings,
+)
 from attune_mq.broker.report import (
     ConflictingInfrastructure,
     MissingInfrastructure,

@@ -1,60 +1,148 @@
-"""Looking at what there is on a broker: all of it by the HTTP API, or what AMQP alone can tell."""
+"""What is known of the objects on a broker: by the HTTP API, or by what AMQP alone tells.
+
+One description for plan, check, status, migration, metrics and health. What is not known is
+``None`` in an :class:`ObservedQueue`, and :class:`Indeterminate`, with the reason, as a verdict.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Container, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
 
-from attune_mq.amqp.settings import BrokerSettings, virtual_host
-from attune_mq.broker.management import ManagementClient, management_client
-from attune_mq.broker.observed import (
-    AmqpObservation,
-    ManagementObservation,
-    Observation,
-    ObservedQueue,
-)
-from attune_mq.broker.probing import Prober
+from attune_mq.broker.management import ManagementClient
 from attune_mq.topology.declarations import (
     BindingDeclaration,
+    Declaration,
     ExchangeDeclaration,
     QueueDeclaration,
-    declarations,
 )
-from attune_mq.topology.equivalence import BrokerRules
-from attune_mq.topology.model import Topology
+from attune_mq.topology.equivalence import (
+    Answer,
+    BrokerRules,
+    Equal,
+    answer_to_exchange,
+    answer_to_queue,
+    binding_identity,
+)
+
+Source = Literal["amqp", "management"]
+"""Where an observation came from: AMQP alone, or the HTTP API of the management plugin."""
+Why = Literal["amqp", "refused"]
+"""Why something is not known: AMQP cannot tell, or the user may not look."""
+MIGRATION_MARK = "attune-mq.migrating"
+"""An exchange that exists while any queue of the virtual host is being migrated: the broker deletes
+it with the last ingress that is bound to it."""
 
 
-def observe(
-    topology: Topology, broker: BrokerSettings, management_url: str | None = None
-) -> Observation:
-    """By the HTTP API where there is one. Changes nothing; see the two below for what is raised."""
-    if management_url is None:
-        with Prober(broker) as prober:
-            return observe_by_amqp(topology, prober)
-    client = management_client(management_url, broker)
-    return observe_by_management(client, virtual_host(broker.urls[0]))
+def ingress_name(queue: str) -> str:
+    """The exchange that exists while this queue is being migrated, between it and what it is bound
+    to (:mod:`attune_mq.migration`).
 
-
-def observe_by_amqp(topology: Topology, prober: Prober) -> AmqpObservation:
-    """Whether each exchange and queue of ``topology`` exists and is equal.
-
-    AMQP cannot list bindings, nor anything that the topology does not name, nor tell whether an
-    argument that the broker does not compare is there: whether an object with one is equal is
-    indeterminate. Takes two
-    round trips for each object. Looking at a queue that expires (``x-expires``) counts as using it.
-
-    Raises ``BrokerUnavailable``, ``LoginRefused``, ``VirtualHostRefused``.
+    Whoever binds the queue directly meanwhile has messages delivered twice. Whoever declares it
+    between its deletion and its new declaration may make it as it was.
     """
-    verdicts = {
-        (one.kind, one.name): prober.seen(one)
-        for one in declarations(topology)
-        if not isinstance(one, BindingDeclaration)
-    }
-    queues = {
-        name: ObservedQueue(name, consumers=count) for name, count in prober.consumer_counts.items()
-    }
-    return AmqpObservation(verdicts, queues)
+    return f"{queue}.migrating"
+
+
+@dataclass(frozen=True)
+class ObservedQueue:
+    """A queue on the broker; ``None`` is what the source does not tell.
+
+    A passive declaration tells ``messages`` (those that are ready) and ``consumers``, now. The HTTP
+    API tells all of it, up to five seconds late; where it was asked without statistics,
+    ``declaration`` alone. ``depth_change_per_s`` counts unacknowledged messages too.
+    """
+
+    name: str
+    messages: int | None = None
+    consumers: int | None = None
+    unacknowledged: int | None = None
+    consumer_tags: tuple[str, ...] | None = None
+    published_per_s: float | None = None
+    delivered_per_s: float | None = None
+    depth_change_per_s: float | None = None
+    declaration: QueueDeclaration | None = None
+
+    def has_consumer(self, tag: str) -> bool:
+        """Whether one is known that is registered by this tag, or as ``tag@instance``."""
+        tags = self.consumer_tags or ()
+        return any(one == tag or one.startswith(f"{tag}@") for one in tags)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """There is nothing of this name."""
+
+
+@dataclass(frozen=True)
+class Indeterminate:
+    """The source cannot tell; ``detail`` says to people why not."""
+
+    detail: str
+    why: Why = "amqp"
+
+
+Verdict = Answer | Absent | Indeterminate
+"""Whether what is wanted is there and equal."""
+
+BINDINGS_NOT_LISTED = Indeterminate("AMQP cannot list bindings")
+
+
+@dataclass(frozen=True)
+class ManagementObservation:
+    """All that a virtual host has, as the HTTP API lists it. ``queues`` have their declarations."""
+
+    rules: BrokerRules
+    exchanges: Mapping[str, ExchangeDeclaration]
+    queues: Mapping[str, ObservedQueue]
+    bindings: tuple[BindingDeclaration, ...]
+
+    source: Source = field(default="management", init=False)
+
+    def verdict(self, wanted: Declaration) -> Verdict:
+        match wanted:
+            case ExchangeDeclaration(name):
+                exchange = self.exchanges.get(name)
+                return answer_to_exchange(wanted, exchange) if exchange else Absent()
+            case QueueDeclaration(name):
+                queue = self.queue_declarations.get(name)
+                return answer_to_queue(wanted, queue, self.rules) if queue else Absent()
+            case BindingDeclaration():
+                return listed_binding(wanted, self._identities)
+
+    @cached_property
+    def queue_declarations(self) -> Mapping[str, QueueDeclaration]:
+        return {name: one.declaration for name, one in self.queues.items() if one.declaration}
+
+    @cached_property
+    def _identities(self) -> frozenset[Hashable]:
+        return frozenset(binding_identity(one) for one in self.bindings)
+
+
+@dataclass(frozen=True)
+class AmqpObservation:
+    """What the broker said to each exchange and queue that it was asked about, by kind and name;
+    and the ``queues`` that are there."""
+
+    verdicts: Mapping[tuple[str, str], Verdict]
+    queues: Mapping[str, ObservedQueue] = field(default_factory=dict)
+
+    source: Source = field(default="amqp", init=False)
+
+    def verdict(self, wanted: Declaration) -> Verdict:
+        if not isinstance(wanted, BindingDeclaration):
+            return self.verdicts[wanted.kind, wanted.name]
+        source = ("exchange", wanted.source)
+        destination = (wanted.destination_type, wanted.destination)
+        if Absent() in (self.verdicts.get(source), self.verdicts.get(destination)):
+            return Absent()
+        return BINDINGS_NOT_LISTED
+
+
+Observation = ManagementObservation | AmqpObservation
 
 
 def observe_by_management(
@@ -156,3 +244,26 @@ def _binding(listed: Mapping[str, Any]) -> BindingDeclaration:
 
 def _arguments(listed: Mapping[str, Any]) -> dict[str, Any]:
     return dict(listed.get("arguments") or {})  # some versions have [] for none
+
+
+def listed_binding(wanted: BindingDeclaration, bound: Container[Hashable]) -> Verdict:
+    """Whether a binding is among those that the HTTP API lists, given by their identities.
+
+    The API does not tell 32-bit and 64-bit integers apart, and AMQP declares a second binding where
+    they differ. Where both mean the same to the exchange, the one that is there is the one that is
+    wanted; inside of an array or a table they do not.
+    """
+    if binding_identity(wanted) not in bound:
+        return Absent()
+    if any(_holds_a_number(value) for value in wanted.arguments.values()):
+        return Indeterminate(
+            "the HTTP API does not tell how wide a number in an array or a table is"
+        )
+    return Equal()
+
+
+def _holds_a_number(value: Any) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value
+    if isinstance(inner, str | bytes) or not isinstance(inner, Iterable):
+        return False
+    return any(type(one) is int or _holds_a_number(one) for one in inner)

@@ -8,16 +8,20 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.broker.observation import observe
-from attune_mq.broker.observed import (
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
+from attune_mq.broker.management import management_client
+from attune_mq.broker.observation import (
     Absent,
+    AmqpObservation,
     Indeterminate,
     ManagementObservation,
     Observation,
+    ObservedQueue,
     Source,
     Verdict,
+    observe_by_management,
 )
+from attune_mq.broker.probing import Prober
 from attune_mq.broker.report import (
     Conflict,
     Create,
@@ -94,6 +98,38 @@ def plan(
     if service is not None:
         wanted = needed_by(wanted, service)
     return make_plan(wanted, observe(wanted, BrokerSettings.of(broker), management_url))
+
+
+def observe(
+    topology: Topology, broker: BrokerSettings, management_url: str | None = None
+) -> Observation:
+    """By the HTTP API where there is one. Changes nothing; see the two for what is raised."""
+    if management_url is None:
+        with Prober(broker) as prober:
+            return observe_by_amqp(topology, prober)
+    client = management_client(management_url, broker)
+    return observe_by_management(client, virtual_host(broker.urls[0]))
+
+
+def observe_by_amqp(topology: Topology, prober: Prober) -> AmqpObservation:
+    """Whether each exchange and queue of ``topology`` exists and is equal.
+
+    AMQP cannot list bindings, nor anything that the topology does not name, nor tell whether an
+    argument that the broker does not compare is there: whether an object with one is equal is
+    indeterminate. Takes two round trips for each object. Looking at a queue that expires
+    (``x-expires``) counts as using it.
+
+    Raises ``BrokerUnavailable``, ``LoginRefused``, ``VirtualHostRefused``.
+    """
+    verdicts = {
+        (one.kind, one.name): prober.seen(one)
+        for one in declarations(topology)
+        if not isinstance(one, BindingDeclaration)
+    }
+    queues = {
+        name: ObservedQueue(name, consumers=count) for name, count in prober.consumer_counts.items()
+    }
+    return AmqpObservation(verdicts, queues)
 
 
 def make_plan(topology: Topology, observation: Observation) -> Plan:

@@ -29,7 +29,7 @@ from attune_mq.amqp.connecting import our_errors
 from attune_mq.amqp.probe_channel import Asker, Refusal
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import declare, uncompared
-from attune_mq.broker.observed import Absent, Indeterminate, Verdict
+from attune_mq.broker.observation import Absent, Indeterminate, Verdict
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, parse_reply
 from attune_mq.topology.declarations import ExchangeDeclaration, QueueDeclaration
 from attune_mq.topology.equivalence import Difference, Equal, Inequivalent

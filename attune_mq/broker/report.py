@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from attune_mq.broker.observed import Why
+from attune_mq.broker.observation import Why
 from attune_mq.errors import InfrastructureError
 from attune_mq.topology.declarations import Declaration
 from attune_mq.topology.source import Where

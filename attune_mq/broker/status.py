@@ -18,8 +18,7 @@ from typing import NamedTuple
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.inspection import QueueInspector
 from attune_mq.broker.management import ManagementClient, management_client
-from attune_mq.broker.observation import listed_queues
-from attune_mq.broker.observed import ObservedQueue, Source
+from attune_mq.broker.observation import ObservedQueue, Source, listed_queues
 from attune_mq.errors import AttuneError, LoginRefused, PermissionRefused, VirtualHostRefused
 from attune_mq.topology.dead_letter_queues import DeadLetterQueues
 from attune_mq.topology.expansion import dead_letter_queue_name, expand, retry_queue_name
@@ -150,27 +149,20 @@ class QueueObserver:
         return found
 
     def _sample(self, names: Iterable[str], listed: Mapping[str, ObservedQueue] | None) -> _Sample:
-        there: dict[str, ObservedQueue] = {}
-        refused: dict[str, str] = {}
-        for name in dict.fromkeys(names):
-            try:
-                counts = self._inspector.counts(name)
-            except (LoginRefused, VirtualHostRefused):
-                raise
-            except PermissionRefused as error:
-                refused[name] = str(error)
-            else:
-                if counts is not None:
-                    known = _listed(name, listed)
-                    there[name] = replace(
-                        known, messages=counts.messages, consumers=counts.consumers
-                    )
-        depths = {name: one.messages or 0 for name, one in there.items()}
+        counted, refused = count_queues(self._inspector, names)
+        depths = {name: one.messages or 0 for name, one in counted.items()}
         self._depths.append(_Depths(time.monotonic(), depths))
         changes_per_s = self._changes_per_s()
-        for name, change_per_s in changes_per_s.items():
-            if there[name].depth_change_per_s is None:
-                there[name] = replace(there[name], depth_change_per_s=change_per_s)
+        there = {}
+        for name, one in counted.items():
+            known = _listed(name, listed)
+            rate = known.depth_change_per_s
+            there[name] = replace(
+                known,
+                messages=one.messages,
+                consumers=one.consumers,
+                depth_change_per_s=changes_per_s.get(name) if rate is None else rate,
+            )
         growing = {name: rate for name, rate in changes_per_s.items() if self._grows(name, rate)}
         return _Sample(there, refused, growing)
 
@@ -202,6 +194,24 @@ class QueueObserver:
             "over AMQP alone consumers are counted and not named, and rates are changes of depth"
             + (f"; queues of instances of {families} are not seen" if families else "")
         )
+
+
+def count_queues(
+    inspector: QueueInspector, names: Iterable[str]
+) -> tuple[dict[str, ObservedQueue], dict[str, str]]:
+    """Those of the queues that are there, and why the broker does not let us look at some. Raises
+    ``BrokerUnavailable``, ``LoginRefused``, ``VirtualHostRefused``."""
+    there: dict[str, ObservedQueue] = {}
+    refused: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        try:
+            if counts := inspector.counts(name):
+                there[name] = ObservedQueue(name, counts.messages, counts.consumers)
+        except (LoginRefused, VirtualHostRefused):
+            raise
+        except PermissionRefused as error:
+            refused[name] = str(error)
+    return there, refused
 
 
 def watched(topology: Topology, holding_dead_letters: Collection[str] = ()) -> list[Watched]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, MutableSet, Sequence
 from attune_mq.amqp.probe_channel import Asker
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import Migrations
-from attune_mq.broker.observed import Absent, Indeterminate, Verdict
+from attune_mq.broker.observation import Absent, Indeterminate, Verdict
 from attune_mq.broker.plan import steps_of
 from attune_mq.broker.probing import HIDDEN, Prober
 from attune_mq.broker.report import Create, Ignored, Missing, Outcome, Refused

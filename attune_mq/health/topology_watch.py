@@ -10,9 +10,8 @@ from dataclasses import replace
 
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.management import ManagementClient, management_client
-from attune_mq.broker.observation import listed_bindings, observe_by_amqp
-from attune_mq.broker.observed import ingress_name
-from attune_mq.broker.plan import Plan, make_plan
+from attune_mq.broker.observation import ingress_name, listed_bindings
+from attune_mq.broker.plan import Plan, make_plan, observe_by_amqp
 from attune_mq.broker.probing import QuietProber
 from attune_mq.errors import AttuneError
 from attune_mq.forking import OwnProcess

@@ -6,17 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from prometheus_client.core import Metric as Family
 
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
-from attune_mq.broker.inspection import QueueCounts, QueueInspector
+from attune_mq.broker.inspection import QueueInspector
 from attune_mq.broker.management import ManagementClient
 from attune_mq.broker.observation import listed_queues
+from attune_mq.broker.status import count_queues
 from attune_mq.consuming.status import State
-from attune_mq.errors import PermissionRefused
 from attune_mq.message.labels import LabelValues
 from attune_mq.metrics import table
 from attune_mq.metrics.counters import Labels, gauge
@@ -149,7 +148,11 @@ class QueueDepths(Source):
         }
         self._inspector = QueueInspector(settings)
         self._vhost = virtual_host(settings.urls[0])
-        self._counts = Query(self._count, name="depth of queues", max_age_s=DEPTH_MAX_AGE_S)
+        self._counts = Query(
+            lambda: count_queues(self._inspector, self._labels),
+            name="depth of queues",
+            max_age_s=DEPTH_MAX_AGE_S,
+        )
         self._unacked = Query(
             self._count_unacked,
             name="number of unacknowledged messages",
@@ -162,22 +165,11 @@ class QueueDepths(Source):
         self._inspector.close()
 
     def families(self, deadline: float) -> Iterator[Family]:
-        counts = self._counts.answer(deadline) or {}
-        yield gauge(table.QUEUE_READY, ((one, found.messages) for one, found in counts.items()))
-        yield gauge(
-            table.QUEUE_CONSUMERS, ((one, found.consumers) for one, found in counts.items())
-        )
+        there, _ = self._counts.answer(deadline) or ({}, {})
+        found = [(self._labels[name], one) for name, one in there.items()]
+        yield gauge(table.QUEUE_READY, ((labels, one.messages or 0) for labels, one in found))
+        yield gauge(table.QUEUE_CONSUMERS, ((labels, one.consumers or 0) for labels, one in found))
         yield gauge(table.QUEUE_UNACKED, (self._unacked.answer(deadline) or {}).items())
-
-    def _count(self) -> dict[Labels, QueueCounts]:
-        """Of those that are there and that we may see."""
-        counts = {}
-        for name, labels in self._labels.items():
-            with suppress(PermissionRefused):
-                found = self._inspector.counts(name)
-                if found is not None:
-                    counts[labels] = found
-        return counts
 
     def _count_unacked(self) -> dict[Labels, int]:
         assert self._management is not None

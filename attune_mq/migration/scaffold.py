@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from attune_mq.broker.observed import MIGRATION_MARK, ingress_name
+from attune_mq.broker.observation import MIGRATION_MARK, ingress_name
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,

@@ -10,12 +10,12 @@ from attune_mq.amqp.connecting import our_errors
 from attune_mq.amqp.probe_channel import Asker
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.management import ManagementClient
-from attune_mq.broker.observation import observe_by_management
-from attune_mq.broker.observed import (
+from attune_mq.broker.observation import (
     MIGRATION_MARK,
     Absent,
     Indeterminate,
     ManagementObservation,
+    observe_by_management,
 )
 from attune_mq.broker.probing import Prober
 from attune_mq.broker.replies import TRUNCATED

@@ -14,9 +14,8 @@ from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.management import InvalidManagementUrl, ManagementClient
-from attune_mq.broker.observation import observe, observe_by_amqp, observe_by_management
-from attune_mq.broker.observed import Absent, Indeterminate
-from attune_mq.broker.plan import Plan, make_plan
+from attune_mq.broker.observation import Absent, Indeterminate, observe_by_management
+from attune_mq.broker.plan import Plan, make_plan, observe, observe_by_amqp
 from attune_mq.broker.probing import Prober, QuietProber
 from attune_mq.errors import BrokerUnavailable, LoginRefused, VirtualHostRefused
 from attune_mq.topology.declarations import ExchangeDeclaration, QueueDeclaration

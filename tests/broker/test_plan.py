@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from attune_mq.broker.observed import (
+from attune_mq.broker.observation import (
     Absent,
     AmqpObservation,
     Indeterminate,

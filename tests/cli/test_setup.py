@@ -17,9 +17,8 @@ from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.management import ManagementClient
-from attune_mq.broker.observation import observe
-from attune_mq.broker.observed import MIGRATION_MARK, ingress_name
-from attune_mq.broker.plan import make_plan
+from attune_mq.broker.observation import MIGRATION_MARK, ingress_name
+from attune_mq.broker.plan import make_plan, observe
 from attune_mq.broker.report import MissingInfrastructure, SetupReport
 from attune_mq.cli.plan import as_json as plan_as_json
 from attune_mq.cli.setup import as_json

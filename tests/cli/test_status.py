@@ -12,7 +12,7 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.observed import ObservedQueue
+from attune_mq.broker.observation import ObservedQueue
 from attune_mq.broker.status import QueueReport, QueueStatus
 from attune_mq.cli import status
 from attune_mq.cli.status_table import clipped, table

@@ -23,7 +23,7 @@ import pytest
 from attune_mq.amqp import pulse
 from attune_mq.amqp.settings import DEFAULT_HEARTBEAT_S, BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.observed import ingress_name
+from attune_mq.broker.observation import ingress_name
 from attune_mq.consuming import deadlines
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import Reject

@@ -10,7 +10,7 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.observed import MIGRATION_MARK, ingress_name
+from attune_mq.broker.observation import MIGRATION_MARK, ingress_name
 from attune_mq.broker.report import MissingInfrastructure
 from attune_mq.migration.control import Control
 from attune_mq.migration.migrating import Patience, migrate
