@@ -19,7 +19,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -47,7 +47,7 @@ USAGE_EXIT_CODES = range(64, 66)
 """Those with which rabbitmqctl says that its arguments are wrong (``sysexits.h``)."""
 
 
-class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
+class EmbeddedBroker:
     """A private node. ``with`` or ``start()`` starts it; the end of ``with`` or ``stop()`` ends it.
 
     ``port``: of AMQP; by default a free one. All other ports are free ones in any case.
@@ -89,7 +89,8 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         self._root = root
         self._start_timeout_s = start_timeout_s
         self._ports = self._choose_ports()
-        self._version = ""
+        self.version = ""
+        """Of RabbitMQ, as the node itself tells it; "" before the first start."""
         self._processes: GuardedProcesses | None = None
         self._system: Installation
         self._environment: dict[str, str] = {}
@@ -114,11 +115,6 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         if not self._management:
             return None
         return f"http://{USER}:{PASSWORD}@{LOOPBACK}:{self._ports.management}"
-
-    @property
-    def version(self) -> str:
-        """The version of RabbitMQ as the node itself tells it, "" before the first start."""
-        return self._version
 
     @property
     def directory(self) -> Path:
@@ -294,10 +290,10 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         )
 
     def _is_ready(self) -> bool:
-        self._version = amqp_version(self.port, *self._node_names()) or ""
-        if self._version and self._management:
+        self.version = amqp_version(self.port, *self._node_names()) or ""
+        if self.version and self._management:
             try:
                 call_management(self._ports.management, "GET", "overview")  # 500 for a moment
             except BrokerUnavailable:
                 return False
-        return bool(self._version)
+        return bool(self.version)

@@ -12,9 +12,8 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -88,19 +87,8 @@ class ManagementClient:
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Accept": "application/json"}
         self._timeout_s = timeout_s
-        self._connect: Callable[[], http.client.HTTPConnection]
-        self._connect = partial(
-            http.client.HTTPConnection, parts.hostname, parts.port, timeout=timeout_s
-        )
-        if parts.scheme == "https":
-            context = tls or ssl.create_default_context()
-            self._connect = partial(
-                http.client.HTTPSConnection,
-                parts.hostname,
-                parts.port,
-                timeout=timeout_s,
-                context=context,
-            )
+        self._host, self._port = parts.hostname, parts.port
+        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
 
     def __repr__(self) -> str:
         return f"ManagementClient({self._shown!r})"
@@ -213,11 +201,17 @@ class ManagementClient:
         except (ValueError, RecursionError):
             raise self._not_the_api(_kind_of(body)) from None
 
+    def _connection(self) -> http.client.HTTPConnection:
+        host, port, timeout = self._host, self._port, self._timeout_s
+        if self._tls is None:
+            return http.client.HTTPConnection(host, port, timeout)
+        return http.client.HTTPSConnection(host, port, timeout=timeout, context=self._tls)
+
     def _answer(self, target: str) -> tuple[int, bytes]:
         """The status and the whole body within the deadline, however slowly it comes."""
         deadline = time.monotonic() + self._timeout_s
         chunks = []
-        with closing(self._connect()) as connection:
+        with closing(self._connection()) as connection:
             connection.request("GET", target, headers=self._headers)
             response = connection.getresponse()
             while chunk := response.read1(_CHUNK_BYTES):

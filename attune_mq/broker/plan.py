@@ -1,15 +1,17 @@
-"""``plan``: desired and observed, compared: what set-up would do, and what else differs."""
+"""``plan`` and ``check``: desired and observed, compared: what set-up would do, and what else
+differs; for health probes, whether all of it is there and consumed."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
-from attune_mq.broker.management import management_client
+from attune_mq.broker.management import DEFAULT_TIMEOUT_S, management_client
 from attune_mq.broker.observation import (
     Absent,
     AmqpObservation,
@@ -21,7 +23,7 @@ from attune_mq.broker.observation import (
     Verdict,
     observe_by_management,
 )
-from attune_mq.broker.probing import Prober
+from attune_mq.broker.probing import Prober, QuietProber
 from attune_mq.broker.report import (
     Conflict,
     Create,
@@ -50,6 +52,8 @@ from attune_mq.topology.selection import needed_by
 from attune_mq.topology.source import Where
 from attune_mq.topology_file import load_topology
 
+CHECK_TIMEOUT_S = 10.0
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -77,6 +81,36 @@ class Plan:
         return bool(self.create or self.conflicts or self.extra)
 
 
+@dataclass(frozen=True)
+class ConsumerPresence:
+    """``present`` is ``None`` where the source cannot tell: over AMQP, of a queue that belongs to
+    its consumer's connection."""
+
+    tag: str
+    queue: str
+    present: bool | None
+
+
+@dataclass(frozen=True)
+class Health:
+    """``missing`` (there to ``create``), ``conflicts`` and ``unknown`` as in a
+    :class:`~attune_mq.broker.plan.Plan`, of which it has the ``outcomes``."""
+
+    outcomes: tuple[Step | Extra, ...]
+    consumers: tuple[ConsumerPresence, ...]
+
+    missing = OfKind(Create)
+    conflicts = OfKind(Conflict)
+    unknown = OfKind(Unknown)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is missing or different, and no consumer is known to be absent. Of what
+        is ``unknown``, and of a consumer of which the broker does not tell, that is not known."""
+        absent = any(consumer.present is False for consumer in self.consumers)
+        return not (self.missing or self.conflicts or absent)
+
+
 def plan(
     topology: Topology | str | os.PathLike[str] | None = None,
     broker: BrokerSettings | str | None = None,
@@ -100,15 +134,65 @@ def plan(
     return make_plan(wanted, observe(wanted, BrokerSettings.of(broker), management_url))
 
 
+def check(
+    topology: Topology | str | os.PathLike[str] | None = None,
+    broker: BrokerSettings | str | None = None,
+    *,
+    service: str | None = None,
+    management_url: str | None = None,
+) -> Health:
+    """Whether all that ``service`` (or the whole file) needs is there and equal, and whether each
+    of its consumers is registered. Families are not looked at; an instance of one is, given as
+    ``instantiate(topology, "worker", worker_id=7)``.
+
+    Over AMQP bindings are not seen, and consumers are counted without being named: all consumers
+    of a queue count as absent while it has fewer than the file wires to it. Over the HTTP API
+    (``management_url``) a consumer is known by its tag, or ``tag@instance``; the API lists who
+    came, and who went, up to five seconds late.
+
+    Over AMQP it leaves no line in the broker's log as long as all is well. An exchange that is
+    deleted at the very moment of the check may be made anew by it, as the file says.
+
+    Raises as :func:`plan`.
+    """
+    wanted = topology if isinstance(topology, Topology) else load_topology(topology)
+    if service is not None:
+        wanted = needed_by(wanted, service)
+    observation = observe(wanted, BrokerSettings.of(broker), management_url, for_probe=True)
+    outcomes = make_plan(wanted, observation).outcomes
+    return Health(outcomes, tuple(_presences(wanted, observation)))
+
+
+def _presences(wanted: Topology, observation: Observation) -> Iterator[ConsumerPresence]:
+    needed = Counter(spec.queue for spec in wanted.consumers.values())
+    queues = observation.queues
+    for tag, spec in wanted.consumers.items():
+        queue = wanted.queues[spec.queue]
+        present: bool | None = None
+        if isinstance(observation, ManagementObservation):
+            candidates = [name for name in queues if queue.name in ("", name)]
+            present = any(queues[name].has_consumer(tag) for name in candidates)
+        elif not queue.belongs_to_a_connection:
+            there = queues.get(queue.name)
+            present = there is not None and (there.consumers or 0) >= needed[spec.queue]
+        yield ConsumerPresence(tag, queue.name, present)
+
+
 def observe(
-    topology: Topology, broker: BrokerSettings, management_url: str | None = None
+    topology: Topology,
+    broker: BrokerSettings,
+    management_url: str | None = None,
+    *,
+    for_probe: bool = False,
 ) -> Observation:
-    """By the HTTP API where there is one. Changes nothing; see the two for what is raised."""
+    """By the HTTP API where there is one. Changes nothing; see the two for what is raised.
+    ``for_probe``: with consumers, sooner given up, and without lines in the broker's log."""
     if management_url is None:
-        with Prober(broker) as prober:
+        with (QuietProber if for_probe else Prober)(broker) as prober:
             return observe_by_amqp(topology, prober)
-    client = management_client(management_url, broker)
-    return observe_by_management(client, virtual_host(broker.urls[0]))
+    timeout_s = CHECK_TIMEOUT_S if for_probe else DEFAULT_TIMEOUT_S
+    client = management_client(management_url, broker, timeout_s=timeout_s)
+    return observe_by_management(client, virtual_host(broker.urls[0]), consumers=for_probe)
 
 
 def observe_by_amqp(topology: Topology, prober: Prober) -> AmqpObservation:
