@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from attune_mq.consuming.status import ConsumerStatus
@@ -101,7 +102,14 @@ class Monitor:
         in_phase = Check("service", lambda: None if phase == "running" else f"it is {phase}")
         return [
             in_phase,
-            *(_consuming(status) for status in self._service.consumers),
+            *(
+                Check(
+                    f"consumer {one.tag}",
+                    partial(consumer_trouble, one, time.monotonic()),
+                    partial(consumer_warning, one),
+                )
+                for one in self._service.consumers
+            ),
             Check("publisher", lambda: self._service.publisher.trouble),
             Check("topology", lambda: self._topology.trouble),
             *self._added,
@@ -111,7 +119,10 @@ class Monitor:
         """A service that stops ends its loops, and is not to be killed for it."""
         if self._service.phase != "running":
             return []
-        return [_running(status) for status in self._service.consumers]
+        return [
+            Check(f"consumer {one.tag}", partial(loop_trouble, one, time.monotonic()))
+            for one in self._service.consumers
+        ]
 
 
 def written(moment: datetime) -> str:
@@ -134,18 +145,6 @@ def as_json(report: HealthReport) -> dict[str, Any]:
         "warnings": [one._asdict() for one in report.warnings],
         "checks": list(report.checks),
     }
-
-
-def _consuming(status: ConsumerStatus) -> Check:
-    return Check(
-        f"consumer {status.tag}",
-        lambda: consumer_trouble(status, time.monotonic()),
-        lambda: consumer_warning(status),
-    )
-
-
-def _running(status: ConsumerStatus) -> Check:
-    return Check(f"consumer {status.tag}", lambda: loop_trouble(status, time.monotonic()))
 
 
 def _consumer(status: ConsumerStatus, now_s: float) -> Mapping[str, Any]:

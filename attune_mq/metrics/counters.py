@@ -65,11 +65,10 @@ class Counts:
 
 
 class Durations:
-    """A histogram of seconds. Safe from any thread."""
+    """A histogram of seconds, by :data:`SECONDS`. Safe from any thread."""
 
-    def __init__(self, metric: Metric, bounds: Sequence[float] = SECONDS) -> None:
+    def __init__(self, metric: Metric) -> None:
         self._metric = metric
-        self._bounds = bounds
         self._lock = threading.Lock()
         self._buckets: dict[Labels, list[float]] = {}  # one for each bucket, and the sum
 
@@ -78,9 +77,9 @@ class Durations:
             for labels, all_seconds in observed.items():
                 bucket = self._buckets.get(labels)
                 if bucket is None:
-                    bucket = self._buckets[labels] = [0] * (len(self._bounds) + 1) + [0.0]
+                    bucket = self._buckets[labels] = [0] * (len(SECONDS) + 1) + [0.0]
                 for seconds in all_seconds:
-                    bucket[bisect_left(self._bounds, seconds)] += 1
+                    bucket[bisect_left(SECONDS, seconds)] += 1
                 bucket[-1] += sum(all_seconds)
 
     def family(self) -> Family:
@@ -88,7 +87,7 @@ class Durations:
             copied = {labels: list(bucket) for labels, bucket in self._buckets.items()}
         name, _, names, text = self._metric
         family = HistogramMetricFamily(name, text, labels=names)
-        bounds = [*map(str, self._bounds), "+Inf"]
+        bounds = [*map(str, SECONDS), "+Inf"]
         for labels, (*counts, total) in copied.items():
             upto = zip(bounds, accumulate(counts), strict=True)
             family.add_metric(labels, list(upto), total)
