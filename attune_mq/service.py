@@ -198,7 +198,7 @@ class Service:
 
     def _check_goes_on(self) -> None:
         if self._is_to_stop:
-            raise _StopRequested(f"service '{self.name}': stopped while it started")
+            raise _StopRequested(f"service '{self.name}': stopped during start-up")
 
     def run(self, *, deadline_s: float = DEFAULT_STOP_DEADLINE_S) -> None:
         """:meth:`start`, then consume until SIGTERM or SIGINT (Ctrl-C), then drain.
@@ -223,7 +223,7 @@ class Service:
             while not self._is_to_stop and not self._requested_within(_LOOK_AGAIN_S):
                 pass
         except _StopRequested:
-            logger.info("Stopped while it started")
+            logger.info("Stopped during start-up")
         finally:
             self.stop(deadline_s)
             for one, handler in restore:

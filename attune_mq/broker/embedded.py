@@ -211,9 +211,9 @@ class EmbeddedBroker:
             raise BrokerUnavailable(f"rabbitmqctl took longer than {timeout_s} s") from error
         if done.returncode:
             kind = InvalidInput if done.returncode in USAGE_EXIT_CODES else BrokerUnavailable
-            told = (done.stderr or done.stdout).strip()
+            printed = (done.stderr or done.stdout).strip()
             command = " ".join(arguments[:1])  # no more of them: one may be a password
-            raise kind(f"rabbitmqctl {command} failed ({done.returncode}): {told}")
+            raise kind(f"rabbitmqctl {command} failed ({done.returncode}): {printed}")
         return done.stdout
 
     @contextmanager

@@ -125,9 +125,7 @@ class Installation:
             server, epmd = server or USUAL_PLACES[0] / "rabbitmq-server", Path("/usr/bin/epmd")
             outside = root / server.relative_to("/")
         if not os.access(outside, os.X_OK):
-            raise RabbitMQNotInstalled(
-                f"there is no RabbitMQ server at {outside}, where it was said to be"
-            )
+            raise RabbitMQNotInstalled(f"no executable RabbitMQ server at {outside}, as configured")
         return cls(server, epmd, root)
 
     def command(self, program: Path, *arguments: str) -> list[str]:
@@ -171,7 +169,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Node:
-    """One node as its processes are told of it. ``home`` is its directory."""
+    """One node. ``home`` is its directory."""
 
     name: str
     ports: Ports
@@ -251,8 +249,8 @@ def complaint(printed: str) -> str:
     lines = [line for line in printed.splitlines() if line.strip() and "\x1b" not in line]
     errors = [at for at, line in enumerate(lines) if " [error] " in line]
     start = errors[0] if errors else max(0, len(lines) - COMPLAINT_LINES)
-    told = (LOGGED_AS_ERROR.sub("", line) for line in lines[start:][:COMPLAINT_LINES])
-    return "\n".join(line for line in told if line)
+    texts = (LOGGED_AS_ERROR.sub("", line) for line in lines[start:][:COMPLAINT_LINES])
+    return "\n".join(line for line in texts if line)
 
 
 def call_management(port: int, method: str, path: str) -> None:

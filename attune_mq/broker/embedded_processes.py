@@ -109,14 +109,14 @@ class GuardedProcesses:
             self._guard.stdin.write(json.dumps(request).encode() + b"\n")
             self._guard.stdin.flush()
         except (BrokenPipeError, ValueError) as error:
-            raise BrokerUnavailable("the guard of a private RabbitMQ node is gone") from error
+            raise BrokerUnavailable("the guard of a private RabbitMQ node has ended") from error
         return self._answer()
 
     def _answer(self) -> object:
         assert self._guard.stdout is not None
         line = self._guard.stdout.readline()
         if not line:
-            raise BrokerUnavailable("the guard of a private RabbitMQ node is gone")
+            raise BrokerUnavailable("the guard of a private RabbitMQ node has ended")
         answer = json.loads(line)
         if "error" in answer:
             raise BrokerUnavailable(f"the guard of a private RabbitMQ node: {answer['error']}")

@@ -1,4 +1,4 @@
-"""RabbitMQ's HTTP API, for what AMQP cannot tell: bindings, arguments, and what else there is.
+"""RabbitMQ's HTTP API, for what AMQP does not show: bindings, arguments, and what else there is.
 
 Read only, with the standard library alone. Source: https://www.rabbitmq.com/docs/http-api-reference.
 """
@@ -132,8 +132,8 @@ class ManagementClient:
     def queue_totals(self, vhost: str, queue: str) -> QueueTotals | None:
         """Of one queue, counted at one moment, as long ago as :meth:`queue_statistics`; ``None``
         where the broker has not counted yet."""
-        told = self._mapping("queues", vhost, queue)
-        messages, consumers = told.get("messages"), told.get("consumers")
+        answer = self._mapping("queues", vhost, queue)
+        messages, consumers = answer.get("messages"), answer.get("consumers")
         if not isinstance(messages, int) or not isinstance(consumers, int):
             return None
         return QueueTotals(messages, consumers)
@@ -160,15 +160,15 @@ class ManagementClient:
         RabbitMQ 4.3 leaves internal exchanges out of these and keeps the bindings to them; here
         they are with the others.
         """
-        told = self._mapping("definitions", vhost)
-        there = {each.get("name") for each in told.get("exchanges", ())}
+        answer = self._mapping("definitions", vhost)
+        there = {each.get("name") for each in answer.get("exchanges", ())}
         left_out = [
             {name: value for name, value in each.items() if name in EXCHANGE_FIELDS}
             for each in self.exchanges(vhost)
             if each["internal"] and each["name"] not in there
             if not each["name"].startswith(RESERVED_PREFIX)
         ]
-        return {**told, "exchanges": [*told.get("exchanges", ()), *left_out]}
+        return {**answer, "exchanges": [*answer.get("exchanges", ()), *left_out]}
 
     def _mapping(self, *path: str) -> dict[str, Any]:
         answer = self._get(*path)

@@ -114,7 +114,7 @@ class QueueObserver:
 
     def poll(self) -> QueueReport:
         """Raises ``BrokerUnavailable``, ``LoginRefused``, ``VirtualHostRefused``. What the HTTP
-        API refuses is no error: then it is told as unseen."""
+        API refuses is no error, but named in ``unseen``."""
         listed, why_not = self._ask_api()
         queues = [*self._watched, *self._of_instances(listed or ())]
         sample = self._sample((name for one in queues for name in one.names), listed)
@@ -188,7 +188,7 @@ class QueueObserver:
         if by_api:
             return
         if why_not is not None:
-            yield f"the HTTP API is no help: {why_not}"
+            yield f"the HTTP API failed: {why_not}"
         families = ", ".join(self._topology.families)
         yield (
             "over AMQP alone consumers are counted and not named, and rates are changes of depth"

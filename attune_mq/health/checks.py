@@ -1,4 +1,4 @@
-"""What is wrong, told from what is known: no broker is asked here."""
+"""What is wrong, by what is known: no broker is asked here."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class CheckHistory:
 
     def report(self) -> HealthReport:
         checks = self._checks()
-        found = [(check.name, why) for check in checks if (why := _told(check.ask))]
+        found = [(check.name, why) for check in checks if (why := _answer(check.ask))]
         now_s, now = time.monotonic(), datetime.now(UTC)
         with self._lock:
             red_since_s = {name: self._red_since_s.get(name, now_s) for name, _ in found}
@@ -94,12 +94,12 @@ class CheckHistory:
             tuple(
                 Warned(check.name, why)
                 for check in checks
-                if check.name not in red_since_s and (why := _told(check.warn))
+                if check.name not in red_since_s and (why := _answer(check.warn))
             ),
         )
 
 
-def _told(ask: Ask) -> str | None:
+def _answer(ask: Ask) -> str | None:
     try:
         return ask()
     except Exception as error:

@@ -43,10 +43,10 @@ def ask_health(url: str, *, timeout_s: float = ASK_TIMEOUT_S) -> HealthAnswer:
 
 def _read(body: bytes, *, is_good: bool) -> HealthAnswer:
     try:
-        told = json.loads(body)
-        said_good = bool(told["ok"])
+        answer = json.loads(body)
+        said_good = bool(answer["ok"])
         lines = tuple(
-            f"{one['check']}: {one['why']} (for {one['for_s']:g} s)" for one in told["troubles"]
+            f"{one['check']}: {one['why']} (for {one['for_s']:g} s)" for one in answer["troubles"]
         )
     except (ValueError, KeyError, TypeError):
         return HealthAnswer(False, ("what answers there is no health server of this project",))

@@ -148,19 +148,19 @@ def as_json(report: HealthReport) -> dict[str, Any]:
 
 
 def _consumer(status: ConsumerStatus, now_s: float) -> Mapping[str, Any]:
-    told = asdict(status)
-    vitals = told.pop("vitals")
-    told["overdue"] = status.overdue
-    told["running"] = [
+    shown = asdict(status)
+    vitals = shown.pop("vitals")
+    shown["overdue"] = status.overdue
+    shown["running"] = [
         asdict(one) | {"since": written(one.since), "for_s": round(one.for_s, 1)}
         for one in status.running
     ]
-    told["for_s"] = round(now_s - told.pop("since_s"), 1)
-    told["consumers_of_queue"] = vitals and vitals["consumers"]
-    told["ready_in_queue"] = vitals and vitals["waiting"]
-    told["broker_answered_ago_s"] = vitals and round(now_s - vitals["answered_at_s"], 2)
-    told["loop_turned_ago_s"] = vitals and round(now_s - vitals["turned_at_s"], 2)
-    return told
+    shown["for_s"] = round(now_s - shown.pop("since_s"), 1)
+    shown["consumers_of_queue"] = vitals and vitals["consumers"]
+    shown["ready_in_queue"] = vitals and vitals["waiting"]
+    shown["broker_answered_ago_s"] = vitals and round(now_s - vitals["answered_at_s"], 2)
+    shown["loop_turned_ago_s"] = vitals and round(now_s - vitals["turned_at_s"], 2)
+    return shown
 
 
 def _reported(report: Report) -> Any:

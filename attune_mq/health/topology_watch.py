@@ -1,4 +1,4 @@
-"""Whether what a service needs is still on the broker: asked again and again, never mended."""
+"""Whether what a service needs is still on the broker: polled, never repaired."""
 
 from __future__ import annotations
 

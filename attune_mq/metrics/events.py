@@ -168,7 +168,7 @@ class EventCounts(Telemetry):
     def connection_lost(self, name: str, reason: str) -> None:
         labels = self._of_connection(name)
         self._counts[table.CONNECTIONS_LOST].add(labels)
-        if labels in self._blocked:  # the next one is told anew
+        if labels in self._blocked:  # the next one starts unblocked
             self._blocked[labels] = 0
 
     def connection_blocked(self, name: str, blocked: bool) -> None:
@@ -178,7 +178,7 @@ class EventCounts(Telemetry):
         self._counts[table.UNEXPECTED_CONFIRMS].add(self._of_connection(name), count)
 
     def _of_connection(self, name: str) -> Labels:
-        """A consumer's is told by its tag, any other is a publisher's."""
+        """Of a consumer its tag, of a publisher its name."""
         return (name if name.endswith(PUBLISHER) else self._labels.tag(name),)
 
     def _consumer_labels(self, registered: str, message_type: str | None) -> Labels:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 CAUSES = ("unroutable", "refused", "unconfirmed", "other")
 DEPTH_MAX_AGE_S = 60.0
-"""How old a depth may be that a busy broker was too slow to tell anew."""
+"""How old a depth may be that stands in while a busy broker is too slow to answer."""
 
 
 class Query(Generic[T]):

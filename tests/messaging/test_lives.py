@@ -194,7 +194,7 @@ def test_a_service_that_is_stopped_while_it_starts_leaves_nothing_running(servic
     beside = StopsItsService(service)
     service.add_background_task(beside)
 
-    with pytest.raises(LifecycleError, match="stopped while it started"):
+    with pytest.raises(LifecycleError, match="stopped during start-up"):
         service.start()
 
     assert beside.stopped
