@@ -16,8 +16,12 @@ from attune_mq.amqp.probe_channel import ProbeChannel
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.declaring import Declarer
 from attune_mq.broker.management import ManagementClient, management_client
-from attune_mq.broker.observation import listed_bindings
-from attune_mq.broker.plan import BINDING_UNSEEN, Verdict, listed_binding
+from attune_mq.broker.observation import (
+    BINDINGS_NOT_LISTED,
+    Verdict,
+    listed_binding,
+    listed_bindings,
+)
 from attune_mq.broker.report import (
     ConflictingInfrastructure,
     MissingInfrastructure,
@@ -206,7 +210,7 @@ class _Bound:
 
     def verdict(self, binding: BindingDeclaration) -> Verdict:
         if self._identities is None:
-            return BINDING_UNSEEN
+            return BINDINGS_NOT_LISTED
         return listed_binding(binding, self._identities)
 
 

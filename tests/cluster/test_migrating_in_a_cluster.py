@@ -16,7 +16,6 @@ import pytest
 
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.embedded_cluster import EmbeddedCluster
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.errors import AttuneError
 from attune_mq.migration.intake import Intake
@@ -26,6 +25,7 @@ from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.scaffold import Scaffold
 from attune_mq.publishing.publisher import Publisher
 from tests.administration import virtual_host_of
+from attune_mq.broker.embedded_cluster import EmbeddedCluster
 from tests.executor.rig import eventually
 from tests.messaging.bench import QUEUE, topology_of
 from tests.migration.broker_deaths import MESSAGES, fill_queue, taken
