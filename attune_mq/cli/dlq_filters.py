@@ -1,4 +1,4 @@
-"""``--filter NAME=VALUE``: which dead letters are meant."""
+"""``--filter NAME=VALUE``: selects dead letters."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from attune_mq.topology.durations import parse_duration_ms
 Filter = Callable[[DeadLetter], bool]
 
 FILTERS = {
-    "type": "the message type, such as EnforcementCreated",
-    "reason": "the reason, such as rejected, expired or 'attempts exhausted'",
-    "error": "a text that stands in the error, in any case",
-    "id": "the message id",
-    "queue": "the queue that it died in",
-    "older": "dead for longer than a duration, such as 2h or 7d",
-    "younger": "dead for less long than that",
+    "type": "message type, such as EnforcementCreated",
+    "reason": "reason, such as rejected, expired or 'attempts exhausted'",
+    "error": "text contained in the error, ignoring case",
+    "id": "message id",
+    "queue": "queue in which the message died",
+    "older": "died longer ago than a duration, such as 2h or 7d",
+    "younger": "died more recently than that",
 }
 
 
 def all_of(texts: Iterable[str], now: datetime | None = None) -> Filter:
-    """Takes what every one of the filters takes. What does not say when it died is neither older
-    nor younger than anything.
+    """Matches what every one of the filters matches. A dead letter without a time of death is
+    neither older nor younger than anything.
 
-    Raises :class:`~attune_mq.errors.InvalidInput` for what is no filter.
+    Raises :class:`~attune_mq.errors.InvalidInput` for an invalid filter.
     """
     filters = [_filter(text, now or datetime.now(UTC)) for text in texts]
-    return lambda letter: all(takes(letter) for takes in filters)
+    return lambda letter: all(matches(letter) for matches in filters)
 
 
 def _filter(text: str, now: datetime) -> Filter:

@@ -1,4 +1,5 @@
-"""``attune-mq route``: where a message would go, without a broker."""
+"""Simulate where a message goes, without a broker. Exit code 1: it reaches no queue. Names are
+those on the broker."""
 
 from __future__ import annotations
 
@@ -9,75 +10,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from attune_mq.cli.context import FOUND, OK, WRONG_INPUT, Context
-from attune_mq.cli.route_questions import (
-    Answer,
-    Dead,
-    Oracle,
-    Published,
-    Question,
-    arrives,
-    as_json,
-    parse_question,
+from attune_mq.cli.context import Context
+from attune_mq.cli.route_result import as_json, as_text
+from attune_mq.cli.route_simulator import (
+    DeadLetterQuery,
+    PublishQuery,
+    Query,
+    RouteSimulator,
+    parse_query,
 )
-from attune_mq.cli.route_words import in_words
 from attune_mq.errors import InvalidInput
+from attune_mq.exit_codes import EXIT_FINDINGS, EXIT_INVALID_INPUT, EXIT_OK
 from attune_mq.topology.dead_lettering import REASONS, Reason
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
-from attune_mq.topology.routing import SENDER_SELECTED
+from attune_mq.topology.routing import SENDER_SELECTED, Router
 from attune_mq.topology.validation import nearest
-
-SUMMARY = (
-    "Say where a message would go, without a broker. Exits 1 when it would come to no queue. "
-    "Names are those that the broker knows."
-)
-
-_one_line = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder each time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "exchange", metavar="EXCHANGE", nargs="?", help='"" is the default exchange'
-    )
-    parser.add_argument("routing_key", metavar="KEY", nargs="?", help="none unless given")
-    parser.add_argument(
+    add = parser.add_argument
+    add("exchange", metavar="EXCHANGE", nargs="?", help='"" is the default exchange')
+    add("routing_key", metavar="KEY", nargs="?", help="routing key (default: none)")
+    add(
         "--header",
         metavar="K=V",
         action="append",
         default=[],
-        help="V is read as JSON where it is JSON (7, true, null), else as a text; "
-        "CC and BCC take a routing key each time",
+        help="message header, repeatable; V is parsed as JSON if it is JSON (7, true, null), else "
+        "it is a string; each CC or BCC adds a routing key",
     )
-    parser.add_argument("--dead", metavar="QUEUE", help="the message dies in this queue")
-    parser.add_argument("--key", help="with --dead: the key with which it was published")
-    parser.add_argument("--reason", choices=REASONS, help="with --dead; rejected unless given")
-    parser.add_argument(
-        "--follow",
-        action="store_true",
-        help="with --dead: where it rests in the end, by way of queues in which it expires",
-    )
-    parser.add_argument(
-        "--batch",
-        metavar="FILE",
-        help="many questions, a JSON object a line (-: standard input), answered by one line each",
-    )
+    add("--dead", metavar="QUEUE", help="simulate a message that dies in QUEUE")
+    add("--key", help="with --dead: routing key with which it was published")
+    add("--reason", choices=REASONS, help="with --dead: why it dies (default: rejected)")
+    add("--follow", action="store_true", help="with --dead: follow it through expiries to the end")
+    add("--batch", metavar="FILE", help="queries, one JSON object per line; - reads standard input")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     _check_form(arguments)
-    oracle = Oracle(context.topology())
+    simulator = RouteSimulator(context.topology())
     if arguments.batch is not None:
-        return _batch(oracle, arguments.batch, context, follow=arguments.follow)
-    question = _question(arguments)
-    if isinstance(question, Published):
-        _check_exchange(oracle, question.exchange)
-    answer = oracle.answer(question)
-    _show(oracle, question, answer, context)
-    return OK if arrives(answer) else FOUND
+        return _batch(simulator, arguments.batch, context, follow=arguments.follow)
+    query = _query(arguments)
+    if isinstance(query, PublishQuery):
+        _check_exchange(simulator.router, query.exchange)
+    result = simulator.simulate(query)
+    if isinstance(query, DeadLetterQuery) and (instance := simulator.instance(query.queue)):
+        context.note(f"with an instance of the family {instance}")
+    if context.is_json:
+        context.emit(as_json(result))
+    else:
+        for line in as_text(simulator, query, result):
+            context.line(line)
+    return EXIT_OK if result.queues else EXIT_FINDINGS
 
 
 def _check_form(arguments: argparse.Namespace) -> None:
-    """One of the three forms, and nothing with it that belongs to another."""
+    """One of the three forms, without options of another form."""
     forms = {"EXCHANGE": "exchange", "--dead": "dead", "--batch": "batch"}
     given = [form for form, name in forms.items() if getattr(arguments, name) is not None]
     if len(given) != 1:
@@ -96,12 +85,12 @@ def _check_form(arguments: argparse.Namespace) -> None:
             raise InvalidInput(f"route: {name} does not go with {form}; see --help")
 
 
-def _question(arguments: argparse.Namespace) -> Question:
+def _query(arguments: argparse.Namespace) -> Query:
     headers = _headers(arguments.header)
     if arguments.dead is None:
-        return Published(arguments.exchange, arguments.routing_key or "", headers)
+        return PublishQuery(arguments.exchange, arguments.routing_key or "", headers)
     reason: Reason = arguments.reason or "rejected"
-    return Dead(arguments.dead, arguments.key or "", headers, reason, arguments.follow)
+    return DeadLetterQuery(arguments.dead, arguments.key or "", headers, reason, arguments.follow)
 
 
 def _headers(given: list[str]) -> dict[str, Any]:
@@ -124,12 +113,12 @@ def _header_value(text: str) -> Any:
         return text
 
 
-def _check_exchange(oracle: Oracle, name: str) -> None:
-    topology, known = oracle.router.topology, oracle.router.exchanges
-    if name == DEFAULT_EXCHANGE or name in known:
+def _check_exchange(router: Router, name: str) -> None:
+    topology = router.topology
+    if name == DEFAULT_EXCHANGE or name in router.exchanges:
         return
     meant = topology.exchanges.get(name)
-    hint = f"did you mean {meant.name!r}?" if meant else nearest(name, known)
+    hint = f"did you mean {meant.name!r}?" if meant else nearest(name, router.exchanges)
     expected = ", ".join(exchange.name for exchange in topology.exchanges.values())
     found = f"got {name!r}" + (f" ({hint})" if hint else "")
     raise InvalidInput(
@@ -137,35 +126,25 @@ def _check_exchange(oracle: Oracle, name: str) -> None:
     )
 
 
-def _show(oracle: Oracle, question: Question, answer: Answer, context: Context) -> None:
-    if isinstance(question, Dead) and (instance := oracle.instance(question.queue)):
-        context.note(f"with an instance of the family {instance}")
-    if context.is_json:
-        context.emit(as_json(answer))
-        return
-    for line in in_words(oracle, question, answer):
-        context.line(line)
-
-
-def _batch(oracle: Oracle, file: str, context: Context, *, follow: bool) -> int:
-    """An answer for every question, in order; ``{"error": …}`` for what is none."""
-    code = OK
+def _batch(simulator: RouteSimulator, file: str, context: Context, *, follow: bool) -> int:
+    """One result per query, in order; ``{"error": …}`` for an invalid query."""
+    code = EXIT_OK
     with _opened(file) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                answer = oracle.answer(parse_question(line, follow=follow))
+                result = simulator.simulate(parse_query(line, follow=follow))
             except InvalidInput as error:
                 context.note(f"{file}:{number}: {error}")
-                context.line(_one_line({"error": str(error)}))
-                code = WRONG_INPUT
+                context.emit_line({"error": str(error)})
+                code = EXIT_INVALID_INPUT
                 continue
-            context.line(_one_line(as_json(answer)))
-            if not arrives(answer):
-                code = code or FOUND
+            context.emit_line(as_json(result))
+            if not result.queues:
+                code = code or EXIT_FINDINGS
             if file == "-":
-                sys.stdout.flush()  # whoever asks line by line waits for it
+                sys.stdout.flush()  # an interactive caller waits for the result of each line
     return code
 
 

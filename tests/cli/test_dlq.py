@@ -231,7 +231,7 @@ PackTestRequested  m-1
   payload {{"pack_ref": "core", "candidate_access_token": "**********"}}
 
 no type  no id
-  died    of an unknown reason
+  died    for an unknown reason
   body    \\x1b[2J
 
 2 dead letters shown
@@ -264,7 +264,7 @@ def test_people_read_how_many_there_are(run: Run, bench: Bench) -> None:
         == """\
 0  attune.events.queue         in attune.events.queue.dlq
 1  attune.executions.queue     in attune.executions.queue.dlq
--  attune.notifications.queue  in attune.notifications.queue.dlq (is not there)
+-  attune.notifications.queue  in attune.notifications.queue.dlq (does not exist)
 """
     )
 
