@@ -1,82 +1,59 @@
-"""Below a picture: what its lines mean, and the findings that its marks number."""
+"""Below a diagram: what its lines mean, and the findings that its marks number."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from attune_mq.rendering.picture import EdgeKind, Note, Picture
+from attune_mq.rendering.diagram import Diagram, EdgeKind, Finding
 from attune_mq.rendering.shapes import circle, line, text
-from attune_mq.rendering.text import mono_width, sans_width, wrapped
+from attune_mq.rendering.text import mono_width, sans_width
 
 ROW = 17.0
-NOTES = 20
-"""Findings that are written out; `attune-mq lint` tells the others, too."""
-_SAID = {
-    EdgeKind.PUBLISH: "publishes",
-    EdgeKind.BINDING: "is bound, with key",
-    EdgeKind.ALTERNATE: "gets what cannot be routed",
-    EdgeKind.CONSUME: "is consumed by",
-    EdgeKind.DEAD_LETTER: "dead letters",
-    EdgeKind.RETRY: "waits for a retry and returns",
-}
-STYLES = {
-    EdgeKind.PUBLISH: "publish",
-    EdgeKind.BINDING: "binding",
-    EdgeKind.ALTERNATE: "binding",
-    EdgeKind.CONSUME: "consume",
-    EdgeKind.DEAD_LETTER: "dead",
-    EdgeKind.RETRY: "retry",
-}
+FINDINGS_SHOWN = 20
+"""`attune-mq lint` lists the others, too."""
 
 
-class Legend(NamedTuple):
-    shapes: tuple[str, ...]
-    bottom: float
-
-
-def legend(picture: Picture, left: float, right: float, top: float) -> Legend:
-    shapes = list(_meanings(picture, left, top + 12.0))
+def legend(diagram: Diagram, left: float, right: float, top: float) -> tuple[list[str], float]:
+    """Its shapes, and its bottom."""
+    shapes = list(_meanings(diagram, left, top + 12.0))
     bottom = top + 20.0
-    for note in picture.notes[:NOTES]:
+    for number, finding in enumerate(diagram.findings[:FINDINGS_SHOWN], 1):
         bottom += 8.0
-        for shape_or_step in _note(note, left, right, bottom):
-            if isinstance(shape_or_step, float):
-                bottom += shape_or_step
-            else:
-                shapes.append(shape_or_step)
-    missing = len(picture.notes) - NOTES
+        note = list(_note(number, finding, left, right, bottom))
+        bottom += (len(note) - 3) * ROW  # three of its shapes are the badge and the rule
+        shapes += note
+    missing = len(diagram.findings) - FINDINGS_SHOWN
     if missing > 0:
         bottom += ROW
         more = f"and {missing} more findings: attune-mq lint"
         shapes.append(text(left + 24.0, bottom - 4.0, more, "muted"))
-    return Legend(tuple(shapes), bottom)
+    return shapes, bottom
 
 
-def _meanings(picture: Picture, left: float, middle: float) -> Iterator[str]:
-    used = {edge.kind for edge in picture.edges if not picture.is_dead(edge)}
+def _meanings(diagram: Diagram, left: float, middle: float) -> Iterator[str]:
+    used = {edge.kind for edge in diagram.edges if diagram.style(edge) == edge.kind.style}
     x = left
-    for kind, meaning in _SAID.items():
+    for kind in EdgeKind:
         if kind in used:
             dashed = " dashed" if kind is EdgeKind.ALTERNATE else ""
-            stroke = f"M{x},{middle}H{x + 22}"
-            yield line(stroke, f"{STYLES[kind]}-line{dashed}")
-            yield text(x + 28.0, middle + 4.0, meaning, "muted")
-            x += 28.0 + sans_width(meaning, 11.0) + 22.0
+            yield line(f"M{x},{middle}H{x + 22}", f"{kind.style}-line{dashed}")
+            yield text(x + 28.0, middle + 4.0, kind.value, "muted")
+            x += 28.0 + sans_width(kind.value, 11.0) + 22.0
 
 
-def _note(note: Note, left: float, right: float, top: float) -> Iterator[str | float]:
-    """The shapes of a footnote, then its height."""
+def _note(number: int, note: Finding, left: float, right: float, top: float) -> Iterator[str]:
+    """Badge, rule, and a shape for each line of the message."""
     base = top + 12.0
     rule_left = left + 24.0
-    yield from badge(left + 8.0, base - 4.0, note.number, note.severity)
+    yield from badge(left + 8.0, base - 4.0, number, note.severity)
     yield text(rule_left, base, note.rule, "mono name")
     message_left = rule_left + mono_width(note.rule, 12.5) + 12.0
     room = max(240.0, right - message_left)
-    lines = wrapped(note.message, int(room / sans_width("x", 11.0)))
-    for number, words in enumerate(lines):
-        yield text(message_left, base + number * ROW, words, "plain")
-    yield len(lines) * ROW
+    words = " ".join(note.message.split())
+    lines = textwrap.wrap(words, int(room / sans_width("x", 11.0))) or [""]
+    for index, shown in enumerate(lines):
+        yield text(message_left, base + index * ROW, shown, "plain")
 
 
 def badge(x: float, y: float, number: int, severity: str) -> Iterator[str]:

@@ -4,57 +4,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
-from attune_mq.rendering.picture import Note
+from attune_mq.rendering.diagram import Finding
 from attune_mq.topology.model import Topology
-from attune_mq.topology.source import Path, Where, path_text
-
-
-class Finding(Protocol):
-    """What a picture needs to know of a finding; those of ``lint`` are such."""
-
-    @property
-    def rule(self) -> str: ...
-    @property
-    def severity(self) -> str: ...
-    @property
-    def where(self) -> Where: ...
-    @property
-    def message(self) -> str: ...
+from attune_mq.topology.source import Path, path_text
 
 
 class Marks:
-    """Findings by the path of what they are about, numbered in the order in which they came."""
+    """Numbers of findings, from 1 on, by the path of what they are about."""
 
     def __init__(self, topology: Topology, findings: Sequence[Finding]) -> None:
         self._topology = topology
-        self.notes = tuple(
-            Note(number, finding.severity, finding.rule, finding.message)
-            for number, finding in enumerate(findings, 1)
-        )
         self._numbers: dict[str, list[int]] = {}
         for number, finding in enumerate(findings, 1):
-            for path in _around(finding.where.path):
+            for path in _enclosing(finding.where.path):
                 self._numbers.setdefault(path, []).append(number)
 
-    def of(self, path: Path) -> tuple[int, ...]:
-        """Numbers of the findings about what stands at ``path`` of the expanded topology.
+    def of(self, *paths: Path) -> tuple[int, ...]:
+        """Numbers of the findings about what stands at these paths of the expanded topology.
 
         What the library added has no place of its own: findings lead to what was written.
         """
-        if not self._numbers:
-            return ()
+        found = (number for path in paths for number in self._of(path)) if self._numbers else ()
+        return tuple(dict.fromkeys(found))
+
+    def _of(self, path: Path) -> Sequence[int]:
         written = self._topology.where(*path).path
         own = written == path_text(path) or re.search(r"bindings\[\d+\]$", written)
-        return tuple(self._numbers.get(written, ())) if own else ()
+        return self._numbers.get(written, ()) if own else ()
 
 
-def _around(path: str) -> Iterator[str]:
-    """``queues.a.ttl``, then ``queues.a``: what a finding in a place is about.
-
-    Not ``queues``: what is said of a section is about nothing in it that can be pointed at.
-    """
+def _enclosing(path: str) -> Iterator[str]:
+    """``queues.a.ttl``, then ``queues.a``, but not ``queues``: a finding about a whole section
+    marks none of its nodes."""
     quoted = '"(?:[^"]*)"'
     steps = re.findall(rf"^[^.\[\"]+|\.{quoted}|\.[^.\[\"]+|\[\d+\]", path)
     for length in range(len(steps), 1, -1):
