@@ -6,13 +6,12 @@ import argparse
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from attune_mq.cli.context import Context
-from attune_mq.cli.dlq_filters import FILTERS, all_of
 from attune_mq.cli.output import ProgressBar, counted
 from attune_mq.dead_letters.dead_letter import DeadLetter
 from attune_mq.dead_letters.destinations import place
@@ -27,7 +26,10 @@ from attune_mq.dead_letters.replaying import Replay
 from attune_mq.errors import InvalidInput
 from attune_mq.exit_codes import EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK
 from attune_mq.message.masking import shown_body
+from attune_mq.topology.durations import parse_duration_ms
 from attune_mq.topology.model import Topology
+
+Filter = Callable[[DeadLetter], bool]
 
 BODY_SHOWN = 400
 """In characters of text output; JSON has the whole body."""
@@ -41,6 +43,15 @@ Publishes dead letters again to their original exchange, by the current topology
 say, otherwise as the file routes their type. Each is confirmed before it is removed from the dead
 letter queue. Unroutable messages are listed before anything is sent, and stay; the exit code is 1
 then."""
+FILTERS = {
+    "type": "message type, such as EnforcementCreated",
+    "reason": "reason, such as rejected, expired or 'attempts exhausted'",
+    "error": "text contained in the error, ignoring case",
+    "id": "message id",
+    "queue": "queue in which the message died",
+    "older": "died longer ago than a duration, such as 2h or 7d",
+    "younger": "died more recently than that",
+}
 _FILTERS = "filters, all of which a message has to match:\n" + "\n".join(
     f"  {f'{name}=…':<10} {meaning}" for name, meaning in FILTERS.items()
 )
@@ -290,3 +301,42 @@ def _purge(arguments: argparse.Namespace, context: Context) -> int:
     else:
         context.line(f"deleted {counted(purge.messages, 'message')} of {purge.dead_letter_queue}")
     return EXIT_OK
+
+
+def all_of(texts: Iterable[str], now: datetime | None = None) -> Filter:
+    """Matches what every one of the filters matches. A dead letter without a time of death is
+    neither older nor younger than anything.
+
+    Raises :class:`~attune_mq.errors.InvalidInput` for an invalid filter.
+    """
+    filters = [_filter(text, now or datetime.now(UTC)) for text in texts]
+    return lambda letter: all(matches(letter) for matches in filters)
+
+
+def _filter(text: str, now: datetime) -> Filter:
+    name, equals, value = text.partition("=")
+    if not equals or name not in FILTERS:
+        known = ", ".join(f"{known}=…" for known in FILTERS)
+        raise InvalidInput(f"--filter: expected one of {known}, got {text!r}")
+    match name:
+        case "type":
+            return lambda letter: letter.message_type == value
+        case "reason":
+            return lambda letter: letter.reason == value
+        case "id":
+            return lambda letter: letter.message_id == value
+        case "queue":
+            return lambda letter: letter.queue == value
+        case "error":
+            return lambda letter: value.casefold() in (letter.error or "").casefold()
+    then = _ago(text, value, now)
+    if name == "older":
+        return lambda letter: letter.died_at is not None and letter.died_at < then
+    return lambda letter: letter.died_at is not None and letter.died_at > then
+
+
+def _ago(text: str, value: str, now: datetime) -> datetime:
+    try:
+        return now - timedelta(milliseconds=parse_duration_ms(value))
+    except ValueError as error:
+        raise InvalidInput(f"--filter: expected {error}, got {text!r}") from None

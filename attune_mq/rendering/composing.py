@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from attune_mq.rendering.diagram import DEAD, MAIN, Diagram, Edge, EdgeKind, Finding, Node, NodeKind
-from attune_mq.rendering.marks import Marks
 from attune_mq.rendering.parts import Block, DeadParts, blocks, dead_letter_target
 from attune_mq.topology.arguments import exchange_arguments
 from attune_mq.topology.contracts import ConsumerSpec
@@ -14,6 +14,7 @@ from attune_mq.topology.durations import format_duration
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Exchange, Queue
+from attune_mq.topology.source import Path, path_text
 
 DEFAULT_EXCHANGE_TITLE = "default exchange"
 
@@ -227,3 +228,36 @@ def _binding_labels(binding: Binding) -> tuple[str, ...]:
     if not arguments:
         return tuple(keys)
     return tuple(f"{key} ({arguments})" for key in keys) if keys else (arguments,)
+
+
+class Marks:
+    """Numbers of findings, from 1 on, by the path of what they are about."""
+
+    def __init__(self, topology: Topology, findings: Sequence[Finding]) -> None:
+        self._topology = topology
+        self._numbers: dict[str, list[int]] = {}
+        for number, finding in enumerate(findings, 1):
+            for path in _enclosing(finding.where.path):
+                self._numbers.setdefault(path, []).append(number)
+
+    def of(self, *paths: Path) -> tuple[int, ...]:
+        """Numbers of the findings about what stands at these paths of the expanded topology.
+
+        What the library added has no place of its own: findings lead to what was written.
+        """
+        found = (number for path in paths for number in self._of(path)) if self._numbers else ()
+        return tuple(dict.fromkeys(found))
+
+    def _of(self, path: Path) -> Sequence[int]:
+        written = self._topology.where(*path).path
+        own = written == path_text(path) or re.search(r"bindings\[\d+\]$", written)
+        return self._numbers.get(written, ()) if own else ()
+
+
+def _enclosing(path: str) -> Iterator[str]:
+    """``queues.a.ttl``, then ``queues.a``, but not ``queues``: a finding about a whole section
+    marks none of its nodes."""
+    quoted = '"(?:[^"]*)"'
+    steps = re.findall(rf"^[^.\[\"]+|\.{quoted}|\.[^.\[\"]+|\[\d+\]", path)
+    for length in range(len(steps), 1, -1):
+        yield "".join(steps[:length])

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from attune_mq.rendering import shapes as draw
 from attune_mq.rendering.composing import compose
 from attune_mq.rendering.detours import Polyline
-from attune_mq.rendering.diagram import DEAD, MAIN, EdgeKind, Finding, NodeKind
+from attune_mq.rendering.diagram import DEAD, MAIN, Diagram, EdgeKind, Finding, NodeKind
 from attune_mq.rendering.layers import Item, Panel, Strand
 from attune_mq.rendering.layout import CHIP_LINE, FRAME_TITLE, MARGIN, PADDING, Layout, lay_out
-from attune_mq.rendering.legend import badge, legend
 from attune_mq.rendering.palette import style_sheet
-from attune_mq.rendering.shapes import (
-    along,
-    attribute,
-    bars,
-    curve,
-    line,
-    number,
-    rounded,
-    text,
-    tip,
-    titled,
-)
-from attune_mq.rendering.text import chip_lines, node_lines, sans_width, text_height
+from attune_mq.rendering.text import chip_lines, mono_width, node_lines, sans_width, text_height
 from attune_mq.topology.model import Topology
 
+ROW = 17.0
+FINDINGS_SHOWN = 20
+"""`attune-mq lint` lists the others, too."""
 _STYLE_OF_LINE = {
     "service": "service",
     "name": "mono name",
@@ -51,12 +43,12 @@ def to_svg(topology: Topology, findings: Sequence[Finding] = ()) -> str:
     layout = lay_out(compose(topology, findings))
     diagram = layout.diagram
     notes, bottom = legend(diagram, MARGIN, layout.width - MARGIN, layout.height - 8.0)
-    width, height = number(layout.width), number(bottom + MARGIN - 6.0)
+    width, height = draw.number(layout.width), draw.number(bottom + MARGIN - 6.0)
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
             f'width="{width}" height="{height}" role="img" '
-            f"aria-label={attribute(diagram.summary)}>",
+            f"aria-label={draw.attribute(diagram.summary)}>",
             f"<style>\n{style_sheet()}\n</style>",
             f'<rect width="{width}" height="{height}" rx="8" class="ground"/>',
             *_Drawing(layout).shapes(),
@@ -91,16 +83,18 @@ class _Drawing:
         dead, main = self._layout.dead, self._layout.main
         if dead.nodes:
             width, height = self._layout.width - MARGIN, dead.bottom - dead.top
-            yield rounded(MARGIN / 2, dead.top, width, height, 8.0, "dead-panel-box box")
+            yield draw.rounded(MARGIN / 2, dead.top, width, height, 8.0, "dead-panel-box box")
             retries = any(edge.kind is EdgeKind.RETRY for edge in self._diagram.edges)
             title = "DEAD LETTERS AND RETRIES" if retries else "DEAD LETTERS"
-            yield text(self._clear_of_detours(title), dead.top + 20.0, title, "heading about-dead")
+            yield draw.text(
+                self._clear_of_detours(title), dead.top + 20.0, title, "heading about-dead"
+            )
         titled_kinds: set[NodeKind] = set()
         for column in main.columns:
             item = next((item for item in column if item.node), None)
             if item and item.kind and item.kind not in titled_kinds:
                 titled_kinds.add(item.kind)
-                yield text(item.x + 2.0, MARGIN + 10.0, item.kind.value.upper(), "heading")
+                yield draw.text(item.x + 2.0, MARGIN + 10.0, item.kind.value.upper(), "heading")
         for part in main.part_tops.keys() - {MAIN}:
             yield from self._frame(part)
 
@@ -122,9 +116,9 @@ class _Drawing:
         if all(item.kind is NodeKind.QUEUE for item in items):
             right = max(right, max(span[1] for span in main.spans))
         top, bottom = main.part_tops[family], main.part_bottoms[family]
-        yield rounded(left, top, right - left, bottom - top, 8.0, "frame")
+        yield draw.rounded(left, top, right - left, bottom - top, 8.0, "frame")
         title = self._diagram.part_titles[family]
-        yield text(left + 10.0, top + FRAME_TITLE - 10.0, title, "title")
+        yield draw.text(left + 10.0, top + FRAME_TITLE - 10.0, title, "title")
 
     # lines
 
@@ -137,10 +131,12 @@ class _Drawing:
             end = right.x if right.shape != "node" else right.x - 6.0
             pieces.append(_curve(panel, left, right, end))
             if right.shape == "bend":
-                pieces.append(f"M{number(right.x)},{number(right.middle)}H{number(right.right)}")
+                pieces.append(
+                    f"M{draw.number(right.x)},{draw.number(right.middle)}H{draw.number(right.right)}"
+                )
         last = strand.items[-1]
-        arrow = tip((last.x, last.middle), (last.x - 9.0, last.middle), f"{style}-tip")
-        yield titled(line("".join(pieces), f"{style}-line{dashed}") + arrow, edge.tooltip)
+        arrow = draw.tip((last.x, last.middle), (last.x - 9.0, last.middle), f"{style}-tip")
+        yield draw.titled(draw.line("".join(pieces), f"{style}-line{dashed}") + arrow, edge.tooltip)
         if edge.marks and not edge.labels:
             middle = strand.items[len(strand.items) // 2]
             yield from self._badges(middle.right + 18.0, middle.middle + 8.0, edge.marks)
@@ -150,25 +146,25 @@ class _Drawing:
         if len(strand.items) == 2:
             source, chip = strand.items
             style = self._diagram.style(strand.edge)
-            yield line(_curve(panel, source, chip, chip.x), f"{style}-line")
+            yield draw.line(_curve(panel, source, chip, chip.x), f"{style}-line")
 
     def _detour(self, detour: Polyline) -> str:
         style = self._diagram.style(detour.edge)
         *others, before, (x, y) = detour.points
         end = x - 6.0 if before[0] < x else x + 6.0
-        shape = line(along([*others, before, (end, y)]), f"{style}-line")
-        return titled(shape + tip((x, y), before, f"{style}-tip"), detour.edge.tooltip)
+        shape = draw.line(draw.along([*others, before, (end, y)]), f"{style}-line")
+        return draw.titled(shape + draw.tip((x, y), before, f"{style}-tip"), detour.edge.tooltip)
 
     # boxes
 
     def _chip(self, item: Item) -> Iterator[str]:
         if (edge := item.edge) is None:
             return
-        shapes = [rounded(item.x, item.y, item.width, item.height, 6.0, "chip-box box")]
+        shapes = [draw.rounded(item.x, item.y, item.width, item.height, 6.0, "chip-box box")]
         for index, words in enumerate(chip_lines(edge)):
             base = item.y + 4.0 + index * CHIP_LINE + 11.0
-            shapes.append(text(item.x + 9.0, base, words, "mono"))
-        yield titled("".join(shapes), edge.tooltip or "\n".join(edge.labels))
+            shapes.append(draw.text(item.x + 9.0, base, words, "mono"))
+        yield draw.titled("".join(shapes), edge.tooltip or "\n".join(edge.labels))
         yield from self._badges(item.right - 3.0, item.y + 1.0, edge.marks)
 
     def _node(self, item: Item) -> Iterator[str]:
@@ -177,16 +173,18 @@ class _Drawing:
         in_family = " dashed" if node.part not in (MAIN, DEAD) else ""
         style = f"{node.style}-box box"
         outline = style + (" missing dashed" if node.is_missing else in_family)
-        shapes = [rounded(item.x, item.y, item.width, item.height, _RADII[node.kind], outline)]
+        shapes = [draw.rounded(item.x, item.y, item.width, item.height, _RADII[node.kind], outline)]
         if node.kind is NodeKind.QUEUE:
-            shapes.append(bars(item.right - 8.0, item.y + 7.0, item.bottom - 7.0, style))
+            shapes.append(draw.bars(item.right - 8.0, item.y + 7.0, item.bottom - 7.0, style))
         lines = node_lines(node)
         y = item.y + (item.height - text_height(lines)) / 2
         for words in lines:
             base = y + words.height - 5.0
-            shapes.append(text(item.x + PADDING, base, words.text, _STYLE_OF_LINE[words.style]))
+            shapes.append(
+                draw.text(item.x + PADDING, base, words.text, _STYLE_OF_LINE[words.style])
+            )
             y += words.height
-        yield titled("".join(shapes), "\n".join((node.title, *node.details)))
+        yield draw.titled("".join(shapes), "\n".join((node.title, *node.details)))
         yield from self._badges(item.right - 3.0, item.y + 1.0, node.marks)
 
     def _badges(self, x: float, y: float, marks: Sequence[int]) -> Iterator[str]:
@@ -198,4 +196,52 @@ class _Drawing:
 def _curve(panel: Panel, left: Item, right: Item, end: float) -> str:
     """From an item to one of the next column, which it reaches at ``end``."""
     bends = panel.spans[left.column][1], panel.spans[right.column][0]
-    return curve((left.right, left.middle), *bends, (end, right.middle))
+    return draw.curve((left.right, left.middle), *bends, (end, right.middle))
+
+
+def legend(diagram: Diagram, left: float, right: float, top: float) -> tuple[list[str], float]:
+    """Its shapes, and its bottom."""
+    shapes = list(_meanings(diagram, left, top + 12.0))
+    bottom = top + 20.0
+    for number, finding in enumerate(diagram.findings[:FINDINGS_SHOWN], 1):
+        bottom += 8.0
+        note = list(_note(number, finding, left, right, bottom))
+        bottom += (len(note) - 3) * ROW  # three of its shapes are the badge and the rule
+        shapes += note
+    missing = len(diagram.findings) - FINDINGS_SHOWN
+    if missing > 0:
+        bottom += ROW
+        more = f"and {missing} more findings: attune-mq lint"
+        shapes.append(draw.text(left + 24.0, bottom - 4.0, more, "muted"))
+    return shapes, bottom
+
+
+def _meanings(diagram: Diagram, left: float, middle: float) -> Iterator[str]:
+    used = {edge.kind for edge in diagram.edges if diagram.style(edge) == edge.kind.style}
+    x = left
+    for kind in EdgeKind:
+        if kind in used:
+            dashed = " dashed" if kind is EdgeKind.ALTERNATE else ""
+            yield draw.line(f"M{x},{middle}H{x + 22}", f"{kind.style}-line{dashed}")
+            yield draw.text(x + 28.0, middle + 4.0, kind.value, "muted")
+            x += 28.0 + sans_width(kind.value, 11.0) + 22.0
+
+
+def _note(number: int, note: Finding, left: float, right: float, top: float) -> Iterator[str]:
+    """Badge, rule, and a shape for each line of the message."""
+    base = top + 12.0
+    rule_left = left + 24.0
+    yield from badge(left + 8.0, base - 4.0, number, note.severity)
+    yield draw.text(rule_left, base, note.rule, "mono name")
+    message_left = rule_left + mono_width(note.rule, 12.5) + 12.0
+    room = max(240.0, right - message_left)
+    words = " ".join(note.message.split())
+    lines = textwrap.wrap(words, int(room / sans_width("x", 11.0))) or [""]
+    for index, shown in enumerate(lines):
+        yield draw.text(message_left, base + index * ROW, shown, "plain")
+
+
+def badge(x: float, y: float, number: int, severity: str) -> Iterator[str]:
+    kind = "error" if severity == "error" else "warning"
+    yield draw.circle(x, y, 8.0, f"mark-{kind}")
+    yield draw.text(x, y + 3.5, str(number), "number")

@@ -13,7 +13,7 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.cli.dlq_filters import all_of
+from attune_mq.cli.dlq import all_of
 from attune_mq.dead_letters.dead_letter import DeadLetter
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.families import instantiate

@@ -14,7 +14,7 @@ from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.queue_status import Picture, QueueStatus
 from attune_mq.cli import status
-from attune_mq.cli.status_table import clipped, table
+from attune_mq.cli.status import clipped, table
 from attune_mq.topology.families import instantiate
 from attune_mq.topology_file import load_topology
 from tests.cli.running import Ran, Run, runner
