@@ -81,15 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    match arguments.action:
-        case "list":
-            return _list(context)
-        case "show":
-            return _show(arguments, context)
-        case "replay":
-            return _replay(arguments, context)
-        case _:
-            return _purge(arguments, context)
+    actions = {"list": _list, "show": _show, "replay": _replay, "purge": _purge}
+    return actions[arguments.action](arguments, context)
 
 
 def _count(text: str) -> int:
@@ -98,7 +91,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _list(context: Context) -> int:
+def _list(_: argparse.Namespace, context: Context) -> int:
     topology = context.topology()
     if context.management_url is None and topology.families:
         families = ", ".join(topology.families)
