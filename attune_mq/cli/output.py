@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from attune_mq.broker.plan import Ignored
-    from attune_mq.broker.report import Conflict, Unknown
+    from attune_mq.broker.report import Conflict, Ignored, Unknown
     from attune_mq.topology.declarations import Declaration
     from attune_mq.topology.source import Where
 

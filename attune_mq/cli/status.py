@@ -209,7 +209,7 @@ class _Table:
             for column in _COLUMNS
             if column.rank < 2 or any(column.value(one) is not None for one in report.queues)
         }
-        self._name_width = max((len(one.queue) for one in report.queues), default=0)
+        self._name_width = max((len(one.queue.name) for one in report.queues), default=0)
         if columns is not None:
             self._fit(columns)
 
@@ -240,13 +240,13 @@ class _Table:
 
     def _row(self, index: int, one: QueueStatus) -> Iterator[str]:
         cells = [f"{cells[index]:>{self._width(column)}}" for column, cells in self._cells.items()]
-        name = _shortened(printable(one.queue), self._name_width)
+        name = _shortened(printable(one.queue.name), self._name_width)
         style, mark = (RED, "! ") if one.problems else (PLAIN, "  ")
         yield self._line(style, mark + GAP.join([f"{name:<{self._name_width}}", *cells]))
         for problem in one.problems:
             yield from self._paragraph(RED, problem, "    ")
-        if one.tags:
-            yield from self._paragraph(QUIET, ", ".join(one.tags), "    ")
+        if one.queue.consumer_tags:
+            yield from self._paragraph(QUIET, ", ".join(one.queue.consumer_tags), "    ")
 
     def _paragraph(self, style: str, text: str, indent: str) -> Iterator[str]:
         text = printable(text)
