@@ -9,10 +9,9 @@ from attune_mq.cli.migrate_words import as_json, migrated, planned, skipped
 from attune_mq.cli.objects import printable
 from attune_mq.cli.progress import Progress as Bar
 from attune_mq.errors import InvalidInput
-from attune_mq.migration.conservation import CountMismatch
-from attune_mq.migration.migrating import DEFAULT_PATIENCE, Patience, migrate
-from attune_mq.migration.progress import Progress, Step
-from attune_mq.migration.report import Migration, Planned
+from attune_mq.migration.context import DEFAULT_STALL_S, MigrationTimeouts
+from attune_mq.migration.migrating import migrate
+from attune_mq.migration.report import CountMismatch, Migration, Planned, Progress, Step
 from attune_mq.topology.durations import format_duration, parse_duration_ms
 
 SUMMARY = (
@@ -21,7 +20,7 @@ SUMMARY = (
     "messages are missing. "
     "What was interrupted goes on when it is called again."
 )
-_PATIENCE = format_duration(int(DEFAULT_PATIENCE.limit_s * 1000))
+_PATIENCE = format_duration(int(DEFAULT_STALL_S * 1000))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +61,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             names=arguments.names,
             management_url=context.management_url,
             dry_run=arguments.dry_run,
-            patience=Patience(settle_s, _seconds("--patience", arguments.patience)),
+            timeouts=MigrationTimeouts(settle_s, _seconds("--patience", arguments.patience)),
             accept_loss=arguments.accept_loss,
             on_plan=telling.plan,
             on_progress=telling.progress,

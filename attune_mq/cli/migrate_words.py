@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attune_mq.cli.objects import printable
-from attune_mq.migration.exchange_migration import MigratedExchange
-from attune_mq.migration.report import Migrated, Migration, Planned, Skipped
+from attune_mq.migration.report import Migrated, MigratedExchange, Migration, Planned, Skipped
 from attune_mq.topology.equivalence import written
 
 

@@ -1,4 +1,4 @@
-"""The shape of the broker, changed step by step. Each step can be repeated without harm."""
+"""Declaring, binding and deleting, a step at a time: each can be repeated without harm."""
 
 from __future__ import annotations
 
@@ -36,9 +36,6 @@ class Control:
     def __init__(self, connection: pika.BlockingConnection) -> None:
         self._asker = Asker(connection, name="")
 
-    def close(self) -> None:
-        self._asker.close()
-
     def declare(self, wanted: ExchangeDeclaration | QueueDeclaration) -> None:
         self._do(f"declare {wanted.kind} '{wanted.name}'", lambda channel: declare(channel, wanted))
 
@@ -59,7 +56,7 @@ class Control:
         self._do(f"bind {binding.name}", lambda channel: bind(channel, binding))
 
     def unbind(self, binding: BindingDeclaration) -> None:
-        """Also where it is not bound, or one of the two ends is not there."""
+        """Also where it is not bound, or one of its two ends does not exist."""
 
         def ask(channel: BlockingChannel) -> None:
             to_queue = binding.destination_type == "queue"

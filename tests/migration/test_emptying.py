@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from attune_mq.broker.inspection import QueueCounts
-from attune_mq.migration.emptying import Emptying
+from attune_mq.migration.drain import Drain
 
 
-class GrowingIntake:
-    """As :class:`~attune_mq.migration.intake.Intake`, which has more room once it acknowledged."""
+class GrowingReader:
+    """As ``QueueReader``, which has more room once it acknowledged."""
 
     queue = "queue"
 
@@ -34,13 +34,13 @@ class NoRetries:
 
 
 def test_while_as_many_as_fit_were_taken_others_may_have_been_given_one() -> None:
-    intake: Any = GrowingIntake()
+    reader: Any = GrowingReader()
     retries: Any = NoRetries()
     asked: list[int] = []
 
-    emptying = Emptying(
-        intake.move, lambda _: QueueCounts(0, 3), asked.append, is_shared=False, patience_s=60
+    drain = Drain(
+        reader.move, lambda _: QueueCounts(0, 3), asked.append, is_shared=False, stall_s=60
     )
-    emptying.run(intake, retries)
+    drain.run(reader, retries)
 
     assert asked == [2, 2], "what others hold was not asked for again"
