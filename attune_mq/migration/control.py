@@ -18,8 +18,6 @@ from attune_mq.topology.declarations import (
     QueueDeclaration,
 )
 
-Question = Callable[[BlockingChannel], object]
-
 
 class StepRefused(InfrastructureError):
     """The broker does not do what a migration asks of it. ``reply``: why."""
@@ -40,7 +38,11 @@ class Control:
         self._do(f"declare {wanted.kind} '{wanted.name}'", lambda channel: declare(channel, wanted))
 
     def has_exchange(self, name: str) -> bool:
-        return self._exists(lambda channel: channel.exchange_declare(name, passive=True), name)
+        return self._do(
+            f"tell about exchange '{name}'",
+            lambda channel: channel.exchange_declare(name, passive=True),
+            unless=NotThere,
+        )
 
     def counts(self, queue: str) -> QueueCounts | None:
         """``None`` where there is no such queue."""
@@ -50,7 +52,8 @@ class Control:
             declared = channel.queue_declare(queue, passive=True).method
             found.append(QueueCounts(declared.message_count or 0, declared.consumer_count or 0))
 
-        return found[0] if self._exists(look, queue) else None
+        self._do(f"tell about queue '{queue}'", look, unless=NotThere)
+        return found[0] if found else None
 
     def bind(self, binding: BindingDeclaration) -> None:
         self._do(f"bind {binding.name}", lambda channel: bind(channel, binding))
@@ -64,9 +67,7 @@ class Control:
             ends = binding.destination, binding.source
             unbind(*ends, binding.routing_key, dict(binding.arguments))
 
-        refusal = self._asker.ask(ask)
-        if refusal is not None and not isinstance(parse_reply(*refusal), NotThere):
-            raise _refused(f"unbind {binding.name}", refusal)
+        self._do(f"unbind {binding.name}", ask, unless=NotThere)
 
     def delete_exchange(self, name: str) -> None:
         self._do(f"delete exchange '{name}'", lambda channel: channel.exchange_delete(name))
@@ -79,34 +80,27 @@ class Control:
         )
 
     def lock(self, name: str) -> bool:
-        """Whether no other connection has it. It is free again when this one ends."""
-        refusal = self._asker.ask(
-            lambda channel: channel.queue_declare(name, exclusive=True, auto_delete=True)
+        """Declares a queue that is exclusive to this connection; whether no other has it."""
+        return self._do(
+            f"declare queue '{name}'",
+            lambda channel: channel.queue_declare(name, exclusive=True, auto_delete=True),
+            unless=Different,  # 405: it is exclusive to another
         )
-        if refusal is None:
-            return True
-        if isinstance(parse_reply(*refusal), Different):  # 405: it is another's
-            return False
-        raise _refused(f"declare queue '{name}'", refusal)
 
-    def unlock(self, name: str) -> None:
-        self.delete_queue(name)
-
-    def _exists(self, look: Question, name: str) -> bool:
-        refusal = self._asker.ask(look)
-        if refusal is None:
-            return True
-        if isinstance(parse_reply(*refusal), NotThere):
-            return False
-        raise _refused(f"tell about '{name}'", refusal)
-
-    def _do(self, what: str, question: Question) -> None:
+    def _do(
+        self,
+        what: str,
+        question: Callable[[BlockingChannel], object],
+        *,
+        unless: type[Reply] | None = None,
+    ) -> bool:
+        """Whether the broker did it. Raises, ``unless`` its reply is of that kind."""
         refusal = self._asker.ask(question)
-        if refusal is not None:
-            raise _refused(what, refusal)
-
-
-def _refused(what: str, refusal: Refusal) -> InfrastructureError | PermissionRefused:
-    if isinstance(parse_reply(*refusal), NotPermitted):
-        return PermissionRefused(f"the broker refuses to {what}: {refusal.text}")
-    return StepRefused(what, refusal)
+        if refusal is None:
+            return True
+        reply = parse_reply(*refusal)
+        if unless is not None and isinstance(reply, unless):
+            return False
+        if isinstance(reply, NotPermitted):
+            raise PermissionRefused(f"the broker refuses to {what}: {refusal.text}")
+        raise StepRefused(what, refusal)

@@ -57,44 +57,37 @@ def fingerprint(delivery: Delivery) -> str:
 
 def to_staging(delivery: Delivery, batch: str, exchange: str) -> Outgoing:
     """The copy that waits in the staging queue until the new queue is declared."""
-    headers = _with_origin(delivery)
-    expiration = delivery.properties.expiration
-    if expiration is not None:
-        headers[EXPIRATION] = expiration
-    mode = delivery.properties.delivery_mode
-    if mode != PERSISTENT:
-        headers[DELIVERY_MODE] = mode
-    copied = _copy(delivery, batch, exchange, headers)
-    copied.properties.expiration = None
-    copied.properties.delivery_mode = PERSISTENT
+    copied, headers = _copy(delivery, batch, exchange)
+    properties = copied.properties
+    if properties.expiration is not None:
+        headers[EXPIRATION] = properties.expiration
+    if properties.delivery_mode != PERSISTENT:
+        headers[DELIVERY_MODE] = properties.delivery_mode
+    properties.expiration = None
+    properties.delivery_mode = PERSISTENT
     return copied
 
 
 def from_staging(delivery: Delivery, batch: str, exchange: str) -> Outgoing:
     """The copy for the new queue, of a message from the staging or the parking queue."""
-    headers = _with_origin(delivery)
-    expiration = headers.pop(EXPIRATION, delivery.properties.expiration)
-    mode = headers.pop(DELIVERY_MODE, delivery.properties.delivery_mode)
-    copied = _copy(delivery, batch, exchange, headers)
-    copied.properties.expiration = expiration
-    copied.properties.delivery_mode = mode
+    copied, headers = _copy(delivery, batch, exchange)
+    properties = copied.properties
+    properties.expiration = headers.pop(EXPIRATION, properties.expiration)
+    properties.delivery_mode = headers.pop(DELIVERY_MODE, properties.delivery_mode)
     return copied
 
 
-def _copy(delivery: Delivery, batch: str, exchange: str, headers: Headers) -> Outgoing:
-    headers[MIGRATED] = str(Mark(batch, fingerprint(delivery)))
-    properties = copy.copy(delivery.properties)
-    properties.headers = headers
-    properties.user_id = None
-    return Outgoing(exchange, delivery.routing_key, delivery.body, properties)
-
-
-def _with_origin(delivery: Delivery) -> Headers:
+def _copy(delivery: Delivery, batch: str, exchange: str) -> tuple[Outgoing, Headers]:
+    """With its own headers, which name batch, message and first exchange."""
     headers = _headers(delivery)
     if not delivery.deaths and ORIGIN_EXCHANGE not in headers:
         headers[ORIGIN_EXCHANGE] = delivery.exchange
         headers[ORIGIN_ROUTING_KEY] = delivery.routing_key
-    return headers
+    headers[MIGRATED] = str(Mark(batch, fingerprint(delivery)))
+    properties = copy.copy(delivery.properties)
+    properties.headers = headers
+    properties.user_id = None
+    return Outgoing(exchange, delivery.routing_key, delivery.body, properties), headers
 
 
 def _headers(delivery: Delivery) -> Headers:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.message.delivery import Delivery
-from attune_mq.migration.queue_reader import HeldRetries, QueueReader
+from attune_mq.migration.queue_reader import QueueReader
 from attune_mq.migration.report import NotMigrated
 from attune_mq.migration.unacked import UnackedCounter
 
@@ -29,62 +29,57 @@ SILENT = "the broker does not say how many messages it holds: its leader does no
 _DELETED = QueueCounts(messages=0, consumers=1)
 
 
-class Drain:
-    """``move``: takes the messages that were fetched. ``counts``: of a queue, by the broker.
-    ``unacked``: given how many other consumers there are, counts what they hold, ``None`` where
-    that is not needed. ``is_shared``: another consumer may be given messages though ours has room,
-    since the queue has a single active consumer. ``stall_s``: how long nothing may decrease."""
+def drain(
+    reader: QueueReader,
+    move: Callable[[list[Delivery]], None],
+    counts: Callable[[str], QueueCounts | None],
+    count_unacked: Callable[[int], UnackedCounter | None],
+    retries_are_held: Callable[[], bool],
+    *,
+    is_shared: bool,
+    stall_s: float,
+) -> None:
+    """Raises :class:`NotMigrated` where it does not end. The ready messages have to decrease,
+    whether ours takes them or, with a single active consumer, another does.
 
-    def __init__(
-        self,
-        move: Callable[[QueueReader, list[Delivery]], None],
-        counts: Callable[[str], QueueCounts | None],
-        unacked: Callable[[int], UnackedCounter | None],
-        *,
-        is_shared: bool,
-        stall_s: float,
-    ) -> None:
-        self._move = move
-        self._counts = counts
-        self._unacked = unacked
-        self._is_shared = is_shared
-        self._stall_s = stall_s
+    ``move``: takes what was fetched. ``counts``: of a queue, by the broker. ``count_unacked``:
+    given how many other consumers there are, counts what they hold, ``None`` where that is not
+    needed. ``is_shared``: another consumer may be given messages though ours has room, since the
+    queue has a single active consumer. ``stall_s``: how long nothing may decrease."""
+    alone_since = quiet_since = time.monotonic()
+    deadline = alone_since + stall_s
+    least, unacked, is_known = math.inf, None, False
+    while time.monotonic() < deadline:
+        taken = reader.take(wait_s=0.1)
+        had_room = reader.has_room(taken)  # before it is given more
+        move(taken)
+        now, known = time.monotonic(), _known(counts(reader.queue))
+        if taken or known is None:
+            quiet_since = now
+        if known is None:
+            alone_since, is_known = now, False
+            continue
+        ready, consumers = known
+        if ready < least:
+            least, deadline = ready, now + stall_s
+        is_alone = had_room and not (ready and is_shared)
+        if not is_alone or not is_known or not retries_are_held():
+            alone_since, is_known = now, True
+            unacked = count_unacked(consumers - 1)
+            continue
+        alone_s = now - alone_since
+        if alone_s >= GRACE_S and (not unacked or unacked.is_zero(alone_s, consumers)):
+            unacked = None
+            deadline = min(deadline, now + LULL_S)
+            if now - quiet_since >= GRACE_S and not ready:
+                return
+    raise NotMigrated((str(unacked) if unacked else STRAIGHT) if is_known else SILENT)
 
-    def run(self, reader: QueueReader, retries: HeldRetries) -> None:
-        """Raises :class:`NotMigrated` where it does not end. The ready messages have to decrease,
-        whether ours takes them or, with a single active consumer, another does."""
-        alone_since = quiet_since = time.monotonic()
-        deadline = alone_since + self._stall_s
-        least, unacked, is_known = math.inf, None, False
-        while time.monotonic() < deadline:
-            taken = reader.take(wait_s=0.1)
-            had_room = reader.has_room(taken)  # before it is given more
-            self._move(reader, taken)
-            now, counts = time.monotonic(), self._known_counts(reader.queue)
-            if taken or counts is None:
-                quiet_since = now
-            if counts is None:
-                alone_since, is_known = now, False
-                continue
-            ready, consumers = counts
-            if ready < least:
-                least, deadline = ready, now + self._stall_s
-            is_alone = had_room and not (ready and self._is_shared)
-            if not is_alone or not is_known or not retries.have_all():
-                alone_since, is_known = now, True
-                unacked = self._unacked(consumers - 1)
-                continue
-            alone_s = now - alone_since
-            if alone_s >= GRACE_S and (not unacked or unacked.is_zero(alone_s, consumers)):
-                unacked = None
-                deadline = min(deadline, now + LULL_S)
-                if now - quiet_since >= GRACE_S and not ready:
-                    return
-        raise NotMigrated((str(unacked) if unacked else STRAIGHT) if is_known else SILENT)
 
-    def _known_counts(self, queue: str) -> QueueCounts | None:
-        """``None`` where the broker does not tell. We consume the queue, so counts without a
-        consumer are wrong: RabbitMQ answers so where the leader of a quorum queue does not answer
-        within 250 ms."""
-        counts = self._counts(queue) or _DELETED
-        return counts if counts.consumers else None
+def _known(counts: QueueCounts | None) -> QueueCounts | None:
+    """``None`` where the broker does not tell. We consume the queue, so counts without a consumer
+    are wrong: RabbitMQ answers so where the leader of a quorum queue does not answer within
+    250 ms."""
+    if counts is None:
+        return _DELETED
+    return counts if counts.consumers else None

@@ -9,68 +9,52 @@ before, and the new exchange is bound to that first.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Set
 from dataclasses import replace
 
 from attune_mq.migration.context import MigrationContext
-from attune_mq.migration.jobs import ExchangeJob
 from attune_mq.migration.report import MigratedExchange, Step
-from attune_mq.migration.temporary_topology import stage_name
+from attune_mq.migration.survey import ExchangeJob, stage_name
 from attune_mq.topology.declarations import BindingDeclaration
 
 
-class ExchangeMigration:
-    def __init__(self, job: ExchangeJob, context: MigrationContext) -> None:
-        self._job = job
-        self._stage = replace(job.wanted, name=stage_name(job.name), auto_delete=False)
-        self._context = context
-        self._control = context.control
+def migrate_exchange(job: ExchangeJob, context: MigrationContext) -> MigratedExchange:
+    """Raises what the broker raises; then a further call continues."""
+    started_at = time.monotonic()
+    control, stage = context.control, stage_name(job.name)
 
-    def run(self) -> MigratedExchange:
-        """Raises what the broker raises; then a further call continues."""
-        started_at = time.monotonic()
-        self._prepare()
-        self._replace()
-        self._clean_up()
-        return MigratedExchange(self._job.name, time.monotonic() - started_at)
+    context.progress(job.name, Step.PREPARE)
+    control.declare(replace(job.wanted, name=stage, auto_delete=False, internal=False))
+    for binding in job.bindings:
+        control.bind(_moved_to(stage, job, binding))
 
-    def _prepare(self) -> None:
-        self._context.progress(self._job.name, Step.PREPARE)
-        self._control.declare(replace(self._stage, internal=False))
-        for binding in self._job.bindings:
-            self._control.bind(self._staged(binding))
+    context.progress(job.name, Step.REPLACE)
+    if not job.is_replaced:
+        control.delete_exchange(job.name)
+        control.declare(job.wanted)  # or a service that sets up just now, as its own file says
+    for key in sorted(_keys_that_match_all(job)):
+        control.bind(BindingDeclaration(job.name, stage, "exchange", key))
 
-    def _replace(self) -> None:
-        """A service that sets up in between declares it too, as its own file says."""
-        self._context.progress(self._job.name, Step.REPLACE)
-        if not self._job.is_replaced:
-            self._control.delete_exchange(self._job.name)
-            self._control.declare(self._job.wanted)
-        for binding in self._to_stage():
-            self._control.bind(binding)
+    context.progress(job.name, Step.CLEAN_UP)
+    for binding in job.bindings:
+        control.bind(binding)
+    control.delete_exchange(stage)
+    return MigratedExchange(job.name, time.monotonic() - started_at)
 
-    def _to_stage(self) -> Iterator[BindingDeclaration]:
-        """So that each message reaches all of its queues at once."""
-        keys = {one.routing_key for one in self._job.bindings if one.source == self._job.name}
-        match self._job.wanted.type:
-            case "topic":
-                keys = {"#"}
-            case "direct":
-                pass
-            case "fanout" | "headers":
-                keys = {""}
-            case _:  # of a plugin: which binding would match everything is not known
-                return
-        for key in sorted(keys):
-            yield BindingDeclaration(self._job.name, self._stage.name, "exchange", key)
 
-    def _clean_up(self) -> None:
-        self._context.progress(self._job.name, Step.CLEAN_UP)
-        for binding in self._job.bindings:
-            self._control.bind(binding)
-        self._control.delete_exchange(self._stage.name)
+def _moved_to(stage: str, job: ExchangeJob, binding: BindingDeclaration) -> BindingDeclaration:
+    if binding.source == job.name:
+        return replace(binding, source=stage)
+    return replace(binding, destination=stage)
 
-    def _staged(self, binding: BindingDeclaration) -> BindingDeclaration:
-        if binding.source == self._job.name:
-            return replace(binding, source=self._stage.name)
-        return replace(binding, destination=self._stage.name)
+
+def _keys_that_match_all(job: ExchangeJob) -> Set[str]:
+    """With which the exchange routes each message to the stage, and so to all of its queues."""
+    match job.wanted.type:
+        case "topic":
+            return {"#"}
+        case "direct":
+            return {one.routing_key for one in job.bindings if one.source == job.name}
+        case "fanout" | "headers":
+            return {""}
+    return set()  # of a plugin's type it is not known

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 
 import pika
 
@@ -18,8 +17,7 @@ from attune_mq.broker.report import MissingInfrastructure
 from attune_mq.message.synchronous import check_synchronous
 from attune_mq.migration.context import MigrationContext, MigrationTimeouts
 from attune_mq.migration.control import Control, StepRefused
-from attune_mq.migration.exchange_migration import ExchangeMigration
-from attune_mq.migration.jobs import Declared, ExchangeJob, Job, QueueJob
+from attune_mq.migration.exchange_migration import migrate_exchange
 from attune_mq.migration.queue_migration import QueueMigration
 from attune_mq.migration.report import (
     Migrated,
@@ -29,7 +27,15 @@ from attune_mq.migration.report import (
     Progress,
     Skipped,
 )
-from attune_mq.migration.survey import Found, Obstacle, find_jobs, survey_of
+from attune_mq.migration.survey import (
+    Declared,
+    ExchangeJob,
+    Found,
+    Job,
+    QueueJob,
+    find_jobs,
+    surveying,
+)
 from attune_mq.migration.temporary_topology import TemporaryNames
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.declarations import BindingDeclaration, declarations
@@ -91,11 +97,12 @@ def migrate(
     client = management_client(management_url, settings) if management_url is not None else None
     with _connected(settings) as connection:
         control = Control(connection)
-        with closing(survey_of(settings, client)) as survey:
+        with surveying(settings, client) as survey:
             found, jobs = find_jobs(wanted, selected, survey)
         planned = tuple(_planned(job, control) for job in jobs)
         on_plan(planned)
-        outcomes: list[Migrated | Skipped] = []
+        migrated: list[Migrated] = []
+        skipped = list(_skipped(found, are_named=bool(names)))
         if jobs and not dry_run:
             _set_up(wanted, settings, jobs)
             with Publisher(wanted, settings, source_service=_NAME) as publisher:
@@ -103,9 +110,13 @@ def migrate(
                     connection, control, publisher, client, virtual_host(settings.urls[0]),
                     timeouts, accept_loss, on_progress,
                 )  # fmt: skip
-                run = _Run(wanted, settings, context)
-                outcomes = [run.migrate(job) for job in jobs]
-    return Migration.of(planned, [*_skipped(found, are_named=bool(names)), *outcomes])
+                for job in jobs:
+                    outcome = _migrate_if_free(wanted, settings, job, context)
+                    if isinstance(outcome, Skipped):
+                        skipped.append(outcome)
+                    else:
+                        migrated.append(outcome)
+    return Migration(planned, tuple(migrated), tuple(skipped))
 
 
 def _selected(wanted: Topology, names: Sequence[str]) -> tuple[Declared, ...]:
@@ -143,8 +154,8 @@ def _planned(job: Job, control: Control) -> Planned:
 
 def _skipped(found: Iterable[Found], *, are_named: bool) -> Iterator[Skipped]:
     for one in found:
-        if isinstance(one, Obstacle):
-            yield Skipped(one.wanted.kind, one.wanted.name, one.why)
+        if isinstance(one, Skipped):
+            yield one
         elif are_named and not one.needs_migration:
             state = "it is as the file says" if one.current else "it does not exist"
             why = f"nothing to do: {state}"
@@ -162,36 +173,27 @@ def _set_up(wanted: Topology, settings: BrokerSettings, jobs: Iterable[Job]) -> 
             raise
 
 
-@dataclass(frozen=True)
-class _Run:
-    wanted: Topology
-    settings: BrokerSettings
-    context: MigrationContext
-
-    def migrate(self, job: Job) -> Migrated | Skipped:
-        kind, name, names = job.wanted.kind, job.name, TemporaryNames(job.name)
-        control = self.context.control
-        if names.are_too_long:
-            return Skipped(kind, name, "its name is too long for those of the temporary exchanges")
-        if not control.lock(names.lock_queue):
-            return Skipped(kind, name, "another process is migrating it")
-        try:
-            return self._migrate_locked(job)
-        except (NotMigrated, StepRefused) as error:
-            return Skipped(kind, name, str(error))
-        finally:
-            if self.context.connection.is_open:
-                control.unlock(names.lock_queue)
-
-    def _migrate_locked(self, job: Job) -> Migrated | Skipped:
-        """Another process may have migrated it before the lock was ours."""
-        with closing(survey_of(self.settings, self.context.management)) as survey:
-            [found], jobs = find_jobs(self.wanted, [job.wanted], survey)
-        if isinstance(found, Obstacle):
-            return Skipped(job.wanted.kind, job.name, found.why)
+def _migrate_if_free(
+    wanted: Topology, settings: BrokerSettings, job: Job, context: MigrationContext
+) -> Migrated | Skipped:
+    kind, name, names = job.wanted.kind, job.name, TemporaryNames(job.name)
+    if names.are_too_long:
+        return Skipped(kind, name, "its name is too long for those of the temporary exchanges")
+    if not context.control.lock(names.lock_queue):
+        return Skipped(kind, name, "another process is migrating it")
+    try:
+        with surveying(settings, context.management) as survey:
+            [found], jobs = find_jobs(wanted, [job.wanted], survey)
+        if isinstance(found, Skipped):
+            return found
         match jobs:
             case [ExchangeJob() as exchange]:
-                return ExchangeMigration(exchange, self.context).run()
+                return migrate_exchange(exchange, context)
             case [QueueJob() as queue]:
-                return QueueMigration(queue, self.context).run()
-        return Skipped(job.wanted.kind, job.name, "another process did", differs=False)
+                return QueueMigration(queue, context).run()
+        return Skipped(kind, name, "another process did", differs=False)  # before the lock was ours
+    except (NotMigrated, StepRefused) as error:
+        return Skipped(kind, name, str(error))
+    finally:
+        if context.connection.is_open:
+            context.control.delete_queue(names.lock_queue)

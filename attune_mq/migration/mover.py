@@ -25,6 +25,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.errors import PublishRefused
@@ -62,9 +63,11 @@ class Mover:
     ) -> None:
         self._publisher = context.publisher
         self._counts = context.control.counts
+        self._sleep = context.connection.sleep
         self._stall_s = context.timeouts.stall_s
         self._accept_loss = context.accept_loss
         self._names = names
+        self._record = partial(record, names.log_queue)
         self._recovered = recovered
         self._staged = recovered.staged
         self._discarded = recovered.discarded_copies
@@ -117,7 +120,7 @@ class Mover:
         copies = [from_staging(one, batch, self._names.refill_exchange) for one in fresh]
         with self._uncertain_on_error(batch):  # the mirror may have what the new queue has not
             before = self._counts(self._names.queue)
-            self._publish_to_new(copies, reader, batch)
+            self._publish_to_new(copies, batch)
             self._check_arrived(before, copies, keeps_all=keeps_all)
         is_staged = reader.queue == self._names.staging_queue
         taken = len(deliveries) - discarded if is_staged else 0
@@ -137,7 +140,7 @@ class Mover:
         if found != expected:
             raise CountMismatch(self._names.queue, staging, expected=expected, found=found)
 
-    def _publish_to_new(self, copies: Sequence[Outgoing], reader: QueueReader, batch: str) -> None:
+    def _publish_to_new(self, copies: Sequence[Outgoing], batch: str) -> None:
         """Publishes again what a full queue refused, and nothing else. The mirror has what the new
         queue refused, so the batch is uncertain: if this process is killed now, messages that the
         new queue did take are duplicated; otherwise those that it did not would be lost."""
@@ -152,7 +155,7 @@ class Mover:
             ]
             if copies:
                 self._mark_uncertain(batch)
-                reader.pause(RETRY_EVERY_S)
+                self._sleep(RETRY_EVERY_S)
 
     def _check_arrived(
         self, before: QueueCounts | None, copies: Sequence[Outgoing], *, keeps_all: bool
@@ -216,12 +219,6 @@ class Mover:
     def _mark_uncertain(self, batch: str) -> None:
         """Where the log cannot be reached, its node has stopped, and the broker epoch tells."""
         self._publisher.send([self._record(UNCERTAIN, batch)])
-
-    def _record(
-        self, what: str, value: str, *, change: int = 0, is_transient: bool = False
-    ) -> Outgoing:
-        log_queue = self._names.log_queue
-        return record(log_queue, what, value, change=change, is_transient=is_transient)
 
 
 def write(publisher: Publisher, one: Outgoing) -> None:

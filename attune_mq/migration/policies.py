@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from attune_mq.broker.management import ManagementClient
-from attune_mq.migration.jobs import is_quorum, refuses_when_full
 from attune_mq.topology.declarations import QueueDeclaration
 
 LIMITS = ("message-ttl", "expires", "max-length", "max-length-bytes")
@@ -24,6 +23,16 @@ _OF_MESSAGES = ("message-ttl", "max-length", "max-length-bytes")
 _OF_QUORUM_QUEUES = ("delivery-limit",)
 _OVERRIDDEN = ("overflow", "dead-letter-exchange")
 """An argument of the queue overrides a policy's, though not an operator policy's."""
+
+DEATH_ARGUMENTS = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
+
+
+def is_quorum(queue: QueueDeclaration) -> bool:
+    return queue.arguments.get("x-queue-type") == "quorum"
+
+
+def refuses_when_full(queue: QueueDeclaration) -> bool:
+    return str(queue.arguments.get("x-overflow", "")).startswith("reject-publish")
 
 
 @dataclass(frozen=True)
@@ -99,12 +108,11 @@ class Policies:
 
     def dead_letter_arguments(self, queue: QueueDeclaration) -> dict[str, Any]:
         """By policy; without those that are the queue's own."""
-        keys = ("dead-letter-exchange", "dead-letter-routing-key")
         return {
-            f"x-{key}": policy.definition[key]
-            for key in keys
-            for policy in self._in_effect(queue, key)
-            if f"x-{key}" not in queue.arguments
+            argument: policy.definition[argument.removeprefix("x-")]
+            for argument in DEATH_ARGUMENTS
+            for policy in self._in_effect(queue, argument.removeprefix("x-"))
+            if argument not in queue.arguments
         }
 
     def _in_effect(self, queue: QueueDeclaration, key: str) -> Iterator[Policy]:
@@ -130,18 +138,16 @@ def keeps_all(queue: QueueDeclaration | None, policies: Policies | None) -> bool
 
 def read_policies(client: ManagementClient, vhost: str) -> Policies:
     """Raises what :class:`ManagementClient` raises."""
+    listed = ((False, client.policies(vhost)), (True, client.operator_policies(vhost)))
     return Policies(
-        [_policy(one, is_operators=False) for one in client.policies(vhost)]
-        + [_policy(one, is_operators=True) for one in client.operator_policies(vhost)]
-    )
-
-
-def _policy(listed: Mapping[str, Any], *, is_operators: bool) -> Policy:
-    return Policy(
-        name=listed["name"],
-        pattern=listed["pattern"],
-        apply_to=listed["apply-to"],
-        priority=listed.get("priority", 0),
-        definition=dict(listed.get("definition") or {}),
-        is_operators=is_operators,
+        Policy(
+            name=one["name"],
+            pattern=one["pattern"],
+            apply_to=one["apply-to"],
+            priority=one.get("priority", 0),
+            definition=dict(one.get("definition") or {}),
+            is_operators=is_operators,
+        )
+        for is_operators, policies in listed
+        for one in policies
     )

@@ -8,20 +8,20 @@ the old one, or is missing, or is the new one. ``docs/migrating.md`` has the ste
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from attune_mq.broker.replies import Different
 from attune_mq.message.delivery import Delivery
 from attune_mq.migration.context import MigrationContext
 from attune_mq.migration.control import StepRefused
-from attune_mq.migration.drain import GRACE_S, STRAIGHT, Drain
-from attune_mq.migration.jobs import QueueJob, is_quorum
+from attune_mq.migration.drain import GRACE_S, STRAIGHT, drain
 from attune_mq.migration.mover import Mover, write
-from attune_mq.migration.policies import Policies, keeps_all
-from attune_mq.migration.queue_reader import HeldRetries, QueueReader, reading
+from attune_mq.migration.policies import Policies, is_quorum, keeps_all
+from attune_mq.migration.queue_reader import HeldQueue, QueueReader, holding, reading
 from attune_mq.migration.report import CountMismatch, MigratedQueue, NotMigrated, Step
+from attune_mq.migration.survey import QueueJob
 from attune_mq.migration.temporary_topology import TemporaryNames, TemporaryTopology
 from attune_mq.migration.unacked import UnackedCounter
 from attune_mq.migration.write_ahead_log import BEGUN, read_recovery_state, record
@@ -46,13 +46,18 @@ class QueueMigration:
         self._job = job
         self._context = context
         self._names = TemporaryNames(job.name)
+        ingress = self._names.ingress
+        self._from_ingress = BindingDeclaration(ingress, job.name, "queue", "")
+        self._to_ingress = [
+            replace(one, destination=ingress, destination_type="exchange") for one in job.bindings
+        ]
         self._control = context.control
         self._temporary = TemporaryTopology(job, self._control)
         self._drained = self._parked = 0
         self._touched_at = 0.0
         self._unseen: set[str] = set()
         self._mover: Mover
-        self._keeps_all = False  # the queue that is refilled
+        self._keeps_all: bool
 
     def run(self) -> MigratedQueue:
         """Raises :class:`NotMigrated`, :class:`CountMismatch`, and what the broker raises; then
@@ -66,7 +71,7 @@ class QueueMigration:
             self._run(policies)
         except CountMismatch:  # the queue works again, and the temporary queues are kept
             if self._exists:
-                self._bind_to_ingress()
+                self._control.bind(self._from_ingress)
             raise
         return MigratedQueue(
             self._job.name,
@@ -85,13 +90,9 @@ class QueueMigration:
             self._replace()
         except NotMigrated:  # the old queue gets its messages back
             if self._exists:
-                self._keeps_all = keeps_all(self._job.current, policies)
-                self._refill()
-                self._clean_up()
+                self._finish(keeps_all(self._job.current, policies))
             raise
-        self._keeps_all = keeps_all(self._job.wanted, policies)
-        self._refill()
-        self._clean_up()
+        self._finish(keeps_all(self._job.wanted, policies))
 
     # The steps.
 
@@ -128,7 +129,7 @@ class QueueMigration:
         old = self._job.current
         for _ in range(ROUNDS):
             is_old = old is not None and old != self._job.wanted
-            with self._held_retries(self._job.retries if is_old else ()) as retries:
+            with self._holding(self._job.retries if is_old else ()) as retries:
                 if old is not None and is_old:
                     self._divert()
                     self._park()
@@ -144,16 +145,16 @@ class QueueMigration:
 
     def _divert(self) -> None:
         self._progress(Step.DIVERT)
-        self._bind_to_ingress()
-        for binding in self._job.bindings:
-            self._control.bind(self._through_ingress(binding))
+        self._control.bind(self._from_ingress)
+        for binding in self._to_ingress:
+            self._control.bind(binding)
         self._unbind_directly()
 
     def _park(self) -> None:
         self._progress(Step.PARK)
         self._control.unbind(self._from_ingress)
 
-    def _drain_and_delete(self, old: QueueDeclaration, retries: HeldRetries) -> None:
+    def _drain_and_delete(self, old: QueueDeclaration, retries: Sequence[HeldQueue]) -> None:
         with reading(self._context.connection, old.name) as reader:
             for _ in range(ROUNDS):
                 self._drain(reader, retries)
@@ -164,17 +165,19 @@ class QueueMigration:
                 raise NotMigrated(STRAIGHT)
             self._drain_last(old, reader)
 
-    def _drain(self, reader: QueueReader, retries: HeldRetries) -> None:
+    def _drain(self, reader: QueueReader, retries: Sequence[HeldQueue]) -> None:
         self._progress(Step.DRAIN)
-        Drain(
-            self._to_staging,
+        drain(
+            reader,
+            lambda taken: self._to_staging(reader, taken),
             self._control.counts,
             self._unacked,
+            lambda: all(one.has_all(self._is_empty) for one in retries),
             is_shared=self._job.has_single_active_consumer,
             stall_s=self._context.timeouts.stall_s,
-        ).run(reader, retries)
+        )
 
-    def _to_staging(self, reader: QueueReader, taken: list[Delivery]) -> None:
+    def _to_staging(self, reader: QueueReader, taken: Sequence[Delivery]) -> None:
         self._touch()
         if taken:
             self._drained += self._mover.drain(reader, taken)
@@ -189,8 +192,7 @@ class QueueMigration:
     def _check_all(self) -> None:
         """That all messages are in their queues, and stay there, before anything is deleted."""
         self._temporary.refuse_unsafe(self._context.policies())
-        names = self._names
-        self._temporary.check_exist(names.parking_queue, names.log_queue, names.mirror_queue)
+        self._temporary.check_exist()
         self._mover.check_staged()
 
     def _delete(self, old: QueueDeclaration) -> bool:
@@ -221,11 +223,17 @@ class QueueMigration:
     def _declare_new(self) -> None:
         """Bound to the ingress at once: if this process is killed now, messages flow as before."""
         self._control.declare(self._job.wanted)
-        self._bind_to_ingress()
+        self._control.bind(self._from_ingress)
         self._context.connection.sleep(WRITTEN_S)
 
+    def _finish(self, keeps_all: bool) -> None:
+        """``keeps_all``: the queue drops no message by a limit that is known."""
+        self._keeps_all = keeps_all
+        self._refill()
+        self._clean_up()
+
     def _refill(self) -> None:
-        self._bind_to_ingress()
+        self._control.bind(self._from_ingress)
         refill = self._names.refill_exchange
         self._control.bind(BindingDeclaration(refill, self._job.name, "queue", ""))
         self._progress(Step.REFILL)
@@ -253,8 +261,8 @@ class QueueMigration:
         self._progress(Step.CLEAN_UP)
         for binding in self._job.bindings:
             self._control.bind(binding)
-        for binding in self._job.bindings:
-            self._control.unbind(self._through_ingress(binding))
+        for binding in self._to_ingress:
+            self._control.unbind(binding)
         self._context.connection.sleep(GRACE_S)
         for queue in (self._names.staging_queue, self._names.parking_queue):
             self._parked += self._refill_from(queue)
@@ -268,16 +276,6 @@ class QueueMigration:
     def _exists(self) -> bool:
         return self._control.counts(self._job.name) is not None
 
-    @property
-    def _from_ingress(self) -> BindingDeclaration:
-        return BindingDeclaration(self._names.ingress, self._job.name, "queue", "")
-
-    def _bind_to_ingress(self) -> None:
-        self._control.bind(self._from_ingress)
-
-    def _through_ingress(self, binding: BindingDeclaration) -> BindingDeclaration:
-        return replace(binding, destination=self._names.ingress, destination_type="exchange")
-
     def _unbind_directly(self) -> None:
         for binding in self._job.bindings:
             self._control.unbind(binding)
@@ -289,26 +287,16 @@ class QueueMigration:
         if now - self._touched_at < TOUCH_EVERY_S:
             return
         self._touched_at = now
-        names = self._names
-        self._temporary.check_exist(
-            names.staging_queue, names.parking_queue, names.log_queue, names.mirror_queue
-        )
+        self._temporary.check_exist()
+
+    def _holding(self, queues: Iterable[str]) -> AbstractContextManager[Sequence[HeldQueue]]:
+        existing = [one for one in queues if self._control.counts(one) is not None]
+        return holding(self._context.connection, existing)
 
     def _is_empty(self, queue: str) -> bool:
         """Of a queue that we consume: counts without a consumer are wrong."""
         counts = self._control.counts(queue)
         return counts is None or (counts.messages == 0 and counts.consumers > 0)
-
-    @contextmanager
-    def _held_retries(self, queues: Collection[str]) -> Iterator[HeldRetries]:
-        retries = HeldRetries(self._context.connection, self._is_empty)
-        try:
-            for queue in queues:
-                if self._control.counts(queue) is not None:
-                    retries.hold(queue)
-            yield retries
-        finally:
-            retries.release()
 
     def _progress(self, step: Step, moved: int = 0) -> None:
         self._context.progress(self._job.name, step, moved)

@@ -69,10 +69,6 @@ class QueueReader:
     def wait_for_cancel(self, timeout_s: float) -> None:
         self._wait_until(lambda: self.is_cancelled, timeout_s)
 
-    def pause(self, pause_s: float) -> None:
-        """Waits, and serves the connection."""
-        self._wait_until(lambda: False, pause_s)
-
     def acknowledge(self, deliveries: Sequence[Delivery], record: Outgoing) -> None:
         """Acknowledges the oldest unacked messages, and publishes a record with that.
 
@@ -126,13 +122,7 @@ class QueueReader:
         wanted = max(fitting, 1)
         return wanted if wanted != self._prefetch else None
 
-    def _on_message(
-        self,
-        _channel: BlockingChannel,
-        method: pika.spec.Basic.Deliver,
-        properties: pika.BasicProperties,
-        body: bytes,
-    ) -> None:
+    def _on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         delivery = Delivery.of(method, properties, body, queue=self.queue, consumer_tag="")
         self._arrived.append(delivery)
 
@@ -141,76 +131,32 @@ def _largest(deliveries: Iterable[Delivery]) -> int:
     return max((len(one.body) for one in deliveries), default=0) or 1
 
 
-@contextmanager
-def reading(connection: pika.BlockingConnection, queue: str) -> Iterator[QueueReader]:
-    """Raises :class:`NotMigrated` where consuming the queue is refused."""
-    with _refusals(queue):
-        reader = QueueReader(connection, queue)
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
-class HeldRetries:
-    """Consumers that hold all messages of the retry queues of a queue unacknowledged.
+class HeldQueue:
+    """Consumers that hold all messages of a retry queue unacknowledged.
 
     A message that expires there is dead-lettered by the default exchange straight to the queue, so
-    it cannot be parked. An unacked message does not expire. Only their number is kept, and they
-    are requeued at their place by :meth:`release`, or if this process is killed. ``is_empty``:
-    whether a queue that we consume has no ready message."""
-
-    def __init__(
-        self, connection: pika.BlockingConnection, is_empty: Callable[[str], bool]
-    ) -> None:
-        self._connection = connection
-        self._is_empty = is_empty
-        self._held: list[_HeldQueue] = []
-
-    def hold(self, queue: str) -> None:
-        """Raises :class:`NotMigrated` where consuming it is refused."""
-        with _refusals(queue):
-            self._held.append(_HeldQueue(self._connection, queue))
-
-    def have_all(self) -> bool:
-        """Whether no message is ready. Otherwise it fetches more of them."""
-        self._connection.process_data_events(time_limit=0)
-        for one in self._held:
-            if not one.has_room:
-                one.fetch_more()
-                return False
-            if not self._is_empty(one.queue):
-                return False
-        return True
-
-    def release(self) -> None:
-        for one in self._held:
-            one.release()
-
-
-class _HeldQueue:
-    """A consumer fetches its prefetch count; more is fetched by a further consumer, since nothing
-    is acknowledged."""
+    it cannot be parked. An unacked message does not expire. Their bodies are not kept. They are
+    requeued at their place by :meth:`release`, or if this process is killed. A consumer fetches its
+    prefetch count; more is fetched by a further consumer, since nothing is acknowledged."""
 
     def __init__(self, connection: pika.BlockingConnection, queue: str) -> None:
-        self.queue = queue
+        self._queue = queue
+        self._connection = connection
         self._held = self._capacity = 0
         self._prefetch = FEWEST_MESSAGES
         self._largest_bytes = 1
         self._last_tag = 0
         self._channel: BlockingChannel = connection.channel()
-        self.fetch_more()
+        self._fetch_more()
 
-    @property
-    def has_room(self) -> bool:
-        return self._held < self._capacity
-
-    def fetch_more(self) -> None:
-        fitting = max(MOST_BYTES // self._largest_bytes, 1)
-        self._prefetch = min(self._prefetch * GROWTH, fitting, _MOST_HELD_AT_ONCE)
-        self._channel.basic_qos(prefetch_count=self._prefetch)
-        self._channel.basic_consume(self.queue, self._on_message)
-        self._capacity += self._prefetch
+    def has_all(self, is_empty: Callable[[str], bool]) -> bool:
+        """Whether no message is ready; ``is_empty`` says it of a queue that we consume. Otherwise
+        it fetches more of them."""
+        self._connection.process_data_events(time_limit=0)
+        if self._held >= self._capacity:
+            self._fetch_more()
+            return False
+        return is_empty(self._queue)
 
     def release(self) -> None:
         if not self._channel.is_open:
@@ -219,10 +165,42 @@ class _HeldQueue:
             self._channel.basic_nack(self._last_tag, multiple=True, requeue=True)
         self._channel.close()
 
+    def _fetch_more(self) -> None:
+        fitting = max(MOST_BYTES // self._largest_bytes, 1)
+        self._prefetch = min(self._prefetch * GROWTH, fitting, _MOST_HELD_AT_ONCE)
+        self._channel.basic_qos(prefetch_count=self._prefetch)
+        self._channel.basic_consume(self._queue, self._on_message)
+        self._capacity += self._prefetch
+
     def _on_message(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
         self._held += 1
         self._last_tag = method.delivery_tag
         self._largest_bytes = max(self._largest_bytes, len(body))
+
+
+@contextmanager
+def reading(connection: pika.BlockingConnection, queue: str) -> Iterator[QueueReader]:
+    with _refusals(queue):
+        reader = QueueReader(connection, queue)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+@contextmanager
+def holding(
+    connection: pika.BlockingConnection, queues: Iterable[str]
+) -> Iterator[Sequence[HeldQueue]]:
+    held: list[HeldQueue] = []
+    try:
+        for queue in queues:
+            with _refusals(queue):
+                held.append(HeldQueue(connection, queue))
+        yield held
+    finally:
+        for one in held:
+            one.release()
 
 
 def headers_in(connection: pika.BlockingConnection, queue: str) -> list[dict[Any, Any]]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from attune_mq.errors import InfrastructureError
 from attune_mq.topology.equivalence import Difference
@@ -90,12 +89,6 @@ class Migration:
     migrated: tuple[Migrated, ...]
     skipped: tuple[Skipped, ...]
 
-    @classmethod
-    def of(cls, planned: Iterable[Planned], outcomes: Sequence[Migrated | Skipped]) -> Self:
-        migrated = tuple(one for one in outcomes if not isinstance(one, Skipped))
-        skipped = tuple(one for one in outcomes if isinstance(one, Skipped))
-        return cls(tuple(planned), migrated, skipped)
-
     @property
     def has_differences(self) -> bool:
         """Whether something is known to differ still."""
@@ -125,8 +118,8 @@ class CountMismatch(InfrastructureError):
         holds = "the queue is gone" if found is None else f"{found}"
         super().__init__(
             f"migration of queue '{queue}' stopped: queue '{where}': expected {held}, found "
-            f"{holds}{f' ({why})' if why else ''}. The temporary queues are kept. Look for a policy "
-            f"or operator policy that applies to it, for what consumed or purged it, and for its "
-            f"dead letters. To continue with what is left, and accept the loss of the rest: "
-            f"`attune-mq migrate {queue} --accept-loss`"
+            f"{holds}{f' ({why})' if why else ''}. The temporary queues are kept. Look for a "
+            f"policy or operator policy that applies to it, for what consumed or purged it, and "
+            f"for its dead letters. To continue with what is left, and accept the loss of the "
+            f"rest: `attune-mq migrate {queue} --accept-loss`"
         )

@@ -1,25 +1,27 @@
-"""Finds what is to be migrated, over AMQP alone or by the HTTP API. Changes nothing."""
+"""What is to be migrated, found over AMQP alone or by the HTTP API. Changes nothing."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from attune_mq.amqp.connecting import our_errors
 from attune_mq.amqp.probe_channel import Asker
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
+from attune_mq.broker.declaring import Migrations
 from attune_mq.broker.management import ManagementClient
 from attune_mq.broker.migration_marks import MARK, ingress_name
 from attune_mq.broker.observation import observe_by_management
 from attune_mq.broker.plan import Absent, Unseen
 from attune_mq.broker.probing import Prober
 from attune_mq.broker.replies import CUT_OFF
-from attune_mq.migration.jobs import D, Declared, ExchangeJob, Job, QueueJob
-from attune_mq.migration.temporary_topology import DEATH_ARGUMENTS, stage_name
+from attune_mq.migration.policies import DEATH_ARGUMENTS, is_quorum, refuses_when_full
+from attune_mq.migration.report import Skipped
 from attune_mq.topology.declarations import (
     BindingDeclaration,
+    ExchangeDeclaration,
     QueueDeclaration,
     declarations,
 )
@@ -50,41 +52,169 @@ _NUMBERS = (
 )
 
 
+Declared = ExchangeDeclaration | QueueDeclaration
+D = TypeVar("D", ExchangeDeclaration, QueueDeclaration)
+
+
 @dataclass(frozen=True)
-class Obstacle:
-    """It differs, and cannot be migrated."""
+class _Job(Generic[D]):
+    """``current``: ``None`` where it does not exist. ``unfinished``: an earlier migration of it was
+    interrupted. ``bindings``: all that lead to it, or did; of an exchange also those from it."""
 
-    wanted: Declared
-    why: str
+    wanted: D
+    current: D | None
+    differences: tuple[Difference, ...]
+    unfinished: bool
+    bindings: tuple[BindingDeclaration, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.wanted.name
+
+    @property
+    def needs_migration(self) -> bool:
+        return bool(self.differences) or self.unfinished
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether it is as it shall be, so that an earlier run was interrupted after that."""
+        return self.current is not None and not self.differences
 
 
-Found = Job | Obstacle
+class ExchangeJob(_Job[ExchangeDeclaration]):
+    pass
 
 
-class Survey(ABC):
-    """What AMQP does not tell is empty."""
+@dataclass(frozen=True)
+class QueueJob(_Job[QueueDeclaration]):
+    """``retries``: the queues that dead-letter straight to it."""
 
-    @abstractmethod
+    retries: tuple[str, ...] = ()
+
+    @property
+    def is_replicated(self) -> bool:
+        return is_quorum(self.wanted) or (self.current is not None and is_quorum(self.current))
+
+    @property
+    def is_mirrored(self) -> bool:
+        """A queue that refuses what it has no room for would invalidate the mirror queue."""
+        return not refuses_when_full(self.wanted)
+
+    @property
+    def has_single_active_consumer(self) -> bool:
+        return self.current is not None and bool(
+            self.current.arguments.get("x-single-active-consumer")
+        )
+
+
+Job = ExchangeJob | QueueJob
+Found = Job | Skipped
+"""What cannot be migrated is skipped."""
+
+
+class SurveyByManagement:
+    def __init__(self, client: ManagementClient, vhost: str) -> None:
+        self._seen = observe_by_management(client, vhost)
+        self.queues = self._seen.queues
+
     def find(self, wanted: Declared) -> Found:
         """How it is on the broker; without bindings."""
+        current: Declared | None
+        if isinstance(wanted, QueueDeclaration):
+            current = queue = self._seen.queues.get(wanted.name)
+            answer = answer_to_queue(wanted, queue, self._seen.rules) if queue else Equal()
+        else:
+            current = exchange = self._seen.exchanges.get(wanted.name)
+            answer = answer_to_exchange(wanted, exchange) if exchange else Equal()
+        unfinished = _first_temporary(wanted) in self._seen.exchanges
+        if not isinstance(answer, Inequivalent):
+            return _job(wanted, wanted if current else None, (), unfinished)
+        for difference in answer.differences:
+            if why := _obstacle(difference):
+                return _skipped(wanted, why)
+        return _job(wanted, current, answer.differences, unfinished)
 
-    def queues(self) -> Mapping[str, QueueDeclaration]:
-        """All of the virtual host by name."""
-        return {}
-
-    def bindings_of(self, wanted: Declared) -> tuple[BindingDeclaration, ...]:
+    def bindings_of(self, wanted: Declared) -> Iterator[BindingDeclaration]:
         """Those that lead to it on the broker, or did; of an exchange also those from it."""
+        ends = ((wanted.kind, wanted.name), ("exchange", _first_temporary(wanted)))
+        ours = ingress_name(wanted.name)
+        for one in self._seen.bindings:
+            leads_to_it = (one.destination_type, one.destination) in ends
+            leads_from_it = wanted.kind == "exchange" and ("exchange", one.source) in ends
+            is_ours = one.source in ("", MARK) or one.source.startswith(ours)
+            if leads_from_it and not leads_to_it:
+                yield replace(one, source=wanted.name)
+            elif leads_to_it and not leads_from_it and not is_ours:
+                yield replace(one, destination=wanted.name, destination_type=wanted.kind)
+
+
+class SurveyByAmqp:
+    """The broker names one difference at a time: declared with that value, it names the next."""
+
+    def __init__(self, settings: BrokerSettings, asker: Asker) -> None:
+        self._settings = settings
+        self._asker = asker
+        self._prober = Prober(settings, asker)
+        self._migrations = Migrations(asker)
+        self.queues: Mapping[str, QueueDeclaration] = {}  # AMQP does not list them
+
+    def bindings_of(self, wanted: Declared) -> Sequence[BindingDeclaration]:
+        """AMQP does not tell."""
         return ()
 
-    def close(self) -> None:
-        """It may be used no longer."""
+    def find(self, wanted: Declared) -> Found:
+        unfinished = self._is_unfinished(wanted)
+        current = wanted
+        differences: list[Difference] = []
+        for _ in range(MOST_FIELDS):
+            match self._prober.verdict(current):
+                case Equal() | SilentlyIgnored():
+                    if differences and isinstance(current, QueueDeclaration):
+                        current = self._with_type(current)
+                    return _job(wanted, current, tuple(differences), unfinished)
+                case Absent():
+                    return _job(wanted, None, (), unfinished)
+                case Unseen(why):
+                    return _skipped(wanted, why)
+                case Inequivalent((difference, *_)):
+                    if obstacle := _obstacle(difference):
+                        return _skipped(wanted, obstacle)
+                    corrected = _corrected(current, difference)
+                    if corrected == current:
+                        break
+                    differences.append(difference)
+                    current = corrected
+        return _skipped(wanted, "the broker's answers do not tell how it is")
+
+    def _with_type(self, queue: QueueDeclaration) -> QueueDeclaration:
+        """A virtual host's default may have chosen it."""
+        if "x-queue-type" in queue.arguments:
+            return queue
+        classic = replace(queue, arguments={**queue.arguments, "x-queue-type": "classic"})
+        match self._prober.verdict(classic):
+            case Inequivalent((Difference("x-queue-type") as difference, *_)):
+                classic = _corrected(classic, difference)
+        return classic
+
+    def _is_unfinished(self, wanted: Declared) -> bool:
+        with our_errors(self._settings):
+            if isinstance(wanted, QueueDeclaration):
+                return self._migrations.has(wanted.name)
+            stage = stage_name(wanted.name)
+            refusal = self._asker.ask(lambda one: one.exchange_declare(stage, passive=True))
+            return refusal is None
+
+
+Survey = SurveyByAmqp | SurveyByManagement
+
+
+@contextmanager
+def surveying(settings: BrokerSettings, client: ManagementClient | None) -> Iterator[Survey]:
+    if client is not None:
+        yield SurveyByManagement(client, virtual_host(settings.urls[0]))
         return
-
-
-def survey_of(settings: BrokerSettings, client: ManagementClient | None) -> Survey:
-    if client is None:
-        return SurveyByAmqp(settings)
-    return SurveyByManagement(client, virtual_host(settings.urls[0]))
+    with closing(Asker(settings, name="attune_mq migrate")) as asker:
+        yield SurveyByAmqp(settings, asker)
 
 
 def find_jobs(
@@ -93,13 +223,13 @@ def find_jobs(
     """How each of ``wanted`` is on the broker, and the jobs of those that need a migration, in the
     same order. Raises what asking the broker raises."""
     found = [survey.find(one) for one in wanted]
-    needed = [one for one in found if not isinstance(one, Obstacle) and one.needs_migration]
+    needed = [one for one in found if not isinstance(one, Skipped) and one.needs_migration]
     if not needed:
         return found, []
     declared = declarations(topology)
     of_file = [one for one in declared if isinstance(one, BindingDeclaration)]
     queues = {one.name: one for one in declared if isinstance(one, QueueDeclaration)}
-    queues |= survey.queues()
+    queues |= survey.queues
     jobs: list[Job] = []
     for job in needed:
         mine = [one for one in of_file if _has_end(one, job.wanted)]
@@ -130,110 +260,9 @@ def _distinct(bindings: Iterable[BindingDeclaration]) -> tuple[BindingDeclaratio
     return tuple({binding_identity(one): one for one in bindings}.values())
 
 
-class SurveyByManagement(Survey):
-    def __init__(self, client: ManagementClient, vhost: str) -> None:
-        self._seen = observe_by_management(client, vhost)
-
-    def find(self, wanted: Declared) -> Found:
-        current: Declared | None
-        if isinstance(wanted, QueueDeclaration):
-            current = queue = self._seen.queues.get(wanted.name)
-            answer = answer_to_queue(wanted, queue, self._seen.rules) if queue else Equal()
-        else:
-            current = exchange = self._seen.exchanges.get(wanted.name)
-            answer = answer_to_exchange(wanted, exchange) if exchange else Equal()
-        unfinished = _first_temporary(wanted) in self._seen.exchanges
-        if not isinstance(answer, Inequivalent):
-            return _job(wanted, wanted if current else None, (), unfinished)
-        for difference in answer.differences:
-            if why := _obstacle(difference):
-                return Obstacle(wanted, why)
-        return _job(wanted, current, answer.differences, unfinished)
-
-    def queues(self) -> Mapping[str, QueueDeclaration]:
-        return self._seen.queues
-
-    def bindings_of(self, wanted: Declared) -> tuple[BindingDeclaration, ...]:
-        if isinstance(wanted, QueueDeclaration):
-            return tuple(self._of_queue(wanted.name))
-        return tuple(self._of_exchange(wanted.name))
-
-    def _of_queue(self, name: str) -> Iterable[BindingDeclaration]:
-        ingress = ingress_name(name)
-        ends = (("queue", name), ("exchange", ingress))
-        for one in self._seen.bindings:
-            is_ours = one.source in ("", MARK) or one.source.startswith(ingress)
-            if (one.destination_type, one.destination) in ends and not is_ours:
-                yield replace(one, destination=name, destination_type="queue")
-
-    def _of_exchange(self, name: str) -> Iterable[BindingDeclaration]:
-        both = (name, stage_name(name))
-        for one in self._seen.bindings:
-            leads_here = one.destination_type == "exchange" and one.destination in both
-            if one.source in both and not leads_here:
-                yield replace(one, source=name)
-            elif leads_here and one.source not in both:
-                yield replace(one, destination=name)
-
-
-class SurveyByAmqp(Survey):
-    """The broker names one difference at a time: declared with that value, it names the next."""
-
-    def __init__(self, settings: BrokerSettings) -> None:
-        self._settings = settings
-        self._asker = Asker(settings, name="attune_mq migrate")
-        self._prober = Prober(settings, self._asker)
-        self._some_unfinished: bool | None = None
-
-    def close(self) -> None:
-        self._asker.close()
-
-    def find(self, wanted: Declared) -> Found:
-        unfinished = self._is_unfinished(wanted)
-        current = wanted
-        differences: list[Difference] = []
-        for _ in range(MOST_FIELDS):
-            match self._prober.verdict(current):
-                case Equal() | SilentlyIgnored():
-                    if differences and isinstance(current, QueueDeclaration):
-                        current = self._with_type(current)
-                    return _job(wanted, current, tuple(differences), unfinished)
-                case Absent():
-                    return _job(wanted, None, (), unfinished)
-                case Unseen(why):
-                    return Obstacle(wanted, why)
-                case Inequivalent((difference, *_)):
-                    if obstacle := _obstacle(difference):
-                        return Obstacle(wanted, obstacle)
-                    corrected = _corrected(current, difference)
-                    if corrected == current:
-                        break
-                    differences.append(difference)
-                    current = corrected
-        return Obstacle(wanted, "the broker's answers do not tell how it is")
-
-    def _with_type(self, queue: QueueDeclaration) -> QueueDeclaration:
-        """A virtual host's default may have chosen it."""
-        if "x-queue-type" in queue.arguments:
-            return queue
-        classic = replace(queue, arguments={**queue.arguments, "x-queue-type": "classic"})
-        match self._prober.verdict(classic):
-            case Inequivalent((Difference("x-queue-type") as difference, *_)):
-                return _corrected(classic, difference)
-        return classic
-
-    def _is_unfinished(self, wanted: Declared) -> bool:
-        if isinstance(wanted, QueueDeclaration):
-            if self._some_unfinished is None:
-                self._some_unfinished = self._has_exchange(MARK)
-            if not self._some_unfinished:
-                return False
-        return self._has_exchange(_first_temporary(wanted))
-
-    def _has_exchange(self, name: str) -> bool:
-        with our_errors(self._settings):
-            refusal = self._asker.ask(lambda channel: channel.exchange_declare(name, passive=True))
-        return refusal is None
+def stage_name(exchange: str) -> str:
+    """Of the stand-in for an exchange until the new one is complete."""
+    return f"{ingress_name(exchange)}.stage"
 
 
 def _first_temporary(wanted: Declared) -> str:
@@ -250,6 +279,10 @@ def _job(
     return ExchangeJob(wanted, current, differences, unfinished)
 
 
+def _skipped(wanted: Declared, why: str) -> Skipped:
+    return Skipped(wanted.kind, wanted.name, why)
+
+
 def _obstacle(difference: Difference) -> str | None:
     if difference.field == "exclusive":
         return "it belongs to a connection, and goes when that is closed"
@@ -260,7 +293,7 @@ def _obstacle(difference: Difference) -> str | None:
     return None
 
 
-def _corrected(declared: D, difference: Difference) -> D:
+def _corrected(declared: Any, difference: Difference) -> Any:
     """With the value that the broker reports."""
     field, found = difference.field, difference.found
     text = None if found is None or found == "none" else written(found)

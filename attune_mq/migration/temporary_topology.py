@@ -23,14 +23,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from attune_mq.broker.migration_marks import MARK, ingress_name
 from attune_mq.migration.control import Control, StepRefused
-from attune_mq.migration.jobs import QueueJob
-from attune_mq.migration.policies import Policies
+from attune_mq.migration.policies import DEATH_ARGUMENTS, Policies
 from attune_mq.migration.report import CountMismatch, NotMigrated
+from attune_mq.migration.survey import QueueJob
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,
@@ -43,71 +43,32 @@ RETURNS = 1_000_000
 else on 3.10."""
 MIRRORED = 256
 """How many copies the mirror queue keeps: those of the last batches."""
-DEATH_ARGUMENTS = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
 MARKER = ExchangeDeclaration(MARK, "fanout", auto_delete=True)
 _ATTEMPTS = 5
 
 
-@dataclass(frozen=True)
 class TemporaryNames:
-    """Of all that is declared for the queue ``queue``."""
+    """Of all that is declared for the queue ``queue``. The ingress is declared first and deleted
+    last: while it exists the migration is not over."""
 
-    queue: str
-
-    @property
-    def ingress(self) -> str:
-        """Declared first, deleted last: while it exists the migration is not over."""
-        return ingress_name(self.queue)
-
-    @property
-    def parking_exchange(self) -> str:
-        return f"{self.ingress}.parking"
-
-    @property
-    def staging_exchange(self) -> str:
-        return f"{self.ingress}.into-moved"
-
-    @property
-    def refill_exchange(self) -> str:
-        return f"{self.ingress}.into-queue"
-
-    @property
-    def parking_queue(self) -> str:
-        return self._queue("parked")
-
-    @property
-    def staging_queue(self) -> str:
-        return self._queue("moved")
-
-    @property
-    def mirror_queue(self) -> str:
-        return self._queue("witness")
-
-    @property
-    def log_queue(self) -> str:
-        return self._queue("journal")
-
-    @property
-    def trial_queue(self) -> str:
-        return self._queue("trial")
-
-    @property
-    def lock_queue(self) -> str:
-        return self._queue("lock")
+    def __init__(self, queue: str) -> None:
+        self.queue: Final = queue
+        self.ingress: Final = ingress_name(queue)
+        self.parking_exchange: Final = f"{self.ingress}.parking"
+        self.staging_exchange: Final = f"{self.ingress}.into-moved"
+        self.refill_exchange: Final = f"{self.ingress}.into-queue"
+        prefix = f"{MARK}.{hashlib.blake2b(queue.encode(), digest_size=8).hexdigest()}"
+        self.parking_queue: Final = f"{prefix}.parked"
+        self.staging_queue: Final = f"{prefix}.moved"
+        self.mirror_queue: Final = f"{prefix}.witness"
+        self.log_queue: Final = f"{prefix}.journal"
+        self.trial_queue: Final = f"{prefix}.trial"
+        self.lock_queue: Final = f"{prefix}.lock"
 
     @property
     def are_too_long(self) -> bool:
         """Whether the broker would refuse one of them."""
         return len(self.refill_exchange.encode()) > MAX_NAME_BYTES
-
-    def _queue(self, suffix: str) -> str:
-        digest = hashlib.blake2b(self.queue.encode(), digest_size=8)
-        return f"{MARK}.{digest.hexdigest()}.{suffix}"
-
-
-def stage_name(exchange: str) -> str:
-    """Of the stand-in for an exchange until the new one is complete."""
-    return f"{ingress_name(exchange)}.stage"
 
 
 class TemporaryTopology:
@@ -175,8 +136,10 @@ class TemporaryTopology:
             self._bind(names.refill_exchange, names.mirror_queue)
 
     def check_exist(self, *queues: str) -> None:
-        """Raises :class:`CountMismatch` where one does not."""
-        for queue in queues:
+        """These, or all of its own. Raises :class:`CountMismatch` where one does not."""
+        names = self._names
+        own = names.staging_queue, names.parking_queue, names.log_queue, names.mirror_queue
+        for queue in queues or own:
             if self._control.counts(queue) is None:
                 raise self._gone(queue)
 

@@ -6,7 +6,7 @@ import pika
 import pytest
 
 from attune_mq.message.outgoing import Outgoing
-from attune_mq.migration.queue_reader import MOST_BYTES, MOST_MESSAGES, HeldRetries, QueueReader
+from attune_mq.migration.queue_reader import MOST_BYTES, MOST_MESSAGES, QueueReader, holding
 from tests.messaging.bench import QUEUE, Bench
 
 LARGE_BYTES = 2_000_000
@@ -66,12 +66,10 @@ def test_all_that_waits_for_a_retry_is_held_and_returned_in_its_place(bench: Ben
     for number in range(300):
         bench.put(QUEUE, b"%d" % number)
 
-    retries = HeldRetries(bench.connection, lambda queue: bench.depth(queue) == 0)
-    retries.hold(QUEUE)
-    while not retries.have_all():
-        pass
-    held = bench.depth(QUEUE)
-    retries.release()
+    with holding(bench.connection, [QUEUE]) as [retries]:
+        while not retries.has_all(lambda queue: bench.depth(queue) == 0):
+            pass
+        held = bench.depth(QUEUE)
 
     bench.wait_for_depth(QUEUE, 300)
     assert held == 0

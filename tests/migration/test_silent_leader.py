@@ -38,7 +38,7 @@ class SilentLeader:
         def taken(reader: QueueReader, *, wait_s: float) -> list[Delivery]:
             if not self._is_silent(reader.queue):
                 return take(reader, wait_s=wait_s)
-            reader.pause(wait_s)
+            reader.wait_for_cancel(wait_s)
             return []
 
         monkeypatch.setattr(Control, "counts", counted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attune_mq.broker.inspection import QueueCounts
-from attune_mq.migration.drain import Drain
+from attune_mq.migration.drain import drain
 
 
 class GrowingReader:
@@ -23,24 +23,18 @@ class GrowingReader:
     def has_room(self, taken: list[Any]) -> bool:
         return len(taken) < self._prefetch
 
-    def move(self, _: Any, taken: list[Any]) -> None:
+    def move(self, taken: list[Any]) -> None:
         if taken:
             self._prefetch = 8
 
 
-class NoRetries:
-    def have_all(self) -> bool:
-        return True
-
-
 def test_while_as_many_as_fit_were_taken_others_may_have_been_given_one() -> None:
     reader: Any = GrowingReader()
-    retries: Any = NoRetries()
     asked: list[int] = []
 
-    drain = Drain(
-        reader.move, lambda _: QueueCounts(0, 3), asked.append, is_shared=False, stall_s=60
-    )
-    drain.run(reader, retries)
+    drain(
+        reader, reader.move, lambda _: QueueCounts(0, 3), asked.append, lambda: True,
+        is_shared=False, stall_s=60,
+    )  # fmt: skip
 
     assert asked == [2, 2], "what others hold was not asked for again"
