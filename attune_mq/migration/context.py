@@ -66,7 +66,7 @@ class MigrationContext:
             return AssumedDrained(self.timeouts.settle_s)
         if consumers:
             raise NotMigrated(
-                f"it has consumers ({consumers}), and AMQP does not tell which messages they hold, "
+                f"it has consumers ({consumers}), and AMQP does not say which messages they hold, "
                 f"which would be lost with it: give --management-url; or stop them; or say with "
                 f"--settle how long they hold a message at most"
             )

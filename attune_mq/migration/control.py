@@ -39,7 +39,7 @@ class Control:
 
     def has_exchange(self, name: str) -> bool:
         return self._do(
-            f"tell about exchange '{name}'",
+            f"inspect exchange '{name}'",
             lambda channel: channel.exchange_declare(name, passive=True),
             unless=NotThere,
         )
@@ -52,7 +52,7 @@ class Control:
             declared = channel.queue_declare(queue, passive=True).method
             found.append(QueueCounts(declared.message_count or 0, declared.consumer_count or 0))
 
-        self._do(f"tell about queue '{queue}'", look, unless=NotThere)
+        self._do(f"inspect queue '{queue}'", look, unless=NotThere)
         return found[0] if found else None
 
     def bind(self, binding: BindingDeclaration) -> None:

@@ -1,12 +1,12 @@
 """The copy of a message that is moved, and how to recognise that it was moved already. Pure.
 
 A copy keeps body, routing key and properties, except ``user_id``, which the broker would check
-against ours, and a quorum queue's own counts, which start anew. The exchange that it was published
+against ours, and a quorum queue's own counts, which restart. The exchange that it was published
 to cannot be kept: consumers see one of the migration's. ``x-attune-exchange`` names the first one,
 as on the copies that consumers republish, unless ``x-death`` does.
 
 In the staging queue a message must neither expire nor be lost with a broker restart. So its
-``expiration`` is saved in a header, and starts anew in the new queue; so is its delivery mode.
+``expiration`` is saved in a header, and restarts in the new queue; so is its delivery mode.
 
 Each copy says in ``x-attune-migrated`` by which batch it came and which message it is of, so that
 duplicates are recognised; see :mod:`.mover`.

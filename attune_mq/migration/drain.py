@@ -77,7 +77,7 @@ def drain(
 
 
 def _known(counts: QueueCounts | None) -> QueueCounts | None:
-    """``None`` where the broker does not tell. We consume the queue, so counts without a consumer
+    """``None`` where they are unknown. We consume the queue, so counts without a consumer
     are wrong: RabbitMQ answers so where the leader of a quorum queue does not answer within
     250 ms."""
     if counts is None:

@@ -63,7 +63,7 @@ def migrate(
     while publishers go on publishing and consumers go on consuming.
 
     ``names``: of queues and exchanges, on the broker or their keys in the file; all of the file
-    unless given. ``management_url``: of RabbitMQ's HTTP API, which tells how many messages are
+    unless given. ``management_url``: of RabbitMQ's HTTP API, which says how many messages are
     unacknowledged, which bindings the broker has beside those of the file, and which policies
     apply: a queue is skipped where one of them would lose messages. Without it policies are not
     seen; a queue that has consumers is skipped, unless ``timeouts.settle_s`` says after how long

@@ -217,7 +217,7 @@ class Mover:
             raise
 
     def _mark_uncertain(self, batch: str) -> None:
-        """Where the log cannot be reached, its node has stopped, and the broker epoch tells."""
+        """Where the log cannot be reached, its node has stopped, and the broker epoch is over."""
         self._publisher.send([self._record(UNCERTAIN, batch)])
 
 

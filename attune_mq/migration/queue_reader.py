@@ -77,7 +77,7 @@ class QueueReader:
         keeps the record and forgets the acknowledgement, rather than the reverse.
         """
         resized = self._resized(deliveries)
-        if resized:  # all have arrived, so none is given to nobody while there is no consumer
+        if resized:  # all have arrived: none is in flight while there is no consumer
             self._channel.basic_cancel(self._tag)
         self._channel.basic_publish(
             record.exchange, record.routing_key, record.body, record.properties

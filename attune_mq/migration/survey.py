@@ -159,7 +159,7 @@ class SurveyByAmqp:
         self.queues: Mapping[str, QueueDeclaration] = {}  # AMQP does not list them
 
     def bindings_of(self, wanted: Declared) -> Sequence[BindingDeclaration]:
-        """AMQP does not tell."""
+        """AMQP does not list them."""
         return ()
 
     def find(self, wanted: Declared) -> Found:
@@ -184,7 +184,7 @@ class SurveyByAmqp:
                         break
                     differences.append(difference)
                     current = corrected
-        return _skipped(wanted, "the broker's answers do not tell how it is")
+        return _skipped(wanted, "the broker's replies do not say how it is declared")
 
     def _with_type(self, queue: QueueDeclaration) -> QueueDeclaration:
         """A virtual host's default may have chosen it."""
@@ -289,7 +289,7 @@ def _obstacle(difference: Difference) -> str | None:
     if difference.field == "x-queue-type" and "stream" in (difference.expected, difference.found):
         return "a stream keeps what was read, so that nothing can be moved out of it or into it"
     if difference.found == CUT_OFF:
-        return f"the value of {difference.field} is truncated in the broker's answer"
+        return f"its {difference.field} is truncated in the broker's reply"
     return None
 
 

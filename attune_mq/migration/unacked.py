@@ -3,7 +3,7 @@
 They are lost with the queue when it is deleted, so a migration waits until there are none. As the
 consumer of the highest priority it leaves the others without new messages while it has room. With
 a single active consumer the priority does not help, but nothing new comes to the queue any more.
-Either way ready and unacked messages together only decrease. AMQP does not tell how many messages
+Either way ready and unacked messages together only decrease. AMQP does not say how many messages
 are unacked. The HTTP API does, some seconds late.
 """
 

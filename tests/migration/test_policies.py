@@ -46,7 +46,7 @@ def test_a_policy_for_all_names_that_begin_like_the_queue_costs_no_message(
     assert migrated.unseen == ("policies", "unacknowledged")  # type: ignore[union-attr]
 
 
-def test_copies_that_the_witness_lets_go_of_are_no_dead_letters_of_a_policy(
+def test_copies_that_the_mirror_queue_drops_are_no_dead_letters_of_a_policy(
     bench: Bench, broker: EmbeddedBroker
 ) -> None:
     names = [str(number) for number in range(MIRRORED + 50)]

@@ -178,7 +178,7 @@ def test_a_new_queue_that_does_not_keep_what_is_put_into_it_stops_it_and_nothing
     assert sorted(map(str, ids(bench))) == sorted(NAMES)
 
 
-def test_transient_messages_are_persistent_while_they_are_set_aside(bench: Bench) -> None:
+def test_transient_messages_are_persistent_while_they_are_staged(bench: Bench) -> None:
     put(bench, "transient", delivery_mode=1)
     put(bench, "persistent", delivery_mode=2)
     put(bench, "of no mode")
