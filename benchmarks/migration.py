@@ -1,4 +1,4 @@
-"""How long a migration takes, and for how long there is no queue or exchange in its midst.
+"""How long a migration takes, and how long the queue or exchange does not exist meanwhile.
 
     python -m benchmarks.migration [ROOT]
 
