@@ -12,6 +12,7 @@ import pytest
 
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker.embedded_cluster import EmbeddedCluster
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.plan import plan
 from attune_mq.consuming.consumer import Consumer
@@ -19,7 +20,6 @@ from attune_mq.errors import PublishError
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.administration import virtual_host_of
-from attune_mq.broker.embedded_cluster import EmbeddedCluster
 from tests.executor.rig import eventually
 from tests.messaging.bench import WORK, Calls, handlers_of, request, topology_of
 

@@ -42,7 +42,7 @@ PREFETCH = 10  # of the topology of the bench
 
 @pytest.fixture(autouse=True)
 def _tried_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pausing, "LONGEST_PAUSE_S", 0.3)
+    monkeypatch.setattr("attune_mq.consuming.pausing.LONGEST_PAUSE_S", 0.3)
 
 
 class Dependency:
