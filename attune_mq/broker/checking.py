@@ -13,6 +13,7 @@ from attune_mq.broker.observation import observe_by_amqp, observe_by_management
 from attune_mq.broker.plan import Create, Plan, make_plan
 from attune_mq.broker.probing import QuietProber
 from attune_mq.broker.report import Conflict, Unknown
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 from attune_mq.topology.selection import needed_by
 from attune_mq.topology_file import load_topology
@@ -70,8 +71,7 @@ def check(
     Raises as :func:`~attune_mq.broker.planning.plan`.
     """
     wanted = topology if isinstance(topology, Topology) else load_topology(topology)
-    if service is not None:
-        wanted = needed_by(wanted, service)
+    wanted = expand(wanted) if service is None else needed_by(wanted, service)
     settings = BrokerSettings.of(broker)
     if management_url is None:
         return _by_amqp(wanted, settings)

@@ -43,7 +43,7 @@ from attune_mq.topology.declarations import (
     QueueDeclaration,
 )
 from attune_mq.topology.equivalence import uncompared_arguments
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Declarer:
     def __init__(
         self,
         asker: Asker,
-        topology: Topology,
+        topology: ExpandedTopology,
         made: MutableSet[tuple[str, str]],
         was_there: Callable[[BindingDeclaration], Verdict],
     ) -> None:

@@ -7,7 +7,7 @@ from functools import reduce
 
 from attune_mq.topology.expansion import RETRY_INFIX, dead_letter_queue_name, expand
 from attune_mq.topology.instances import Instance, including, instance_with_queue
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 
 
 def instances_among(topology: Topology, queues: Collection[str]) -> tuple[Instance, ...]:
@@ -28,8 +28,8 @@ def instances_among(topology: Topology, queues: Collection[str]) -> tuple[Instan
     return tuple(found.values())
 
 
-def including_all(topology: Topology, instances: Collection[Instance]) -> Topology:
-    """The topology, expanded, with the queues and bindings of these instances in it."""
+def including_all(topology: Topology, instances: Collection[Instance]) -> ExpandedTopology:
+    """The topology with the queues and bindings of these instances in it."""
     return reduce(including, instances, expand(topology))
 
 

@@ -16,6 +16,7 @@ from attune_mq.topology.declarations import (
     declarations,
 )
 from attune_mq.topology.equivalence import BrokerRules
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 
 
@@ -41,7 +42,7 @@ def observe_by_amqp(topology: Topology, prober: Prober) -> AmqpObservation:
     """
     verdicts = {
         (one.kind, one.name): prober.seen(one)
-        for one in declarations(topology)
+        for one in declarations(expand(topology))
         if not isinstance(one, BindingDeclaration)
     }
     return AmqpObservation(verdicts)

@@ -31,7 +31,7 @@ from attune_mq.topology.equivalence import (
 )
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.family_names import name_pattern
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import RESERVED_PREFIX
 from attune_mq.topology.source import Where
 
@@ -170,7 +170,7 @@ def remedy(conflict: Conflict) -> str:
     return f"`attune-mq migrate {shlex.quote(conflict.declaration.name)}`"
 
 
-def steps_of(whole: Topology, declaration: Declaration, verdict: Verdict) -> Iterator[Step]:
+def steps_of(whole: ExpandedTopology, declaration: Declaration, verdict: Verdict) -> Iterator[Step]:
     """One step, or one for each field that differs; of what is ignored they follow the object's."""
     where = whole.where(*declaration.path)
     match verdict:
@@ -201,7 +201,7 @@ def _written(difference: Difference) -> tuple[str, str]:
     return expected, found
 
 
-def _place(whole: Topology, declaration: Declaration, name: str) -> Where:
+def _place(whole: ExpandedTopology, declaration: Declaration, name: str) -> Where:
     """Where the file says what the broker calls ``name``."""
     kind, key = declaration.path
     declared = getattr(whole, str(kind))[key]
@@ -269,7 +269,7 @@ def _holds_a_number(value: Any) -> bool:
 
 
 def _unasked(
-    whole: Topology, wanted: Iterable[Declaration], observation: ManagementObservation
+    whole: ExpandedTopology, wanted: Iterable[Declaration], observation: ManagementObservation
 ) -> Iterator[Declaration]:
     """What is there for no reason that we know of."""
     names = {(one.kind, one.name) for one in wanted}
@@ -295,7 +295,7 @@ def _unasked(
         asked.discard(identity)  # a second of the same identity differs in the width of a number
 
 
-def _names_in_families(whole: Topology) -> re.Pattern[str]:
+def _names_in_families(whole: ExpandedTopology) -> re.Pattern[str]:
     names = [
         name_pattern(queue.name, family)
         for family in whole.families.values()

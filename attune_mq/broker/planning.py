@@ -7,6 +7,7 @@ import os
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.observation import observe
 from attune_mq.broker.plan import Plan, make_plan
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 from attune_mq.topology.selection import needed_by
 from attune_mq.topology_file import load_topology
@@ -30,6 +31,5 @@ def plan(
     ``PermissionRefused`` for a login, a virtual host or a tag.
     """
     wanted = topology if isinstance(topology, Topology) else load_topology(topology)
-    if service is not None:
-        wanted = needed_by(wanted, service)
-    return make_plan(wanted, observe(wanted, BrokerSettings.of(broker), management_url))
+    whole = expand(wanted) if service is None else needed_by(wanted, service)
+    return make_plan(whole, observe(whole, BrokerSettings.of(broker), management_url))

@@ -16,7 +16,7 @@ from attune_mq.topology.declarations import (
     ExchangeDeclaration,
     QueueDeclaration,
 )
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology
 
 
 class Verifier:
@@ -31,7 +31,7 @@ class Verifier:
         self,
         asker: Asker,
         settings: BrokerSettings,
-        topology: Topology,
+        topology: ExpandedTopology,
         missing: MutableSet[tuple[str, str]],
         is_there: Callable[[BindingDeclaration], Verdict],
     ) -> None:

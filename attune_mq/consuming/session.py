@@ -37,7 +37,7 @@ from attune_mq.message.settlement import Hold
 from attune_mq.message.telemetry import GivenBack, Telemetry
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.declarations import private_declarations
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Session:
         self,
         connection: pika.BlockingConnection,
         *,
-        topology: Topology,
+        topology: ExpandedTopology,
         spec: ConsumerSpec,
         tag: str,
         prefetch: int,

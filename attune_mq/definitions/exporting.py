@@ -12,6 +12,7 @@ from attune_mq.topology.declarations import (
     QueueDeclaration,
     declarations,
 )
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 
 
@@ -26,7 +27,7 @@ def export_definitions(topology: Topology, vhost: str = DEFAULT_VHOST) -> dict[s
     :func:`left_out_of_export` names what such definitions cannot hold.
     """
     definitions: dict[str, Any] = {"exchanges": [], "queues": [], "bindings": []}
-    for declaration in declarations(topology):
+    for declaration in declarations(expand(topology)):
         match declaration:
             case ExchangeDeclaration():
                 definitions["exchanges"].append(_exchange(declaration, vhost))

@@ -18,7 +18,8 @@ from attune_mq.errors import AttuneError
 from attune_mq.forking import OwnProcess
 from attune_mq.topology.declarations import BindingDeclaration, declarations
 from attune_mq.topology.equivalence import binding_identity
-from attune_mq.topology.model import Topology
+from attune_mq.topology.expansion import expand
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.selection import needed_by, services
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class TopologyWatch:
         management_url: str | None = None,
     ) -> None:
         known = service in services(topology)
-        self._wanted = needed_by(topology, service) if known else topology
+        self._wanted = needed_by(topology, service) if known else expand(topology)
         self._settings = settings
         self._bindings: BindingWatch | None = None
         if management_url is not None:
@@ -125,7 +126,9 @@ class BindingWatch:
     it answers again, and the bindings are not looked at.
     """
 
-    def __init__(self, topology: Topology, settings: BrokerSettings, management_url: str) -> None:
+    def __init__(
+        self, topology: ExpandedTopology, settings: BrokerSettings, management_url: str
+    ) -> None:
         self._wanted = [
             one for one in declarations(topology) if isinstance(one, BindingDeclaration)
         ]

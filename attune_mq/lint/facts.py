@@ -1,4 +1,4 @@
-"""What rules look up: one topology, expanded, with its families beside it, indexed once.
+"""What rules look up: one topology with its families beside it, indexed once.
 
 The queues of a family stand for those of every instance: ``worker.{worker_id}.cancel`` is taken
 as a name like any other, and ``{worker_id}`` as one word of a routing key.
@@ -16,7 +16,7 @@ from attune_mq.topology.contracts import ConsumerSpec, Family, MessageContract
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
 from attune_mq.topology.flow import Flow, Publication, trace
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.network import Network, QueueNode
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
 from attune_mq.topology.patterns import is_wildcard
@@ -86,7 +86,7 @@ class Facts:
         return trace(self.written)
 
     @cached_property
-    def whole(self) -> Topology:
+    def whole(self) -> ExpandedTopology:
         return self.flow.topology
 
     @cached_property
@@ -180,7 +180,7 @@ class Facts:
 
     @cached_property
     def network(self) -> Network:
-        return Network(self.written, with_families=True)
+        return Network(self.whole, with_families=True)
 
     @cached_property
     def resting_places(self) -> Mapping[str, Sequence[QueueFact]]:

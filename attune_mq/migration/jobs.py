@@ -15,7 +15,7 @@ from attune_mq.topology.declarations import (
     declarations,
 )
 from attune_mq.topology.equivalence import binding_identity
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology
 
 Shape = ExchangeDeclaration | QueueDeclaration
 Job = ExchangeJob | QueueJob
@@ -28,7 +28,7 @@ Look = (
 
 
 def look_for_jobs(
-    wanted: Topology, shapes: Iterable[Shape], survey: Survey
+    wanted: ExpandedTopology, shapes: Iterable[Shape], survey: Survey
 ) -> tuple[list[Look], list[Job]]:
     """How each of ``shapes`` is on the broker, and what is to be done about those that are to be
     migrated, in the same order. Raises what asking the broker raises."""
@@ -42,7 +42,7 @@ def _look_for(wanted: Shape, survey: Survey) -> Look:
     return survey.queue(wanted)
 
 
-def _jobs(wanted: Topology, found: Iterable[Look], survey: Survey) -> Iterator[Job]:
+def _jobs(wanted: ExpandedTopology, found: Iterable[Look], survey: Survey) -> Iterator[Job]:
     declared = declarations(wanted)
     of_file = [one for one in declared if isinstance(one, BindingDeclaration)]
     queues = {one.name: one for one in declared if isinstance(one, QueueDeclaration)}

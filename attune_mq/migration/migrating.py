@@ -30,7 +30,7 @@ from attune_mq.migration.survey import Obstacle, Survey, SurveyByAmqp, SurveyByM
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.declarations import BindingDeclaration, declarations
 from attune_mq.topology.expansion import expand
-from attune_mq.topology.model import Topology, UnknownName
+from attune_mq.topology.model import ExpandedTopology, Topology, UnknownName
 from attune_mq.topology_file import load_topology
 
 DEFAULT_PATIENCE_S = 600.0
@@ -108,7 +108,7 @@ def migrate(
     return Migration.of(planned, [*_skipped(found, are_named=bool(names)), *outcomes])
 
 
-def _selected(wanted: Topology, names: Sequence[str]) -> tuple[Shape, ...]:
+def _selected(wanted: ExpandedTopology, names: Sequence[str]) -> tuple[Shape, ...]:
     """In the order of the file."""
     shapes = [one for one in declarations(wanted) if not isinstance(one, BindingDeclaration)]
     known = {one.name for one in shapes} | {str(one.path[-1]) for one in shapes}
@@ -160,7 +160,7 @@ def _skipped(found: Iterable[Look], *, are_named: bool) -> Iterator[Skipped]:
 class _Migrating:
     def __init__(
         self,
-        wanted: Topology,
+        wanted: ExpandedTopology,
         settings: BrokerSettings,
         client: ManagementClient | None,
         patience: Patience,

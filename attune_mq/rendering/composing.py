@@ -21,14 +21,14 @@ from attune_mq.topology.arguments import exchange_arguments
 from attune_mq.topology.contracts import ConsumerSpec, MessageContract
 from attune_mq.topology.durations import format_duration
 from attune_mq.topology.expansion import expand
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Exchange, Queue
 
 DEFAULT_EXCHANGE_TITLE = "default exchange"
 
 
 def compose(topology: Topology, findings: Sequence[Finding] = ()) -> Picture:
-    """The picture of a topology, expanded or not, with the findings about it."""
+    """The picture of a topology with the findings about it."""
     composing = _Composing(expand(topology), findings)
     composing.add_exchanges()
     for block in blocks(composing.topology):
@@ -45,7 +45,7 @@ def compose(topology: Topology, findings: Sequence[Finding] = ()) -> Picture:
 
 
 class _Composing:
-    def __init__(self, topology: Topology, findings: Sequence[Finding]) -> None:
+    def __init__(self, topology: ExpandedTopology, findings: Sequence[Finding]) -> None:
         self.topology = topology
         self.marks = Marks(topology, findings)
         self.dead = DeadParts(topology)

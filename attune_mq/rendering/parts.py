@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from attune_mq.topology.arguments import queue_arguments
 from attune_mq.topology.contracts import Family
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import Binding, Queue
 from attune_mq.topology.raw_arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
 from attune_mq.topology.source import Path
@@ -36,7 +36,7 @@ class DeadLetterWay(NamedTuple):
     routing_key: str | None
 
 
-def dead_letter_way(topology: Topology, queue: Queue) -> DeadLetterWay | None:
+def dead_letter_way(topology: ExpandedTopology, queue: Queue) -> DeadLetterWay | None:
     """By the queue's arguments, which also hold what no key of the file can say."""
     arguments = queue_arguments(topology, queue)
     exchange = arguments.get(DEAD_LETTER_EXCHANGE)
@@ -49,7 +49,7 @@ def dead_letter_way(topology: Topology, queue: Queue) -> DeadLetterWay | None:
 class DeadParts:
     """Exchanges (by name) and queues (by id) that only dead letters reach."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: ExpandedTopology) -> None:
         self._topology = topology
         self._blocks = blocks(topology)
         self._ways = [

@@ -32,7 +32,7 @@ from attune_mq.topology.declarations import (
 from attune_mq.topology.equivalence import BrokerRules
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.family_names import literal, name_pattern
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import DEFAULT_EXCHANGE_AS_SHOWN, DeadLetterTo
 from attune_mq.topology.routing import Router
 from attune_mq.topology.selection import needed_by, services
@@ -102,7 +102,7 @@ def acl(
 PatternOf = Callable[[str], str]
 
 
-def _parts(topology: Topology, service: str) -> Iterator[tuple[Topology, PatternOf]]:
+def _parts(topology: Topology, service: str) -> Iterator[tuple[ExpandedTopology, PatternOf]]:
     """The service's part of the file and of each family, with what makes a pattern of a name."""
     yield needed_by(topology, service), _resource
     for key, family in topology.families.items():
@@ -125,7 +125,7 @@ def _resource_of(family: Family) -> PatternOf:
     return lambda name: name_pattern(name or DEFAULT_EXCHANGE_AS_SHOWN, family)
 
 
-def _runtime_needs(part: Topology, service: str, pattern_of: PatternOf) -> Iterator[Need]:
+def _runtime_needs(part: ExpandedTopology, service: str, pattern_of: PatternOf) -> Iterator[Need]:
     for message_type, contract in part.messages.items():
         exchange = part.exchange_name(contract.exchange)
         if service in contract.publishers:
@@ -142,7 +142,7 @@ def _runtime_needs(part: Topology, service: str, pattern_of: PatternOf) -> Itera
             yield Need("write", pattern_of(exchange), f"dead-letters what {tag} gives up")
 
 
-def _private_needs(part: Topology, key: str, pattern_of: PatternOf) -> Iterator[Need]:
+def _private_needs(part: ExpandedTopology, key: str, pattern_of: PatternOf) -> Iterator[Need]:
     """A queue that belongs to a connection is made by its consumer, whoever sets up the rest."""
     declaration, bindings = private_declarations(part, key)
     queue = pattern_of(declaration.name) if declaration.name else SERVER_NAMED
@@ -155,7 +155,7 @@ def _private_needs(part: Topology, key: str, pattern_of: PatternOf) -> Iterator[
         yield Need("read", pattern_of(binding.source), "binds the queue of its own connection")
 
 
-def _setup_needs(part: Topology, pattern_of: PatternOf) -> Iterator[Need]:
+def _setup_needs(part: ExpandedTopology, pattern_of: PatternOf) -> Iterator[Need]:
     for declaration in declarations(part):
         if isinstance(declaration, BindingDeclaration):
             why = f"binds {declaration.name}"
@@ -184,7 +184,9 @@ def _dead_letter_needs(queue: str, exchange: str) -> Iterator[Need]:
     yield Need("write", exchange, "declares it as a dead letter exchange")
 
 
-def _looking_needs(part: Topology, pattern_of: PatternOf, touched: set[str]) -> Iterator[Need]:
+def _looking_needs(
+    part: ExpandedTopology, pattern_of: PatternOf, touched: set[str]
+) -> Iterator[Need]:
     for declaration in declarations(part):
         pattern = pattern_of(declaration.name)
         if not isinstance(declaration, BindingDeclaration) and pattern not in touched:

@@ -1,21 +1,21 @@
-"""What of an expanded topology the library added, and what in the file led to it."""
+"""What of a topology the library added, and what in the file led to it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from attune_mq.topology.contracts import Family
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.source import Path
 
 
-def additions(expanded: Topology) -> Mapping[Path, str]:
+def additions(expanded: ExpandedTopology) -> Mapping[Path, str]:
     """The path of each exchange, queue and binding that the file does not hold, with a sentence
     for people: ``added: for dead_letter in line 9``."""
     return dict(_additions(expanded))
 
 
-def _additions(expanded: Topology) -> Iterator[tuple[Path, str]]:
+def _additions(expanded: ExpandedTopology) -> Iterator[tuple[Path, str]]:
     for path in _objects(expanded):
         origin = expanded.sources.origins.get(path)
         if origin is None or origin[-2:-1] == ("bindings",):
@@ -25,7 +25,7 @@ def _additions(expanded: Topology) -> Iterator[tuple[Path, str]]:
         yield path, f"added: for {where.path}{line}"
 
 
-def _objects(expanded: Topology) -> Iterator[Path]:
+def _objects(expanded: ExpandedTopology) -> Iterator[Path]:
     blocks: list[tuple[Path, Topology | Family]] = [((), expanded)]
     blocks += [(("families", key), each) for key, each in expanded.families.items()]
     for at, block in blocks:

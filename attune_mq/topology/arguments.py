@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from attune_mq.topology.fields import thawed
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import DeadLetterTo, Exchange, Queue
 
 ARGUMENT_OF_FIELD = {
@@ -35,8 +35,8 @@ FIELD_OF_ARGUMENT = {
 """The key of the file that stands for an argument."""
 
 
-def queue_arguments(topology: Topology, queue: Queue) -> dict[str, Any]:
-    """What an expanded topology's queue is declared with."""
+def queue_arguments(topology: ExpandedTopology, queue: Queue) -> dict[str, Any]:
+    """What a queue is declared with."""
     arguments: dict[str, Any] = thawed(queue.arguments)
     for field, argument in ARGUMENT_OF_FIELD.items():
         value = getattr(queue, field)

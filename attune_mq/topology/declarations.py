@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attune_mq.topology.arguments import exchange_arguments, queue_arguments
-from attune_mq.topology.expansion import expand
 from attune_mq.topology.fields import thawed
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology
 from attune_mq.topology.source import Path
 
 
@@ -58,14 +57,13 @@ class BindingDeclaration:
 Declaration = ExchangeDeclaration | QueueDeclaration | BindingDeclaration
 
 
-def declarations(topology: Topology) -> tuple[Declaration, ...]:
+def declarations(whole: ExpandedTopology) -> tuple[Declaration, ...]:
     """Exchanges, then queues, then bindings, each in the order of the file, additions included.
 
     Queues that belong to the connection which declares them, and their bindings, are left out:
     their consumer makes them, see :func:`private_declarations`. So are families, which exist
     once they are instantiated.
     """
-    whole = expand(topology)
     private = {key for key, queue in whole.queues.items() if queue.belongs_to_a_connection}
     return (
         *(_exchange(whole, key) for key in whole.exchanges),
@@ -79,10 +77,9 @@ def declarations(topology: Topology) -> tuple[Declaration, ...]:
 
 
 def private_declarations(
-    topology: Topology, queue: str
+    whole: ExpandedTopology, queue: str
 ) -> tuple[QueueDeclaration, tuple[BindingDeclaration, ...]]:
     """One queue, by its key, with its bindings: what its consumer declares for itself."""
-    whole = expand(topology)
     bindings = tuple(
         _binding(whole, index)
         for index, binding in enumerate(whole.bindings)
@@ -91,7 +88,7 @@ def private_declarations(
     return _queue(whole, queue), bindings
 
 
-def _exchange(whole: Topology, key: str) -> ExchangeDeclaration:
+def _exchange(whole: ExpandedTopology, key: str) -> ExchangeDeclaration:
     exchange = whole.exchanges[key]
     return ExchangeDeclaration(
         name=exchange.name,
@@ -104,7 +101,7 @@ def _exchange(whole: Topology, key: str) -> ExchangeDeclaration:
     )
 
 
-def _queue(whole: Topology, key: str) -> QueueDeclaration:
+def _queue(whole: ExpandedTopology, key: str) -> QueueDeclaration:
     queue = whole.queues[key]
     return QueueDeclaration(
         name=queue.name,
@@ -116,7 +113,7 @@ def _queue(whole: Topology, key: str) -> QueueDeclaration:
     )
 
 
-def _binding(whole: Topology, index: int) -> BindingDeclaration:
+def _binding(whole: ExpandedTopology, index: int) -> BindingDeclaration:
     binding = whole.bindings[index]
     to_queue = binding.destination_type == "queue"
     destination = (

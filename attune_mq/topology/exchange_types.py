@@ -30,7 +30,7 @@ class Hop(NamedTuple):
     """The binding's key; of a dead letter, the key that the queue gives it."""
     arguments: Mapping[str, Any] = NO_ARGUMENTS
     path: Path = ()
-    """Where in the expanded topology the binding, alternate exchange or dead letter rule stands."""
+    """Where in the topology the binding, alternate exchange or dead letter rule stands."""
 
 
 Hops = Sequence[Hop]

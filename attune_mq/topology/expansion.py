@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from attune_mq.topology.durations import format_duration
 from attune_mq.topology.fields import FrozenDict
-from attune_mq.topology.model import Defaults, Topology
+from attune_mq.topology.model import Defaults, ExpandedTopology, Topology
 from attune_mq.topology.objects import (
     Binding,
     DeadLetterQueue,
@@ -43,12 +43,12 @@ def retry_queue_name(queue_name: str, delay_ms: int) -> str:
     return f"{queue_name}{RETRY_INFIX}{format_duration(delay_ms)}"
 
 
-def expand(topology: Topology) -> Topology:
-    """The same topology with every object in it that setup makes.
-
-    The result is a topology like any other: written down and loaded it is the same, and
-    expanding it changes nothing.
+def expand(topology: Topology) -> ExpandedTopology:
+    """The same topology with every object in it that setup makes; an expanded one is returned as
+    it is. Written down, loaded and expanded, it is the same.
     """
+    if isinstance(topology, ExpandedTopology):
+        return topology
     addition = _Addition(topology, dict(topology.exchanges))
     queues, bindings = addition.expanded(topology.queues, topology.bindings, ())
     families = {}
@@ -65,7 +65,8 @@ def expand(topology: Topology) -> Topology:
     }
     for index in range(len(addition.routers)):
         addition.origins[("bindings", len(bindings) + index)] = ("dead_letter",)
-    return topology.model_copy(update=update).located(topology.sources.derived(addition.origins))
+    whole = ExpandedTopology.model_construct(**{**dict(topology), **update})
+    return whole.changed(topology.sources.derived(addition.origins))
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.contracts import Family, MessageContract
@@ -18,13 +19,15 @@ from attune_mq.topology.objects import (
 )
 from attune_mq.topology.source import Path
 
+T = TypeVar("T", bound=Topology)
+
 LONGEST_INSTANCE_NAME_BYTES = MAX_NAME_BYTES - len(".retry.315360000000ms")
 """So that what the library adds to it still fits."""
 
 
-def instantiate(topology: Topology, family: str, /, **parameters: str | int) -> Topology:
+def instantiate(topology: T, family: str, /, **parameters: str | int) -> T:
     """One instance of a family, as a topology that holds what belongs to the instance and the
-    exchanges that it refers to.
+    exchanges that it refers to: expanded, when ``topology`` is.
 
     It also has the message types of the file, with the family's own routes in place of the file's
     where both have one, so that a service of this instance can publish all that it publishes.
@@ -59,8 +62,8 @@ def _filler(parameters: Mapping[str, str]) -> Callable[[str], str]:
     return fill
 
 
-def _instance(topology: Topology, key: str, family: Family, fill: Callable[[str], str]) -> Topology:
-    update = {
+def _instance(topology: T, key: str, family: Family, fill: Callable[[str], str]) -> T:
+    update: dict[str, object] = {
         "queues": FrozenDict({k: _queue(queue, fill) for k, queue in family.queues.items()}),
         "bindings": tuple(_binding(binding, fill) for binding in family.bindings),
         "messages": FrozenDict(
@@ -72,15 +75,14 @@ def _instance(topology: Topology, key: str, family: Family, fill: Callable[[str]
         "consumers": FrozenDict({fill(tag): spec for tag, spec in family.consumers.items()}),
         "families": FrozenDict(),
     }
-    instance = topology.model_copy(update=update)
+    instance = topology.changed(topology.sources, **update)
     needed = exchanges_of(instance, topology)
     kept = {name: topology.exchanges[name] for name in topology.exchanges if name in needed}
     links = tuple(binding for binding in topology.bindings if _links(binding, needed))
     bindings = (*instance.bindings, *links)
     origins = _origins(topology, key, family, fill, links)
-    return instance.model_copy(
-        update={"exchanges": FrozenDict(kept), "bindings": bindings}
-    ).located(topology.sources.derived(origins))
+    sources = topology.sources.derived(origins)
+    return instance.changed(sources, exchanges=FrozenDict(kept), bindings=bindings)
 
 
 def _queue(queue: Queue, fill: Callable[[str], str]) -> Queue:

@@ -2,8 +2,8 @@
 which key, and who consumes which queue. The base of checks that need no broker.
 
 Families take part with their templates taken literally: ``worker.{worker_id}.cancel`` is a queue
-like any other, and ``{worker_id}`` one opaque word. Paths are those of the *expanded* topology
-(:attr:`Flow.topology`), so that ``flow.topology.where(*path)`` is the place in the file:
+like any other, and ``{worker_id}`` one opaque word. Paths are those of
+:attr:`Flow.topology`, so that ``flow.topology.where(*path)`` is the place in the file:
 ``("queues", "executions")``, ``("families", "worker", "bindings", 0)``.
 
 What *can* happen is taken to happen. A file does not say which headers a message has, so a
@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 
 from attune_mq.topology.contracts import MessageContract
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
-from attune_mq.topology.expansion import DEFAULT_EXCHANGE
-from attune_mq.topology.model import Topology
+from attune_mq.topology.expansion import DEFAULT_EXCHANGE, expand
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.network import Network, QueueNode, blocks
 from attune_mq.topology.patterns import is_wildcard
 from attune_mq.topology.source import Path
@@ -43,8 +43,7 @@ class Publication:
 class Flow:
     """The way of every message type through a topology."""
 
-    topology: Topology
-    """The topology, expanded."""
+    topology: ExpandedTopology
     publications: tuple[Publication, ...]
     arrivals: Mapping[Path, frozenset[str]]
     """For each queue, those of families included, the message types that can arrive in it:
@@ -105,7 +104,7 @@ class Flow:
 
 def trace(topology: Topology) -> Flow:
     """Follow every message of the file's ``messages``, those of families included."""
-    network = Network(topology, with_families=True)
+    network = Network(expand(topology), with_families=True)
     tracing = _Tracing(network)
     publications = tuple(
         tracing.publication(message_type, contract, (*at, "messages", message_type))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.fields import FrozenDict
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
@@ -45,9 +45,9 @@ def instance_with_key(topology: Topology, exchange: str, routing_key: str) -> In
     return None
 
 
-def including(topology: Topology, instance: Instance) -> Topology:
+def including(topology: ExpandedTopology, instance: Instance) -> ExpandedTopology:
     """The topology with the queues and bindings of the instance in it, also beside those of other
-    instances of the family. Give it an expanded one."""
+    instances of the family."""
     part = instantiate(topology, instance.family, **instance.parameters)
     keys = {key: f"{instance} {key}" for key in part.queues}
     queues = {keys[key]: queue for key, queue in part.queues.items()}
@@ -56,11 +56,10 @@ def including(topology: Topology, instance: Instance) -> Topology:
         for binding in part.bindings
         if binding.destination_type == "queue"
     )
-    return topology.model_copy(
-        update={
-            "queues": FrozenDict({**topology.queues, **queues}),
-            "bindings": (*topology.bindings, *bindings),
-        }
+    return topology.changed(
+        topology.sources,
+        queues=FrozenDict({**topology.queues, **queues}),
+        bindings=(*topology.bindings, *bindings),
     )
 
 

@@ -6,7 +6,8 @@ thing to another (the ``source`` of a binding, the ``queue`` of a consumer) are 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, StrictStr
 
@@ -79,9 +80,13 @@ class Topology(TopologyModel):
         it."""
         return self._sources.where(*path)
 
-    def located(self, sources: SourceMap) -> Topology:
-        """The same topology, knowing where it was written."""
-        copy = self.model_copy()
+    def __eq__(self, other: object) -> bool:
+        """By what they say alone: an expanded one equals the file that says all of it."""
+        return isinstance(other, Topology) and self.__dict__ == other.__dict__
+
+    def changed(self, sources: SourceMap, **parts: Any) -> Self:
+        """With ``parts`` in place of its own, and ``sources`` for where they stand."""
+        copy = super().model_copy(update=parts)
         copy._sources = sources
         return copy
 
@@ -120,3 +125,14 @@ class Topology(TopologyModel):
                 f"{self._sources.file} consumers: expected an entry {tag!r}, found only: {known}"
             )
         return spec
+
+
+class ExpandedTopology(Topology):
+    """A topology with every object in it that setup makes: only
+    :func:`~attune_mq.topology.expansion.expand` makes one."""
+
+    def model_copy(  # type: ignore[override] # other parts may need to be expanded again
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> Topology:
+        """A plain topology, since what ``update`` says is not expanded."""
+        return Topology.model_construct(**{**dict(self), **(update or {})}).changed(self.sources)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from attune_mq.topology.arguments import exchange_arguments, queue_arguments
 from attune_mq.topology.contracts import Family
 from attune_mq.topology.exchange_types import BindingTable, Headers, Hop, binding_table
-from attune_mq.topology.expansion import DEFAULT_EXCHANGE, expand, retry_queue_name
-from attune_mq.topology.model import Topology
+from attune_mq.topology.expansion import DEFAULT_EXCHANGE, retry_queue_name
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
 from attune_mq.topology.raw_arguments import (
     DEAD_LETTER_EXCHANGE,
@@ -90,12 +90,12 @@ class Network:
 
     def __init__(
         self,
-        topology: Topology,
+        topology: ExpandedTopology,
         *,
         with_families: bool = False,
         broker_version: str | None = None,
     ) -> None:
-        self.topology = expand(topology)
+        self.topology = topology
         self.broker_version = _version(broker_version, topology)
         self.blocks = blocks(self.topology) if with_families else blocks(self.topology)[:1]
         self.queue_names = {

@@ -26,9 +26,9 @@ from typing import NamedTuple
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
 from attune_mq.topology.exchange_types import Headers
-from attune_mq.topology.expansion import DEFAULT_EXCHANGE
+from attune_mq.topology.expansion import DEFAULT_EXCHANGE, expand
 from attune_mq.topology.fields import FrozenDict
-from attune_mq.topology.model import Topology, UnknownName
+from attune_mq.topology.model import ExpandedTopology, Topology, UnknownName
 from attune_mq.topology.network import Network, QueueNode, Way
 from attune_mq.topology.validation import nearest
 
@@ -70,11 +70,10 @@ class Router:
     """
 
     def __init__(self, topology: Topology, *, broker_version: str | None = None) -> None:
-        self._network = Network(topology, broker_version=broker_version)
+        self._network = Network(expand(topology), broker_version=broker_version)
 
     @property
-    def topology(self) -> Topology:
-        """The topology, expanded."""
+    def topology(self) -> ExpandedTopology:
         return self._network.topology
 
     @property

@@ -6,7 +6,7 @@ from attune_mq.topology.contracts import Family
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.families import exchanges_of
 from attune_mq.topology.fields import FrozenDict
-from attune_mq.topology.model import Topology, UnknownName
+from attune_mq.topology.model import ExpandedTopology, Topology, UnknownName
 from attune_mq.topology.objects import DeadLetterTo
 from attune_mq.topology.source import Path
 
@@ -24,9 +24,9 @@ def services(topology: Topology) -> set[str]:
     return consuming | publishing
 
 
-def needed_by(topology: Topology, service: str) -> Topology:
+def needed_by(topology: Topology, service: str) -> ExpandedTopology:
     """What ``service`` needs: the queues that it consumes with all that belongs to them, and the
-    exchanges that it publishes to. Expanded.
+    exchanges that it publishes to.
 
     The queues of *other* services are theirs to set up, so a message published before they ever
     started has nowhere to go, and the publisher says so.
@@ -50,19 +50,18 @@ def needed_by(topology: Topology, service: str) -> Topology:
         for index, binding in enumerate(whole.bindings)
         if binding.destination_type == "queue" and binding.destination in queues
     ]
-    part = whole.model_copy(
-        update={
-            "queues": FrozenDict({k: q for k, q in whole.queues.items() if k in queues}),
-            "bindings": tuple(whole.bindings[index] for index in bindings),
-            "messages": FrozenDict(messages),
-            "consumers": FrozenDict(consumers),
-            "families": FrozenDict(),
-        }
+    part = whole.changed(
+        whole.sources,
+        queues=FrozenDict({k: q for k, q in whole.queues.items() if k in queues}),
+        bindings=tuple(whole.bindings[index] for index in bindings),
+        messages=FrozenDict(messages),
+        consumers=FrozenDict(consumers),
+        families=FrozenDict(),
     )
     return _with_exchanges(part, whole, bindings)
 
 
-def _with_dead_letters(whole: Topology, queues: set[str]) -> set[str]:
+def _with_dead_letters(whole: ExpandedTopology, queues: set[str]) -> set[str]:
     """``queues`` with their retry queues, and all in which their dead letters may come to lie."""
     by_name = {queue.name: key for key, queue in whole.queues.items()}
     reached = set(queues)
@@ -75,7 +74,7 @@ def _with_dead_letters(whole: Topology, queues: set[str]) -> set[str]:
     return reached
 
 
-def _fed_by_deaths(whole: Topology, key: str, by_name: dict[str, str]) -> set[str]:
+def _fed_by_deaths(whole: ExpandedTopology, key: str, by_name: dict[str, str]) -> set[str]:
     queue = whole.queues[key]
     found = {
         other
@@ -89,7 +88,7 @@ def _fed_by_deaths(whole: Topology, key: str, by_name: dict[str, str]) -> set[st
     return found
 
 
-def _led_to(whole: Topology, rule: DeadLetterTo, by_name: dict[str, str]) -> set[str]:
+def _led_to(whole: ExpandedTopology, rule: DeadLetterTo, by_name: dict[str, str]) -> set[str]:
     """Queues behind a dead letter exchange; with a known key, those bound with it or by pattern."""
     if rule.to == "":
         return {by_name[rule.routing_key]} if rule.routing_key in by_name else set()
@@ -107,7 +106,9 @@ def _led_to(whole: Topology, rule: DeadLetterTo, by_name: dict[str, str]) -> set
     return found
 
 
-def _with_exchanges(part: Topology, whole: Topology, kept: list[int]) -> Topology:
+def _with_exchanges(
+    part: ExpandedTopology, whole: ExpandedTopology, kept: list[int]
+) -> ExpandedTopology:
     needed = exchanges_of(part, whole)
     links = [
         index
@@ -120,9 +121,8 @@ def _with_exchanges(part: Topology, whole: Topology, kept: list[int]) -> Topolog
         ("bindings", new): ("bindings", i) for new, i in enumerate(indexes)
     }
     exchanges = {key: exchange for key, exchange in whole.exchanges.items() if key in needed}
-    return part.model_copy(
-        update={
-            "exchanges": FrozenDict(exchanges),
-            "bindings": tuple(whole.bindings[index] for index in indexes),
-        }
-    ).located(whole.sources.derived(origins))
+    return part.changed(
+        whole.sources.derived(origins),
+        exchanges=FrozenDict(exchanges),
+        bindings=tuple(whole.bindings[index] for index in indexes),
+    )

@@ -38,6 +38,7 @@ from attune_mq.message.payloads import ExecutionRequested
 from attune_mq.publishing import confirm_channel
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.service import Service
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 from tests import planted
 from tests.messaging.bench import QUEUE, WORK, Bench, Gate, request, topology_of, wait_for
@@ -231,7 +232,7 @@ def test_a_binding_that_a_migration_has_diverted_is_there(
     bench.channel.exchange_declare(ingress, "fanout")
     bench.channel.exchange_bind(ingress, "work", "requested")
     bench.channel.queue_unbind(QUEUE, "work", "requested")
-    watch = BindingWatch(topology, BrokerSettings.of(bench.url), str(broker.management_url))
+    watch = BindingWatch(expand(topology), BrokerSettings.of(bench.url), str(broker.management_url))
 
     assert watch.missing() == []
 
@@ -244,7 +245,7 @@ def test_an_http_api_that_does_not_answer_is_said_once_and_makes_nothing_red(
     bench: Bench, topology: Topology, caplog: pytest.LogCaptureFixture
 ) -> None:
     nobody = "http://127.0.0.1:1"
-    watch = BindingWatch(topology, BrokerSettings.of(bench.url), nobody)
+    watch = BindingWatch(expand(topology), BrokerSettings.of(bench.url), nobody)
 
     assert watch.missing() == watch.missing() == []
 
