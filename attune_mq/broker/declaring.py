@@ -35,7 +35,7 @@ from attune_mq.broker.report import (
     Unchanged,
     Unknown,
 )
-from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
+from attune_mq.topology.arguments import key_of
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
@@ -140,7 +140,7 @@ class Declarer:
         where = self._topology.where(*declaration.path)
         match parse_reply(*refusal):
             case Different(field, expected, found):
-                place = self._topology.where(*declaration.path, FIELD_OF_ARGUMENT.get(field, field))
+                place = self._topology.where(*declaration.path, key_of(field) or field)
                 if expected == CUT_OFF:
                     expected = str(declaration.arguments.get(field, "none"))
                 return Conflict(declaration, place, field, expected, found)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from attune_mq.broker.report import Conflict, Unchanged, Unknown, Why
-from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
+from attune_mq.topology.arguments import key_of
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
@@ -207,7 +207,7 @@ def _place(whole: ExpandedTopology, declaration: Declaration, name: str) -> Wher
     declared = getattr(whole, str(kind))[key]
     if name in declared.arguments:
         return whole.where(*declaration.path, "arguments", name)
-    place = whole.where(*declaration.path, FIELD_OF_ARGUMENT.get(name, name))
+    place = whole.where(*declaration.path, key_of(name) or name)
     says_nothing = place[1:3] == whole.where(*declaration.path)[1:3]
     if says_nothing and name.startswith("x-dead-letter") and declared.purpose == "main":
         return whole.where("dead_letter")  # the rule for all queues

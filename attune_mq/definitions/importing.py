@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from attune_mq.definitions.reading import Definitions, read_definitions
-from attune_mq.topology.arguments import ARGUMENT_OF_FIELD
+from attune_mq.topology.arguments import (
+    ALTERNATE_EXCHANGE,
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY,
+    DEAD_LETTER_STRATEGY,
+    QUEUE_ARGUMENTS,
+    has_key,
+)
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,
@@ -18,16 +25,8 @@ from attune_mq.topology.keys import common_prefix, invent_keys
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import BrokerExpectation, Topology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, DeadLetterTo, Exchange, Queue
-from attune_mq.topology.raw_arguments import (
-    DEAD_LETTER_EXCHANGE,
-    DEAD_LETTER_ROUTING_KEY,
-    DEAD_LETTER_STRATEGY,
-    is_said_by_a_key,
-)
 from attune_mq.topology.source import Path
 from attune_mq.topology.writing import WIDTH, write_topology
-
-ALTERNATE_EXCHANGE = "alternate-exchange"
 
 
 class Imported(NamedTuple):
@@ -138,34 +137,32 @@ class _Importing:
 
     def _queue(self, declared: QueueDeclaration) -> Queue:
         self._comment(("queues", self.queue_keys[declared.name]), [declared.path])
-        said = {
-            argument: value
-            for argument, value in declared.arguments.items()
-            if is_said_by_a_key(argument, declared.arguments, self.exchange_keys.keys())
+        arguments = dict(declared.arguments)
+        keyed = {
+            argument: arguments.pop(argument)
+            for argument in declared.arguments
+            if has_key(argument, declared.arguments, self.exchange_keys)
         }
-        raw = {name: value for name, value in declared.arguments.items() if name not in said}
-        fields = {
-            name: said[argument] for name, argument in ARGUMENT_OF_FIELD.items() if argument in said
-        }
+        fields = {QUEUE_ARGUMENTS[argument].field: value for argument, value in keyed.items()}
         return Queue.model_validate(
             {
                 "name": declared.name,
                 "durable": declared.durable,
                 "auto_delete": declared.auto_delete,
                 **fields,
-                "dead_letter": self._dead_letter(said),
-                "arguments": raw,
+                "dead_letter": self._dead_letter(keyed),
+                "arguments": arguments,
             }
         )
 
-    def _dead_letter(self, said: Mapping[str, Any]) -> DeadLetterTo | None:
-        exchange = said.get(DEAD_LETTER_EXCHANGE)
+    def _dead_letter(self, keyed: Mapping[str, Any]) -> DeadLetterTo | None:
+        exchange = keyed.get(DEAD_LETTER_EXCHANGE)
         if exchange is None:
             return None
         return DeadLetterTo(
             to=self._exchange_key(exchange) or "",
-            routing_key=said.get(DEAD_LETTER_ROUTING_KEY),
-            strategy=said.get(DEAD_LETTER_STRATEGY),
+            routing_key=keyed.get(DEAD_LETTER_ROUTING_KEY),
+            strategy=keyed.get(DEAD_LETTER_STRATEGY),
         )
 
     def _bindings(self) -> Iterable[Binding]:

@@ -16,6 +16,7 @@ from attune_mq.definitions.entries import Entry, unsayable
 from attune_mq.definitions.json_text import SECTIONS, InvalidDefinitions, read_object
 from attune_mq.definitions.unsaid import Leftovers, unsaid_of_cluster, unsaid_of_vhost
 from attune_mq.definitions.vhosts import choose_vhost, others, vhost_of
+from attune_mq.topology.arguments import QUEUE_TYPE
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
@@ -168,7 +169,7 @@ class _Reader:
             return None
         arguments = self._arguments(entry, f"queue {name!r}")
         kind = entry.values.get("type")
-        if kind not in (None, arguments.get("x-queue-type", "classic")):
+        if kind not in (None, arguments.get(QUEUE_TYPE, "classic")):
             self.leftovers.add("queues", f"type: {kind}", name)
         if entry.flag("exclusive", default=False):
             self.leftovers.add("queues", "exclusive", name)

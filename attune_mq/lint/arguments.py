@@ -6,18 +6,22 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from attune_mq.lint.broker_versions import Versions
 from attune_mq.lint.facts import Facts, QueueFact
-from attune_mq.lint.known_arguments import (
+from attune_mq.lint.rule import Fault, rule
+from attune_mq.topology.arguments import (
     EXCHANGE_ARGUMENTS,
-    HEADERS_MATCH,
+    OVERFLOW,
     PLUGIN_QUEUE_ARGUMENTS,
     QUEUE_ARGUMENTS,
-    REPLICATED,
+    QUEUE_TYPE,
+    QUORUM,
+    STREAM,
     Kind,
+    Text,
+    Versions,
 )
-from attune_mq.lint.rule import Fault, rule
-from attune_mq.topology.arguments import exchange_arguments
+from attune_mq.topology.declarations import exchange_arguments
+from attune_mq.topology.exchange_types import X_MATCH
 from attune_mq.topology.objects import EXCHANGE_TYPES
 from attune_mq.topology.source import Where
 from attune_mq.topology.validation import nearest, shown
@@ -68,7 +72,7 @@ def _unknown(where: Where, owner: str, argument: str, known: list[str]) -> Fault
 )
 def argument_of_wrong_type(facts: Facts) -> Iterator[Fault]:
     for each in _valued(facts):
-        if not each.kind.has_type(each.value):
+        if not each.has_type:
             yield each.fault(each.kind.type_name)
 
 
@@ -85,8 +89,12 @@ def argument_of_wrong_type(facts: Facts) -> Iterator[Fault]:
 )
 def argument_value_refused(facts: Facts) -> Iterator[Fault]:
     for each in _valued(facts):
-        if each.kind.has_type(each.value) and not each.kind.takes(each.value):
+        if each.has_type and not each.kind.takes(each.value):
             yield each.fault(str(each.kind))
+
+
+_HEADERS_MATCH = Text(choices=("all", "any", "all-with-x", "any-with-x"))
+"""What ``x-match`` takes, of a binding to a headers exchange."""
 
 
 class _Valued(NamedTuple):
@@ -98,6 +106,10 @@ class _Valued(NamedTuple):
     value: Any
     where: Callable[[], Where]
     """Asked for a fault only: a file has many arguments and few faults."""
+
+    @property
+    def has_type(self) -> bool:
+        return type(self.value) is self.kind.type
 
     def fault(self, expected: str) -> Fault:
         message = f"{self.owner}: {self.argument} takes {expected}, not {shown(self.value)}"
@@ -118,10 +130,10 @@ def _valued(facts: Facts) -> Iterator[_Valued]:
                 kind = EXCHANGE_ARGUMENTS[name]
                 yield _Valued(f"exchange {exchange.name}", name, kind, value, where)
     for bound in facts.bindings:
-        value = bound.binding.arguments.get("x-match")
+        value = bound.binding.arguments.get(X_MATCH)
         if value is not None and facts.exchange_types.get(bound.source) == "headers":
-            where = partial(facts.where, *bound.path, "arguments", "x-match")
-            yield _Valued(f"binding {bound.name}", "x-match", HEADERS_MATCH, value, where)
+            where = partial(facts.where, *bound.path, "arguments", X_MATCH)
+            yield _Valued(f"binding {bound.name}", X_MATCH, _HEADERS_MATCH, value, where)
 
 
 @rule(
@@ -143,13 +155,13 @@ def argument_not_for_queue_type(facts: Facts) -> Iterator[Fault]:
                 continue
             if fact.type not in known.queue_types:
                 where = facts.where_argument(fact, argument)
-                types = " and ".join(sorted(known.queue_types))
+                types = " and ".join(known.queue_types)
                 message = f"queue {fact.name}: {argument} is for {types} queues, {_type_of(fact)}"
                 yield Fault(where, message)
 
 
 def _type_of(fact: QueueFact) -> str:
-    if "x-queue-type" in fact.arguments:
+    if QUEUE_TYPE in fact.arguments:
         return f"this one is a {fact.type} queue"
     return "this one has no type, and so the virtual host's, which is classic by default"
 
@@ -175,7 +187,7 @@ _PROPERTIES = {
 )
 def property_not_for_queue_type(facts: Facts) -> Iterator[Fault]:
     for fact in facts.queues:
-        if fact.type in REPLICATED:
+        if fact.type in (QUORUM, STREAM):
             for field in _refused_properties(fact):
                 where = facts.where(*fact.path, field)
                 yield Fault(
@@ -207,10 +219,10 @@ def _refused_properties(fact: QueueFact) -> Iterator[str]:
 )
 def reject_publish_dlx_on_quorum(facts: Facts) -> Iterator[Fault]:
     for fact in facts.queues:
-        overflow = fact.arguments.get("x-overflow")
+        overflow = fact.arguments.get(OVERFLOW)
         if fact.type == "quorum" and overflow == "reject-publish-dlx":
             message = f"quorum queue {fact.name} takes {overflow} for drop-head"
-            yield Fault(facts.where_argument(fact, "x-overflow"), message)
+            yield Fault(facts.where_argument(fact, OVERFLOW), message)
 
 
 RULES = (

@@ -7,7 +7,8 @@ from typing import Any
 
 from attune_mq.lint.facts import BindingFact, Facts
 from attune_mq.lint.rule import Fault, rule
-from attune_mq.topology.arguments import exchange_arguments
+from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANGE
+from attune_mq.topology.declarations import exchange_arguments
 from attune_mq.topology.flow import Publication
 from attune_mq.topology.patterns import is_wildcard
 
@@ -133,7 +134,7 @@ def _hashable(value: Any) -> Any:
 )
 def exchange_leads_nowhere(facts: Facts) -> Iterator[Fault]:
     used = {each.exchange for each in facts.flow.publications}
-    used |= {str(fact.arguments.get("x-dead-letter-exchange")) for fact in facts.queues}
+    used |= {str(fact.arguments.get(DEAD_LETTER_EXCHANGE)) for fact in facts.queues}
     for key, exchange in facts.whole.exchanges.items():
         # Where messages or dead letters go there, a rule about these says so, and which.
         if exchange.name not in facts.exchanges_leading_on and exchange.name not in used:
@@ -153,9 +154,9 @@ def exchange_leads_nowhere(facts: Facts) -> Iterator[Fault]:
 )
 def alternate_exchange_missing(facts: Facts) -> Iterator[Fault]:
     for key, exchange in facts.whole.exchanges.items():
-        alternate = exchange_arguments(facts.whole, exchange).get("alternate-exchange")
+        alternate = exchange_arguments(facts.whole, exchange).get(ALTERNATE_EXCHANGE)
         if isinstance(alternate, str) and alternate not in facts.exchange_types:
-            where = facts.where("exchanges", key, "arguments", "alternate-exchange")
+            where = facts.where("exchanges", key, "arguments", ALTERNATE_EXCHANGE)
             message = f"the alternate exchange {alternate!r} of {exchange.name} is not in the file"
             yield Fault(where, message)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attune_mq.lint.broker_versions import Versions
 from attune_mq.lint.facts import ConsumerFact, Facts
 from attune_mq.lint.rule import Fault, rule
+from attune_mq.topology.arguments import Versions
 from attune_mq.topology.durations import format_duration
 
 DEFAULT_CONSUMER_TIMEOUT_MS = 30 * 60 * 1000

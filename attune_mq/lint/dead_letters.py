@@ -8,13 +8,16 @@ from typing import Any
 from attune_mq.lint.cycles import cycles
 from attune_mq.lint.facts import Facts, QueueFact
 from attune_mq.lint.rule import Fault, rule
+from attune_mq.topology.arguments import (
+    DEAD_LETTER_EXCHANGE as EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY as ROUTING_KEY,
+    DEAD_LETTER_STRATEGY as STRATEGY,
+    MESSAGE_TTL,
+    OVERFLOW,
+)
 from attune_mq.topology.dead_lettering import Death, Reason
 from attune_mq.topology.network import Way
 from attune_mq.topology.objects import EXCHANGE_TYPES
-
-EXCHANGE = "x-dead-letter-exchange"
-ROUTING_KEY = "x-dead-letter-routing-key"
-STRATEGY = "x-dead-letter-strategy"
 
 
 @rule(
@@ -192,10 +195,10 @@ def dead_letter_cycle(facts: Facts) -> Iterator[Fault]:
 
 def _own_deaths(fact: QueueFact) -> Iterator[tuple[Reason, str]]:
     """The reasons for which messages die without the doing of a consumer."""
-    if "x-message-ttl" in fact.arguments:
+    if MESSAGE_TTL in fact.arguments:
         yield "expired", "expire in"
     limited = "x-max-length" in fact.arguments or "x-max-length-bytes" in fact.arguments
-    if limited and fact.arguments.get("x-overflow") != "reject-publish":
+    if limited and fact.arguments.get(OVERFLOW) != "reject-publish":
         yield "maxlen", "overflow"
 
 
@@ -239,7 +242,7 @@ def _direct(way: Way) -> bool:
 def dead_letter_never_expires(facts: Facts) -> Iterator[Fault]:
     for name, sources in facts.resting_places.items():
         fact = facts.queue_named[name]
-        kept = "x-message-ttl" in fact.arguments or fact.type == "stream"
+        kept = MESSAGE_TTL in fact.arguments or fact.type == "stream"
         emptied = fact.path in facts.consumers_of or fact.path in facts.published_to
         if not kept and not emptied:
             of = f"queue {sources[0].name}" if len(sources) == 1 else f"{len(sources)} queues"
@@ -264,11 +267,11 @@ def dead_letter_never_expires(facts: Facts) -> Iterator[Fault]:
 )
 def ttl_without_dead_letter(facts: Facts) -> Iterator[Fault]:
     for fact in facts.queues:
-        has_ttl = "x-message-ttl" in fact.arguments and EXCHANGE not in fact.arguments
+        has_ttl = MESSAGE_TTL in fact.arguments and EXCHANGE not in fact.arguments
         is_last = fact.queue.purpose == "dead_letter" or fact.name in facts.resting_places
         if has_ttl and fact.is_shared and not is_last:
             message = f"messages that expire in queue {fact.name} are lost: it has no dead_letter"
-            yield Fault(facts.where_argument(fact, "x-message-ttl"), message)
+            yield Fault(facts.where_argument(fact, MESSAGE_TTL), message)
 
 
 @rule(
@@ -284,7 +287,7 @@ def ttl_without_dead_letter(facts: Facts) -> Iterator[Fault]:
 def at_least_once_without_reject_publish(facts: Facts) -> Iterator[Fault]:
     for fact in facts.queues:
         asked = fact.arguments.get(STRATEGY) == "at-least-once"
-        if asked and fact.arguments.get("x-overflow") != "reject-publish":
+        if asked and fact.arguments.get(OVERFLOW) != "reject-publish":
             message = f"queue {fact.name} dead-letters at most once: overflow is not reject-publish"
             yield Fault(facts.where_argument(fact, STRATEGY), message)
 

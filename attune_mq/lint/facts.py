@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from attune_mq.lint.broker_versions import Version, parse_version
-from attune_mq.topology.arguments import FIELD_OF_ARGUMENT, exchange_arguments, queue_arguments
+from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, QUEUE_TYPE, Version, key_of, release
 from attune_mq.topology.contracts import ConsumerSpec, Family, MessageContract
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
+from attune_mq.topology.declarations import exchange_arguments, queue_arguments
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
 from attune_mq.topology.flow import Flow, Publication, trace
 from attune_mq.topology.model import ExpandedTopology, Topology
@@ -22,7 +22,6 @@ from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
 from attune_mq.topology.patterns import is_wildcard
 from attune_mq.topology.source import Path, Where
 
-_DEAD_LETTER = "x-dead-letter-"
 ANY_KEY = ".".join(["any-word"] * 9)
 """A key that a binding takes if it takes every key, and hardly otherwise."""
 
@@ -40,7 +39,7 @@ class QueueFact(NamedTuple):
     @property
     def type(self) -> str:
         """Without a type of its own it is of the virtual host's default type: classic, mostly."""
-        return str(self.arguments.get("x-queue-type", "classic"))
+        return str(self.arguments.get(QUEUE_TYPE, "classic"))
 
     @property
     def is_shared(self) -> bool:
@@ -77,7 +76,7 @@ class Facts:
     def __init__(self, topology: Topology) -> None:
         self.written = topology
         stated = topology.broker
-        self.version: Version | None = parse_version(stated.version) if stated else None
+        self.version: Version | None = release(stated.version) if stated else None
         self._deaths: dict[tuple[Path, Reason], tuple[Death, ...]] = {}
 
     @cached_property
@@ -157,7 +156,7 @@ class Facts:
                 bound.source
             )
         for exchange in self.whole.exchanges.values():
-            alternate = exchange_arguments(self.whole, exchange).get("alternate-exchange")
+            alternate = exchange_arguments(self.whole, exchange).get(ALTERNATE_EXCHANGE)
             if isinstance(alternate, str):
                 feeding.setdefault(alternate, []).append(exchange.name)
         leading = {DEFAULT_EXCHANGE}
@@ -240,10 +239,10 @@ class Facts:
         """Where the file says what becomes this argument of the queue."""
         if argument in fact.queue.arguments:
             return self.where(*fact.path, "arguments", argument)
-        if argument.startswith(_DEAD_LETTER):
-            inherited = self._inherits_dead_letter(fact)
-            return self.where("dead_letter") if inherited else self.where(*fact.path, "dead_letter")
-        return self.where(*fact.path, FIELD_OF_ARGUMENT[argument])
+        key = key_of(argument) or argument
+        if key == "dead_letter" and self._inherits_dead_letter(fact):
+            return self.where(key)
+        return self.where(*fact.path, key)
 
     def _inherits_dead_letter(self, fact: QueueFact) -> bool:
         """Whether the rule at the top of the file says it, rather than the queue itself."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attune_mq.lint.broker_versions import DEFAULT_DELIVERY_LIMIT, LIMITS_DELIVERIES
-from attune_mq.lint.dead_letters import EXCHANGE
 from attune_mq.lint.facts import Facts, QueueFact
 from attune_mq.lint.rule import Fault, rule
-
-LIMIT = "x-delivery-limit"
+from attune_mq.topology.arguments import (
+    DEAD_LETTER_EXCHANGE as EXCHANGE,
+    DEFAULT_DELIVERY_LIMIT,
+    DELIVERY_LIMIT as LIMIT,
+    LIMITS_DELIVERIES,
+)
 
 
 @rule(

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from attune_mq.lint.broker_versions import DEFAULT_DELIVERY_LIMIT, Versions
 from attune_mq.lint.facts import Facts
-from attune_mq.lint.known_arguments import CHANGES, QUEUE_ARGUMENTS
 from attune_mq.lint.rule import Fault, rule
+from attune_mq.topology.arguments import (
+    DEFAULT_DELIVERY_LIMIT,
+    DELIVERY_LIMIT,
+    QUEUE_ARGUMENTS,
+    Versions,
+)
 
 TRANSIENT_QUEUES_GO = Versions(since=(4, 3))
 
@@ -59,15 +63,14 @@ def argument_ignored_by_version(facts: Facts) -> Iterator[Fault]:
 
 
 def _changes(facts: Facts, effect: Literal["refuses", "ignores"]) -> Iterator[Fault]:
-    for change in CHANGES:
-        if change.effect != effect or not change.versions.may_be(facts.version):
-            continue
-        for fact in facts.queues:
-            value = fact.arguments.get(change.argument)
-            if value is not None and change.concerns(fact.type, value):
-                where = facts.where_argument(fact, change.argument)
-                said = f"{change.versions} {effect} {change.argument}"
-                yield Fault(where, f"queue {fact.name}: {said}: {change.why}")
+    for fact in facts.queues:
+        for name, value in fact.arguments.items():
+            row = QUEUE_ARGUMENTS.get(name)
+            for change in row.changes if row else ():
+                applies = change.effect == effect and change.versions.may_be(facts.version)
+                if applies and change.concerns(fact.type, value):
+                    what = f"{change.versions} {effect} {name}: {change.why}"
+                    yield Fault(facts.where_argument(fact, name), f"queue {fact.name}: {what}")
 
 
 @rule(
@@ -116,7 +119,7 @@ def delivery_limit_differs(facts: Facts) -> Iterator[Fault]:
     for fact in facts.queues:
         if fact.type != "quorum" or fact.queue.purpose != "main":
             continue
-        limit = fact.arguments.get("x-delivery-limit")
+        limit = fact.arguments.get(DELIVERY_LIMIT)
         if limit is None and facts.version is None:
             message = (
                 f"quorum queue {fact.name} has no delivery_limit: none before RabbitMQ 4.0, "
@@ -124,7 +127,7 @@ def delivery_limit_differs(facts: Facts) -> Iterator[Fault]:
             )
             yield Fault(facts.where(*fact.path), message)
         if limit == -1 and Versions(before=(4, 0)).may_be(facts.version):
-            where = facts.where_argument(fact, "x-delivery-limit")
+            where = facts.where_argument(fact, DELIVERY_LIMIT)
             message = (
                 f"quorum queue {fact.name} has delivery_limit -1: RabbitMQ 3.10 drops a message "
                 "when it is given back for the first time; 4.0 and later has no limit then"

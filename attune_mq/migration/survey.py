@@ -16,6 +16,7 @@ from attune_mq.broker.plan import Absent, ManagementObservation, Unseen
 from attune_mq.broker.probing import Prober
 from attune_mq.broker.replies import CUT_OFF
 from attune_mq.migration.scaffold import Scaffold, stage_name
+from attune_mq.topology.arguments import QUEUE_ARGUMENTS, Whole, YesOrNo
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,
@@ -34,19 +35,7 @@ from attune_mq.topology.equivalence import (
 
 MOST_FIELDS = 20
 """A queue or exchange differs in fewer."""
-_NUMBERS = (
-    "x-message-ttl",
-    "x-expires",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-max-priority",
-    "x-delivery-limit",
-    "x-max-in-memory-length",
-    "x-max-in-memory-bytes",
-    "x-quorum-initial-group-size",
-)
 _PROPERTIES = ("durable", "auto_delete", "internal", "type")
-_BOOLEANS = ("durable", "auto_delete", "internal", "x-single-active-consumer")
 
 
 D = TypeVar("D", ExchangeDeclaration, QueueDeclaration)
@@ -247,11 +236,13 @@ def _mended(declared: D, field: str, found: Any) -> D:
     """As the broker says that it is."""
     text = None if found is None or found == "none" else written(found)
     value: Any = text
-    if field in _BOOLEANS and text is not None:
-        value = text == "true"
-    elif field in _NUMBERS and text is not None:
-        value = int(text) if text.lstrip("-").isdecimal() else text
     if field in _PROPERTIES:
-        return replace(declared, **{field: value})
+        property_: Any = text if field == "type" else text == "true"
+        return replace(declared, **{field: property_})
+    match QUEUE_ARGUMENTS[field].kind if field in QUEUE_ARGUMENTS and text is not None else None:
+        case YesOrNo():
+            value = text == "true"
+        case Whole() if text and text.lstrip("-").isdecimal():
+            value = int(text)
     arguments = {key: one for key, one in declared.arguments.items() if key != field}
     return replace(declared, arguments=arguments if value is None else arguments | {field: value})

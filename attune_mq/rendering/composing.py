@@ -17,8 +17,8 @@ from attune_mq.rendering.picture import (
     NodeKind,
     Picture,
 )
-from attune_mq.topology.arguments import exchange_arguments
 from attune_mq.topology.contracts import ConsumerSpec, MessageContract
+from attune_mq.topology.declarations import exchange_arguments
 from attune_mq.topology.durations import format_duration
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import ExpandedTopology, Topology

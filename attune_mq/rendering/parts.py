@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attune_mq.topology.arguments import queue_arguments
+from attune_mq.topology.arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
 from attune_mq.topology.contracts import Family
+from attune_mq.topology.declarations import queue_arguments
 from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import Binding, Queue
-from attune_mq.topology.raw_arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
 from attune_mq.topology.source import Path
 
 

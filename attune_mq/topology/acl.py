@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANGE, release
 from attune_mq.topology.contracts import Family
 from attune_mq.topology.declarations import (
     BindingDeclaration,
@@ -29,7 +30,6 @@ from attune_mq.topology.declarations import (
     declarations,
     private_declarations,
 )
-from attune_mq.topology.equivalence import BrokerRules
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.family_names import literal, name_pattern
 from attune_mq.topology.model import ExpandedTopology, Topology
@@ -80,7 +80,7 @@ def acl(
     speak.
     """
     expected = topology.broker.version if topology.broker else ""
-    looking_is_free = BrokerRules(version or expected).release <= LOOKING_IS_FREE
+    looking_is_free = release(version or expected) <= LOOKING_IS_FREE
     needs: list[Need] = []
     for part, pattern_of in _parts(topology, service):
         needs += _runtime_needs(part, service, pattern_of)
@@ -147,7 +147,7 @@ def _private_needs(part: ExpandedTopology, key: str, pattern_of: PatternOf) -> I
     declaration, bindings = private_declarations(part, key)
     queue = pattern_of(declaration.name) if declaration.name else SERVER_NAMED
     yield Need("configure", queue, "declares the queue of its own connection")
-    dead_letters = declaration.arguments.get("x-dead-letter-exchange")
+    dead_letters = declaration.arguments.get(DEAD_LETTER_EXCHANGE)
     if dead_letters is not None:
         yield from _dead_letter_needs(queue, pattern_of(dead_letters))
     for binding in bindings:
@@ -169,12 +169,12 @@ def _declaring_needs(declaration: Declaration, pattern_of: PatternOf) -> Iterato
     own = pattern_of(declaration.name)
     yield Need("configure", own, f"declares the {declaration.kind}")
     if isinstance(declaration, ExchangeDeclaration):
-        alternate = declaration.arguments.get("alternate-exchange")
+        alternate = declaration.arguments.get(ALTERNATE_EXCHANGE)
         if alternate is not None:
             yield Need("read", own, "declares it with an alternate exchange")
             yield Need("write", pattern_of(alternate), "declares it as an alternate exchange")
     else:
-        dead_letters = declaration.arguments.get("x-dead-letter-exchange")
+        dead_letters = declaration.arguments.get(DEAD_LETTER_EXCHANGE)
         if dead_letters is not None:
             yield from _dead_letter_needs(own, pattern_of(dead_letters))
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
+from attune_mq.topology.arguments import Version
 from attune_mq.topology.exchange_types import Headers
 from attune_mq.topology.network import Network, QueueNode, Way
 
@@ -18,7 +19,7 @@ Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 """Why a message died, in the words of the header ``x-first-death-reason``."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
-ORDERLY = (3, 13)
+ORDERLY: Version = (3, 13)
 """The first version of RabbitMQ that keeps the deaths of a message in their order."""
 
 Dropped = Literal["no dead letter exchange", "unroutable", "cycle"]
@@ -85,7 +86,7 @@ class DeadLetter:
     headers: Headers | None = field(default_factory=dict)
     history: History = ()
 
-    def died(self, node: QueueNode, reason: Reason, broker_version: tuple[int, ...]) -> DeadLetter:
+    def died(self, node: QueueNode, reason: Reason, broker_version: Version) -> DeadLetter:
         """The letter that is published to the dead letter exchange of the queue."""
         history = _remembered(self.history, (node.name, reason), broker_version)
         keys, headers = self.keys, self.headers
@@ -105,9 +106,7 @@ class DeadLetter:
         return False
 
 
-def _remembered(
-    history: History, death: tuple[str, Reason], broker_version: tuple[int, ...]
-) -> History:
+def _remembered(history: History, death: tuple[str, Reason], broker_version: Version) -> History:
     """The last death first; up to 3.12 the broker turns the older ones round each time."""
     older = history if broker_version >= ORDERLY else history[::-1]
     return (death, *(past for past in older if past != death))

@@ -6,9 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from attune_mq.topology.arguments import exchange_arguments, queue_arguments
+from attune_mq.topology.arguments import (
+    ALTERNATE_EXCHANGE,
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY,
+    DEAD_LETTER_STRATEGY,
+    QUEUE_ARGUMENTS,
+)
 from attune_mq.topology.fields import thawed
-from attune_mq.topology.model import ExpandedTopology
+from attune_mq.topology.model import ExpandedTopology, Topology
+from attune_mq.topology.objects import DeadLetterTo, Exchange, Queue
 from attune_mq.topology.source import Path
 
 
@@ -129,3 +136,28 @@ def _binding(whole: ExpandedTopology, index: int) -> BindingDeclaration:
         arguments=thawed(binding.arguments),
         path=("bindings", index),
     )
+
+
+def queue_arguments(topology: ExpandedTopology, queue: Queue) -> dict[str, Any]:
+    """What a queue is declared with."""
+    arguments: dict[str, Any] = thawed(queue.arguments)
+    for row in QUEUE_ARGUMENTS.values():
+        value = getattr(queue, row.field) if row.field else None
+        if value is not None and row.field != "dead_letter":
+            arguments[row.name] = value
+    rule = queue.dead_letter
+    if isinstance(rule, DeadLetterTo):
+        arguments[DEAD_LETTER_EXCHANGE] = topology.exchange_name(rule.to)
+        if rule.routing_key is not None:
+            arguments[DEAD_LETTER_ROUTING_KEY] = rule.routing_key
+        if rule.strategy is not None:
+            arguments[DEAD_LETTER_STRATEGY] = rule.strategy
+    return arguments
+
+
+def exchange_arguments(topology: Topology, exchange: Exchange) -> dict[str, Any]:
+    """What an exchange is declared with."""
+    arguments: dict[str, Any] = thawed(exchange.arguments)
+    if exchange.alternate_exchange is not None:
+        arguments[ALTERNATE_EXCHANGE] = topology.exchange_name(exchange.alternate_exchange)
+    return arguments

@@ -9,31 +9,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from attune_mq.topology.arguments import exchange_arguments, queue_arguments
+from attune_mq.topology.arguments import (
+    ALTERNATE_EXCHANGE,
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY,
+    DEAD_LETTER_STRATEGY,
+    MESSAGE_TTL,
+    OVERFLOW,
+    QUEUE_TYPE,
+    Version,
+    release,
+)
 from attune_mq.topology.contracts import Family
+from attune_mq.topology.declarations import exchange_arguments, queue_arguments
 from attune_mq.topology.exchange_types import BindingTable, Headers, Hop, binding_table
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE, retry_queue_name
 from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
-from attune_mq.topology.raw_arguments import (
-    DEAD_LETTER_EXCHANGE,
-    DEAD_LETTER_ROUTING_KEY,
-    DEAD_LETTER_STRATEGY,
-)
 from attune_mq.topology.source import Path
 
 TRACE = "amq.rabbitmq.trace"
 """The built-in exchange to which the broker alone publishes."""
 
 _REQUIRED_TO_HOLD = {
-    "x-queue-type": "quorum",
-    "x-overflow": "reject-publish",
+    QUEUE_TYPE: "quorum",
+    OVERFLOW: "reject-publish",
     DEAD_LETTER_STRATEGY: "at-least-once",
 }
 """Without the others, at-least-once dead-lettering silently is at-most-once."""
-
-NEWEST_BROKER = "4.3"
-"""The version of RabbitMQ whose rules hold where a file names none."""
 
 Way = tuple[Hop, ...]
 """The steps of a message from where it was published, or died, to a queue."""
@@ -79,11 +82,6 @@ def blocks(topology: Topology) -> list[tuple[Path, Topology | Family]]:
     return [((), topology), *((("families", k), f) for k, f in topology.families.items())]
 
 
-def _version(asked: str | None, topology: Topology) -> tuple[int, ...]:
-    named = topology.broker.version if topology.broker else NEWEST_BROKER
-    return tuple(int(part) for part in (asked or named).split(".")[:2])
-
-
 class Network:
     """``with_families`` takes the templates of families literally: ``worker.{worker_id}.cancel``
     is then a queue, and ``{worker_id}`` one word like any other."""
@@ -96,7 +94,8 @@ class Network:
         broker_version: str | None = None,
     ) -> None:
         self.topology = topology
-        self.broker_version = _version(broker_version, topology)
+        stated = topology.broker.version if topology.broker else ""
+        self.broker_version: Version = release(broker_version or stated)
         self.blocks = blocks(self.topology) if with_families else blocks(self.topology)[:1]
         self.queue_names = {
             (*at, "queues", key): queue.name or f"<server-named {key}>"
@@ -200,7 +199,7 @@ class Network:
 
     def _alternate(self, key: str) -> Hop | None:
         exchange = self.topology.exchanges[key]
-        to = exchange_arguments(self.topology, exchange).get("alternate-exchange")
+        to = exchange_arguments(self.topology, exchange).get(ALTERNATE_EXCHANGE)
         if not isinstance(to, str):
             return None
         path = ("exchanges", key, "alternate_exchange")
@@ -225,7 +224,7 @@ class Network:
         if isinstance(to, str) and queue.type != "stream":
             at = (*path, "dead_letter")
             death = Hop(name, to, "exchange", "dead letter", key or "", path=at)
-        ttl_ms = arguments.get("x-message-ttl")
+        ttl_ms = arguments.get(MESSAGE_TTL)
         delays = dict.fromkeys(queue.retry.backoff_ms if queue.retry else ())
         return QueueNode(
             name=name,

@@ -15,7 +15,7 @@ from pika.exceptions import AMQPChannelError, AMQPConnectionError, UnroutableErr
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.embedded_node import amqp_version
 from attune_mq.lint import lint
-from attune_mq.lint.known_arguments import QUEUE_ARGUMENTS, Kind, Text, Whole
+from attune_mq.topology.arguments import QUEUE_ARGUMENTS, Kind, Text, Whole
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attune_mq.topology.arguments import queue_arguments
+from attune_mq.topology.declarations import queue_arguments
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import ExpandedTopology, Topology
