@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import reduce
 
 from attune_mq.topology.expansion import RETRY_INFIX, dead_letter_queue_name, expand
-from attune_mq.topology.instances import Instance, including, instance_with_queue
+from attune_mq.topology.families import Instance, including, instance_with_queue
 from attune_mq.topology.model import ExpandedTopology, Topology
 
 

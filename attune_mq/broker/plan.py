@@ -30,7 +30,7 @@ from attune_mq.topology.equivalence import (
     written,
 )
 from attune_mq.topology.expansion import expand
-from attune_mq.topology.family_names import name_pattern
+from attune_mq.topology.families import name_pattern
 from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import RESERVED_PREFIX
 from attune_mq.topology.source import Where

@@ -9,7 +9,7 @@ from attune_mq.topology.dead_lettering import Death, Loss
 from attune_mq.topology.durations import format_duration
 from attune_mq.topology.exchange_types import Hop
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
-from attune_mq.topology.instances import including, instance_with_key
+from attune_mq.topology.families import including, instance_with_key
 from attune_mq.topology.model import Topology
 from attune_mq.topology.network import Way
 from attune_mq.topology.routing import Router, Routing

@@ -13,7 +13,7 @@ from attune_mq.message.delivery import Delivery
 from attune_mq.message.outgoing import Outgoing
 from attune_mq.topology.dead_letter_queues import Resting
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
-from attune_mq.topology.instances import (
+from attune_mq.topology.families import (
     Instance,
     including,
     instance_with_key,

@@ -61,10 +61,9 @@ def _is_literal_wildcard(facts: Facts, bound: BindingFact) -> bool:
 def dead_binding(facts: Facts) -> Iterator[Fault]:
     if not facts.flow.publications:
         return
-    unmatched = set(facts.flow.unmatched_bindings())
     hint = _Hint(facts.flow.publications)
     for bound in facts.bindings:
-        if bound.path not in unmatched or _is_literal_wildcard(facts, bound):
+        if bound.path in facts.flow.used_bindings or _is_literal_wildcard(facts, bound):
             continue
         where = facts.where(*bound.path)
         if "bindings[" in where.path:  # not one that the library added for something else

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, QUEUE_TYPE, Version, key_of, release
-from attune_mq.topology.contracts import ConsumerSpec, Family, MessageContract
+from attune_mq.topology.contracts import ConsumerSpec, MessageContract
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
 from attune_mq.topology.declarations import exchange_arguments, queue_arguments
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
@@ -89,11 +89,6 @@ class Facts:
         return self.flow.topology
 
     @cached_property
-    def blocks(self) -> tuple[tuple[Path, Topology | Family], ...]:
-        families = self.whole.families.items()
-        return (((), self.whole), *((("families", key), family) for key, family in families))
-
-    @cached_property
     def queues(self) -> tuple[QueueFact, ...]:
         return tuple(self.queue_at.values())
 
@@ -109,7 +104,7 @@ class Facts:
     def bindings(self) -> tuple[BindingFact, ...]:
         return tuple(
             self._binding((*at, "bindings", index), binding, at)
-            for at, block in self.blocks
+            for at, block in self.whole.blocks()
             for index, binding in enumerate(block.bindings)
         )
 
@@ -128,7 +123,7 @@ class Facts:
             ConsumerFact(
                 (*at, "consumers", tag), tag, spec, self.queue_at[(*at, "queues", spec.queue)]
             )
-            for at, block in self.blocks
+            for at, block in self.whole.blocks()
             for tag, spec in block.consumers.items()
         )
 
@@ -169,17 +164,16 @@ class Facts:
 
     def contract(self, publication: Publication) -> MessageContract:
         *at, _, message_type = publication.path
-        block = self.whole.families[str(at[1])] if at else self.whole
-        return block.messages[str(message_type)]
+        return dict(self.whole.blocks())[tuple(at)].messages[str(message_type)]
 
     @cached_property
     def published_to(self) -> frozenset[Path]:
         """The queues that messages get into when they are published."""
         return frozenset(path for each in self.flow.publications for path in each.queues)
 
-    @cached_property
+    @property
     def network(self) -> Network:
-        return Network(self.whole, with_families=True)
+        return self.flow.network
 
     @cached_property
     def resting_places(self) -> Mapping[str, Sequence[QueueFact]]:
@@ -246,12 +240,12 @@ class Facts:
 
     def _inherits_dead_letter(self, fact: QueueFact) -> bool:
         """Whether the rule at the top of the file says it, rather than the queue itself."""
-        block = self.written.families[str(fact.path[1])] if fact.is_of_family else self.written
-        queue = block.queues.get(str(fact.path[-1]))
+        *at, _, key = fact.path
+        queue = dict(self.written.blocks())[tuple(at)].queues.get(str(key))
         return queue is not None and queue.dead_letter is None
 
     def _queues(self) -> Iterator[QueueFact]:
-        for at, block in self.blocks:
+        for at, block in self.whole.blocks():
             for key, queue in block.queues.items():
                 name = queue.name or f"<server-named {key}>"
                 arguments = queue_arguments(self.whole, queue)

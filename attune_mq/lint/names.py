@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 from attune_mq.lint.facts import Facts
 from attune_mq.lint.rule import Fault, rule
-from attune_mq.topology.contracts import Family
 from attune_mq.topology.expansion import dead_letter_queue_name, retry_queue_name
 from attune_mq.topology.fields import MAX_NAME_BYTES
 from attune_mq.topology.model import Topology
@@ -42,9 +41,7 @@ def name_too_long(facts: Facts) -> Iterator[Fault]:
 
 def _names(topology: Topology) -> Iterator[tuple[Where, str]]:
     """Names that the file's own checks do not see: tags, and what the library makes of others."""
-    blocks: list[tuple[Path, Topology | Family]] = [((), topology)]
-    blocks += [(("families", key), family) for key, family in topology.families.items()]
-    for at, block in blocks:
+    for at, block in topology.blocks():
         for tag in block.consumers:
             yield topology.where(*at, "consumers", tag), tag
         for key, queue in block.queues.items():
@@ -123,9 +120,9 @@ def _twice(facts: Facts, named: list[tuple[str, Path]]) -> Iterator[Fault]:
 
 
 def _is_written(topology: Topology, path: Path) -> bool:
-    block = topology.families[str(path[1])] if path[0] == "families" else topology
-    objects: Mapping[str, object] = getattr(block, str(path[-2]))
-    return path[-1] in objects
+    *at, section, key = path
+    objects: Mapping[str, object] = getattr(dict(topology.blocks())[tuple(at)], str(section))
+    return key in objects
 
 
 RULES = (name_too_long, name_reserved, name_taken)

@@ -16,17 +16,19 @@ from attune_mq.topology.source import Path
 class Block(NamedTuple):
     """The file itself, or one family of it."""
 
-    family: str
     path: Path
     holder: Topology | Family
+
+    @property
+    def family(self) -> str:
+        return str(self.path[-1]) if self.path else ""
 
     def id_of(self, queue: str) -> str:
         return f"queue {self.family}/{queue}" if self.family else f"queue {queue}"
 
 
 def blocks(topology: Topology) -> list[Block]:
-    families = (Block(key, ("families", key), each) for key, each in topology.families.items())
-    return [Block("", (), topology), *families]
+    return [Block(*each) for each in topology.blocks()]
 
 
 class DeadLetterWay(NamedTuple):

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANGE, release
-from attune_mq.topology.contracts import Family
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
@@ -30,9 +29,8 @@ from attune_mq.topology.declarations import (
     declarations,
     private_declarations,
 )
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.family_names import literal, name_pattern
-from attune_mq.topology.model import ExpandedTopology, Topology
+from attune_mq.topology.families import instantiate, name_pattern
+from attune_mq.topology.model import Block, ExpandedTopology, Topology
 from attune_mq.topology.objects import DEFAULT_EXCHANGE_AS_SHOWN, DeadLetterTo
 from attune_mq.topology.routing import Router
 from attune_mq.topology.selection import needed_by, services
@@ -104,11 +102,11 @@ PatternOf = Callable[[str], str]
 
 def _parts(topology: Topology, service: str) -> Iterator[tuple[ExpandedTopology, PatternOf]]:
     """The service's part of the file and of each family, with what makes a pattern of a name."""
-    yield needed_by(topology, service), _resource
+    yield needed_by(topology, service), _patterns(topology)
     for key, family in topology.families.items():
         instance = _any_instance(topology, key)
         if service in services(instance):
-            yield needed_by(instance, service), _resource_of(family)
+            yield needed_by(instance, service), _patterns(family)
 
 
 def _any_instance(topology: Topology, family: str) -> Topology:
@@ -117,12 +115,8 @@ def _any_instance(topology: Topology, family: str) -> Topology:
     return instantiate(topology, family, **parameters)
 
 
-def _resource(name: str) -> str:
-    return literal(name or DEFAULT_EXCHANGE_AS_SHOWN)
-
-
-def _resource_of(family: Family) -> PatternOf:
-    return lambda name: name_pattern(name or DEFAULT_EXCHANGE_AS_SHOWN, family)
+def _patterns(block: Block) -> PatternOf:
+    return lambda name: name_pattern(name or DEFAULT_EXCHANGE_AS_SHOWN, block)
 
 
 def _runtime_needs(part: ExpandedTopology, service: str, pattern_of: PatternOf) -> Iterator[Need]:
@@ -196,7 +190,7 @@ def _looking_needs(
 def _presence_needs(topology: Topology, service: str, touched: set[str]) -> Iterator[Need]:
     """Instances come and go: who publishes to one asks whether a consumer is there."""
     for key, family in topology.families.items():
-        instance, pattern_of = _any_instance(topology, key), _resource_of(family)
+        instance, pattern_of = _any_instance(topology, key), _patterns(family)
         router = Router(instance)
         for contract in (instance.messages[name] for name in family.messages):
             exchange = instance.exchange_name(contract.exchange)

@@ -14,10 +14,8 @@ from typing import NamedTuple
 
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.expansion import dead_letter_queue_name
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.instances import including, instance_with_queue
+from attune_mq.topology.families import including, instance_with_queue, instantiate
 from attune_mq.topology.model import Topology, UnknownName
-from attune_mq.topology.network import blocks
 from attune_mq.topology.objects import Binding, DeadLetterTo, Queue
 from attune_mq.topology.routing import Router
 from attune_mq.topology.validation import nearest
@@ -160,7 +158,7 @@ class DeadLetterQueues:
     def _published_to(self) -> frozenset[str]:
         """The queues that message types of the file are published to."""
         topology = self._router.topology
-        contracts = [one for _, block in blocks(topology) for one in block.messages.values()]
+        contracts = [one for _, block in topology.blocks() for one in block.messages.values()]
         routed = (
             self._router.route(topology.exchange_name(one.exchange), one.routing_key).queues
             for one in contracts
@@ -171,7 +169,7 @@ class DeadLetterQueues:
     def _dead_exchanges(self) -> set[str]:
         """Keys of the exchanges that queues dead-letter to, and of those bound behind them."""
         topology = self._router.topology
-        queues = [queue for _, block in blocks(topology) for queue in block.queues.values()]
+        queues = [queue for _, block in topology.blocks() for queue in block.queues.values()]
         rules = [queue.dead_letter for queue in queues]
         found = {rule.to for rule in rules if isinstance(rule, DeadLetterTo)}
         while True:

@@ -187,3 +187,21 @@ class _Addition:
     def _trace(self, path: Path, origin: Path) -> None:
         inside_family = origin[0] in ("queues", "bindings")
         self.origins[(*self._at, *path)] = (*self._at, *origin) if inside_family else origin
+
+
+def additions(expanded: ExpandedTopology) -> Mapping[Path, str]:
+    """The path of each exchange, queue and binding that the file does not hold, with a sentence
+    for people: ``added: for dead_letter in line 9``."""
+    paths: list[Path] = [("exchanges", key) for key in expanded.exchanges]
+    for at, block in expanded.blocks():
+        paths += [(*at, "queues", key) for key in block.queues]
+        paths += [(*at, "bindings", index) for index in range(len(block.bindings))]
+    added = {}
+    for path in paths:
+        origin = expanded.sources.origins.get(path)
+        if origin is None or origin[-2:-1] == ("bindings",):
+            continue  # it stands in the file; a binding with several keys as one of its several
+        where = expanded.where(*path)
+        line = f" in line {where.line}" if where.line else ""
+        added[path] = f"added: for {where.path}{line}"
+    return added

@@ -18,11 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from attune_mq.topology.contracts import MessageContract
-from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE, expand
 from attune_mq.topology.model import ExpandedTopology, Topology
-from attune_mq.topology.network import Network, QueueNode, blocks
-from attune_mq.topology.patterns import is_wildcard
+from attune_mq.topology.network import Network, QueueNode
 from attune_mq.topology.source import Path
 
 
@@ -43,7 +41,6 @@ class Publication:
 class Flow:
     """The way of every message type through a topology."""
 
-    topology: ExpandedTopology
     publications: tuple[Publication, ...]
     arrivals: Mapping[Path, frozenset[str]]
     """For each queue, those of families included, the message types that can arrive in it:
@@ -52,54 +49,11 @@ class Flow:
     """For each queue the routing keys with which messages of the file can arrive in it."""
     used_bindings: frozenset[Path]
     """The bindings by which a message of the file can come, dead or alive."""
-    _network: Network = field(repr=False, compare=False)
+    network: Network = field(repr=False, compare=False)
 
-    def destinations(self, message_type: str) -> frozenset[Path]:
-        """The queues that messages of this type get into when they are published."""
-        queues = (p.queues for p in self.publications if p.message_type == message_type)
-        return frozenset().union(*queues)
-
-    def deliveries(self) -> Mapping[Path, frozenset[str]]:
-        """For each consumer the message types that can arrive at it."""
-        return {
-            (*at, "consumers", tag): self.arrivals[(*at, "queues", spec.queue)]
-            for at, block in blocks(self.topology)
-            for tag, spec in block.consumers.items()
-        }
-
-    def unmatched_bindings(self) -> tuple[Path, ...]:
-        """The bindings that nothing published by the file's ``messages`` can ever match, in the
-        order of the file. Without any ``messages``, that is all of them."""
-        return tuple(
-            path
-            for at, block in blocks(self.topology)
-            for index in range(len(block.bindings))
-            if (path := (*at, "bindings", index)) not in self.used_bindings
-        )
-
-    def resting_places(self, queue: Path, reason: Reason = "rejected") -> tuple[Death, ...]:
-        """What becomes in the end of messages that die in ``queue``, by way of queues in which
-        they expire: one answer for each routing key with which messages can be there.
-
-        A queue that gives dead letters a key of its own has one answer. Where the file's
-        ``messages`` bring nothing there, the keys of the queue's bindings are taken, those with
-        wildcards left out; where there is none either, nothing is known and nothing answered.
-        """
-        node = self._network.queues[self._network.queue_names[queue]]
-        keys = [node.death.routing_key] if node.death and node.gives_key else self._keys(queue)
-        letters = (DeadLetter((key,), headers=None) for key in keys)
-        return tuple(bury(self._network, node, each, reason, follow=True) for each in letters)
-
-    def _keys(self, queue: Path) -> list[str]:
-        known = self.routing_keys[queue]
-        if known or self.publications:
-            return sorted(known)
-        at, key = queue[:-2], queue[-1]
-        block = dict(blocks(self.topology))[at]
-        bindings = (
-            b for b in block.bindings if (b.destination_type, b.destination) == ("queue", key)
-        )
-        return sorted({b.routing_key for b in bindings if not is_wildcard(b.routing_key)})
+    @property
+    def topology(self) -> ExpandedTopology:
+        return self.network.topology
 
 
 def trace(topology: Topology) -> Flow:
@@ -108,17 +62,16 @@ def trace(topology: Topology) -> Flow:
     tracing = _Tracing(network)
     publications = tuple(
         tracing.publication(message_type, contract, (*at, "messages", message_type))
-        for at, block in blocks(network.topology)
+        for at, block in network.blocks
         for message_type, contract in block.messages.items()
     )
     tracing.follow()
     return Flow(
-        topology=network.topology,
         publications=publications,
         arrivals={path: frozenset(types) for path, types in tracing.arrivals.items()},
         routing_keys={path: frozenset(keys) for path, keys in tracing.routing_keys.items()},
         used_bindings=frozenset(tracing.used_bindings),
-        _network=network,
+        network=network,
     )
 
 

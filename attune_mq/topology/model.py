@@ -7,7 +7,7 @@ thing to another (the ``source`` of a binding, the ``queue`` of a consumer) are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, StrictStr
 
@@ -22,7 +22,7 @@ from attune_mq.topology.objects import (
     Queue,
     QueueType,
 )
-from attune_mq.topology.source import SourceMap, Where
+from attune_mq.topology.source import Path, SourceMap, Where
 
 
 class UnknownName(InvalidInput):
@@ -68,12 +68,19 @@ class Topology(TopologyModel):
     consumers: FrozenMap[ConsumerSpec] = Field(default_factory=FrozenDict)
     families: FrozenMap[Family] = Field(default_factory=FrozenDict)
 
+    parameters: ClassVar[tuple[str, ...]] = ()
+    """It is the one block without any: what it says is there once."""
     _sources: SourceMap = PrivateAttr(default_factory=SourceMap)
 
     @property
     def sources(self) -> SourceMap:
         """Where in its file each thing stands."""
         return self._sources
+
+    def blocks(self) -> list[tuple[Path, Block]]:
+        """The file itself and each of its families, with the path at which its queues, bindings,
+        messages and consumers stand."""
+        return [((), self), *((("families", key), each) for key, each in self.families.items())]
 
     def where(self, *path: str | int) -> Where:
         """Where in its file ``path`` stands, such as ``"queues", "work"``, or else what is around
@@ -125,6 +132,9 @@ class Topology(TopologyModel):
                 f"{self._sources.file} consumers: expected an entry {tag!r}, found only: {known}"
             )
         return spec
+
+
+Block = Topology | Family
 
 
 class ExpandedTopology(Topology):

@@ -20,11 +20,10 @@ from attune_mq.topology.arguments import (
     Version,
     release,
 )
-from attune_mq.topology.contracts import Family
 from attune_mq.topology.declarations import exchange_arguments, queue_arguments
 from attune_mq.topology.exchange_types import BindingTable, Headers, Hop, binding_table
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE, retry_queue_name
-from attune_mq.topology.model import ExpandedTopology, Topology
+from attune_mq.topology.model import ExpandedTopology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
 from attune_mq.topology.source import Path
 
@@ -76,12 +75,6 @@ class Reached(NamedTuple):
     """Exchanges of a plugin's type on the way; what lies behind them is left out."""
 
 
-def blocks(topology: Topology) -> list[tuple[Path, Topology | Family]]:
-    """The file itself and its families, each with the path at which its queues, bindings,
-    messages and consumers stand."""
-    return [((), topology), *((("families", k), f) for k, f in topology.families.items())]
-
-
 class Network:
     """``with_families`` takes the templates of families literally: ``worker.{worker_id}.cancel``
     is then a queue, and ``{worker_id}`` one word like any other."""
@@ -96,7 +89,7 @@ class Network:
         self.topology = topology
         stated = topology.broker.version if topology.broker else ""
         self.broker_version: Version = release(broker_version or stated)
-        self.blocks = blocks(self.topology) if with_families else blocks(self.topology)[:1]
+        self.blocks = topology.blocks() if with_families else topology.blocks()[:1]
         self.queue_names = {
             (*at, "queues", key): queue.name or f"<server-named {key}>"
             for at, block in self.blocks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from attune_mq.topology.contracts import Family
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.families import exchanges_of
 from attune_mq.topology.fields import FrozenDict
@@ -13,11 +12,11 @@ from attune_mq.topology.source import Path
 
 def services(topology: Topology) -> set[str]:
     """Names of all services that the file speaks of, those of its families included."""
-    blocks: tuple[Topology | Family, ...] = (topology, *topology.families.values())
-    consuming = {spec.service for block in blocks for spec in block.consumers.values()}
+    blocks = topology.blocks()
+    consuming = {spec.service for _, block in blocks for spec in block.consumers.values()}
     publishing = {
         name
-        for block in blocks
+        for _, block in blocks
         for contract in block.messages.values()
         for name in contract.publishers
     }

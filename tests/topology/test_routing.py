@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.exchange_types import Hop, TopicTable
-from attune_mq.topology.instances import Instance, including, instance_with_key, instance_with_queue
+from attune_mq.topology.families import Instance, including, instance_with_key, instance_with_queue
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology, UnknownName
 from attune_mq.topology.patterns import matches
