@@ -120,7 +120,7 @@ def _show_rules(context: Context) -> None:
         return
     for rule in RULES:
         context.line(f"{rule.id} ({rule.severity})")
-        for paragraph in (rule.summary, *rule.story.split("\n\n"), f"Fix: {rule.fix}"):
+        for paragraph in (rule.summary, *rule.rationale.split("\n\n"), f"Fix: {rule.fix}"):
             context.line(
                 textwrap.fill(paragraph, WIDTH, initial_indent="  ", subsequent_indent="  ")
             )
@@ -132,5 +132,5 @@ def _rule_as_json(rule: Rule) -> dict[str, str]:
         "rule": rule.id,
         "severity": rule.severity,
         "summary": rule.summary,
-        "why": rule.story,
+        "why": rule.rationale,
     }

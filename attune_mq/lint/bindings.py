@@ -13,22 +13,19 @@ from attune_mq.topology.flow import Publication
 from attune_mq.topology.patterns import is_wildcard
 
 
-@rule(
-    "error",
-    summary="A wildcard in the key of a binding to a direct exchange.",
-    story="""
-        A direct exchange compares keys letter by letter: `#` and `*` mean nothing to it. Attune's
-        dead letter exchange was direct, and its queue was bound with `#`, which was meant to
-        catch all. It caught nothing: every dead letter vanished, and nobody noticed, since what
-        an exchange cannot route it drops without a word. (Measured: 0 of 3 dead letters arrived,
-        3 of 3 with a topic exchange.)
-    """,
-    fix="""
-        Make the exchange a topic exchange, or bind with the very keys that messages are published
-        with; to catch all whatever the key, use a fanout exchange.
-    """,
-)
+@rule("error")
 def wildcard_on_direct_exchange(facts: Facts) -> Iterator[Fault]:
+    """A wildcard in the key of a binding to a direct exchange.
+
+    A direct exchange compares keys letter by letter: `#` and `*` mean nothing to it. Attune's dead
+    letter exchange was direct, and its queue was bound with `#`, which was meant to catch all. It
+    caught nothing: every dead letter vanished, and nobody noticed, since what an exchange cannot
+    route it drops without a word. (Measured: 0 of 3 dead letters arrived, 3 of 3 with a topic
+    exchange.)
+
+    Fix: Make the exchange a topic exchange, or bind with the very keys that messages are published
+    with; to catch all whatever the key, use a fanout exchange.
+    """
     literal = {(each.exchange, each.routing_key) for each in facts.flow.publications}
     for bound in facts.bindings:
         key = bound.binding.routing_key
@@ -45,20 +42,17 @@ def _is_literal_wildcard(facts: Facts, bound: BindingFact) -> bool:
     return direct and is_wildcard(bound.binding.routing_key)
 
 
-@rule(
-    "warning",
-    summary="A binding that no published message can match.",
-    story="""
-        In Attune a queue was bound with a key that messages did have, but to another exchange
-        than the one they were published to. The binding was there, looked right in every listing,
-        and never matched a thing. Nobody misses what never came.
-    """,
-    fix="""
-        Bind to the exchange and with the key that the file's `messages` publish with, or take the
-        binding out. What is published by others than the file knows can be said in `messages`.
-    """,
-)
+@rule("warning")
 def dead_binding(facts: Facts) -> Iterator[Fault]:
+    """A binding that no published message can match.
+
+    In Attune a queue was bound with a key that messages did have, but to another exchange than the
+    one they were published to. The binding was there, looked right in every listing, and never
+    matched a thing. Nobody misses what never came.
+
+    Fix: Bind to the exchange and with the key that the file's `messages` publish with, or take the
+    binding out. What is published by others than the file knows can be said in `messages`.
+    """
     if not facts.flow.publications:
         return
     hint = _Hint(facts.flow.publications)
@@ -90,17 +84,16 @@ def _publication(each: Publication) -> str:
     return f"{each.message_type} is published to {each.exchange} with key {each.routing_key!r}"
 
 
-@rule(
-    "warning",
-    summary="The same binding twice.",
-    story="""
-        RabbitMQ takes the second for the first and says nothing; the queue gets each message once.
-        So the second line is either idle, or was to have another key, and the message that it was
-        written for does not come.
-    """,
-    fix="Take one of the two out, or give it the key that was meant.",
-)
+@rule("warning")
 def binding_twice(facts: Facts) -> Iterator[Fault]:
+    """The same binding twice.
+
+    RabbitMQ takes the second for the first and says nothing; the queue gets each message once. So
+    the second line is either idle, or was to have another key, and the message that it was written
+    for does not come.
+
+    Fix: Take one of the two out, or give it the key that was meant.
+    """
     first: dict[Any, BindingFact] = {}
     for bound in facts.bindings:
         kind, key = bound.binding.destination_type, bound.binding.routing_key
@@ -121,17 +114,16 @@ def _hashable(value: Any) -> Any:
     return type(value), value
 
 
-@rule(
-    "warning",
-    summary="An exchange from which no way leads to a queue.",
-    story="""
-        Nothing is bound to it, and it has no alternate exchange; or all that is bound to it are
-        exchanges of which the same is true. Whatever will be published there is lost, and with
-        confirms but without the mandatory flag RabbitMQ even confirms it.
-    """,
-    fix="Bind a queue to it, or take the exchange out.",
-)
+@rule("warning")
 def exchange_leads_nowhere(facts: Facts) -> Iterator[Fault]:
+    """An exchange from which no way leads to a queue.
+
+    Nothing is bound to it, and it has no alternate exchange; or all that is bound to it are
+    exchanges of which the same is true. Whatever will be published there is lost, and with confirms
+    but without the mandatory flag RabbitMQ even confirms it.
+
+    Fix: Bind a queue to it, or take the exchange out.
+    """
     used = {each.exchange for each in facts.flow.publications}
     used |= {str(fact.arguments.get(DEAD_LETTER_EXCHANGE)) for fact in facts.queues}
     for key, exchange in facts.whole.exchanges.items():
@@ -141,29 +133,19 @@ def exchange_leads_nowhere(facts: Facts) -> Iterator[Fault]:
             yield Fault(where, f"from exchange {exchange.name} no way leads to a queue")
 
 
-@rule(
-    "error",
-    summary="An alternate exchange that is not there.",
-    story="""
-        An alternate exchange takes what an exchange cannot route. RabbitMQ accepts the name of
-        one that does not exist, and what was to be caught there is lost, unless it was published
-        as mandatory. A definitions file in RabbitMQ's own tests has one that nobody declares.
-    """,
-    fix="Declare the alternate exchange in `exchanges`, and name it by its key.",
-)
+@rule("error")
 def alternate_exchange_missing(facts: Facts) -> Iterator[Fault]:
+    """An alternate exchange that is not there.
+
+    An alternate exchange takes what an exchange cannot route. RabbitMQ accepts the name of one that
+    does not exist, and what was to be caught there is lost, unless it was published as mandatory. A
+    definitions file in RabbitMQ's own tests has one that nobody declares.
+
+    Fix: Declare the alternate exchange in `exchanges`, and name it by its key.
+    """
     for key, exchange in facts.whole.exchanges.items():
         alternate = exchange_arguments(facts.whole, exchange).get(ALTERNATE_EXCHANGE)
         if isinstance(alternate, str) and alternate not in facts.exchange_types:
             where = facts.where("exchanges", key, "arguments", ALTERNATE_EXCHANGE)
             message = f"the alternate exchange {alternate!r} of {exchange.name} is not in the file"
             yield Fault(where, message)
-
-
-RULES = (
-    wildcard_on_direct_exchange,
-    dead_binding,
-    binding_twice,
-    exchange_leads_nowhere,
-    alternate_exchange_missing,
-)

@@ -20,17 +20,16 @@ from attune_mq.topology.network import Way
 from attune_mq.topology.objects import EXCHANGE_TYPES
 
 
-@rule(
-    "error",
-    summary="Dead letters to an exchange that is not there.",
-    story="""
-        RabbitMQ accepts a queue whose dead letter exchange does not exist, and drops every dead
-        letter of it, silently: the queue looks well in every listing until somebody looks for a
-        message that failed.
-    """,
-    fix="Declare the exchange in `exchanges`, and name it by its key in `dead_letter`.",
-)
+@rule("error")
 def dead_letter_exchange_missing(facts: Facts) -> Iterator[Fault]:
+    """Dead letters to an exchange that is not there.
+
+    RabbitMQ accepts a queue whose dead letter exchange does not exist, and drops every dead letter
+    of it, silently: the queue looks well in every listing until somebody looks for a message that
+    failed.
+
+    Fix: Declare the exchange in `exchanges`, and name it by its key in `dead_letter`.
+    """
     for fact in facts.queues:
         exchange = fact.arguments.get(EXCHANGE)
         if isinstance(exchange, str) and exchange not in facts.exchange_types:
@@ -38,34 +37,32 @@ def dead_letter_exchange_missing(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where_argument(fact, EXCHANGE), message)
 
 
-@rule(
-    "error",
-    summary="A routing key for dead letters, and no exchange for them.",
-    story="""
-        RabbitMQ refuses a queue with `x-dead-letter-routing-key` and without
-        `x-dead-letter-exchange`, with 406 PRECONDITION_FAILED.
-    """,
-    fix="Say the exchange too: `dead_letter: {to: …, routing_key: …}`; or take the key out.",
-)
+@rule("error")
 def dead_letter_key_without_exchange(facts: Facts) -> Iterator[Fault]:
+    """A routing key for dead letters, and no exchange for them.
+
+    RabbitMQ refuses a queue with `x-dead-letter-routing-key` and without `x-dead-letter-exchange`,
+    with 406 PRECONDITION_FAILED.
+
+    Fix: Say the exchange too: `dead_letter: {to: …, routing_key: …}`; or take the key out.
+    """
     for fact in facts.queues:
         if ROUTING_KEY in fact.arguments and EXCHANGE not in fact.arguments:
             where = facts.where_argument(fact, ROUTING_KEY)
             yield Fault(where, f"queue {fact.name} has {ROUTING_KEY} and no {EXCHANGE}")
 
 
-@rule(
-    "error",
-    summary="Dead letters to an internal exchange, of a queue that the file has consumers for.",
-    story="""
-        RabbitMQ itself dead-letters to an internal exchange. A consumer of this library publishes
-        what fails for good to the dead letter exchange, with the error and where it came from, and
-        no client can publish to an internal exchange: the answer is 403 ACCESS_REFUSED, and the
-        message goes back to its queue instead.
-    """,
-    fix="Leave `internal: true` out of the dead letter exchange.",
-)
+@rule("error")
 def dead_letter_exchange_internal(facts: Facts) -> Iterator[Fault]:
+    """Dead letters to an internal exchange, of a queue that the file has consumers for.
+
+    RabbitMQ itself dead-letters to an internal exchange. A consumer of this library publishes what
+    fails for good to the dead letter exchange, with the error and where it came from, and no client
+    can publish to an internal exchange: the answer is 403 ACCESS_REFUSED, and the message goes back
+    to its queue instead.
+
+    Fix: Leave `internal: true` out of the dead letter exchange.
+    """
     internal = {each.name for each in facts.whole.exchanges.values() if each.internal}
     for fact in facts.queues:
         if fact.path in facts.consumers_of and fact.arguments.get(EXCHANGE) in internal:
@@ -76,22 +73,18 @@ def dead_letter_exchange_internal(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where_argument(fact, EXCHANGE), message)
 
 
-@rule(
-    "error",
-    summary="Dead letters that no binding takes.",
-    story="""
-        The dead letter exchange is there, and nothing is bound to it with the key that dead
-        letters have: the key of the queue, or without one the key that they were published with.
-        So they vanish. Attune lost all of its dead letters so for weeks. Where the queue
-        dead-letters at least once it is worse: it keeps what it cannot get rid of, unseen, until
-        it is full.
-    """,
-    fix="""
-        Bind a queue to the dead letter exchange with that key, or leave it all to the library:
-        `dead_letter: {exchange: …}` gives each queue a dead letter queue of its own.
-    """,
-)
+@rule("error")
 def dead_letter_unroutable(facts: Facts) -> Iterator[Fault]:
+    """Dead letters that no binding takes.
+
+    The dead letter exchange is there, and nothing is bound to it with the key that dead letters
+    have: the key of the queue, or without one the key that they were published with. So they
+    vanish. Attune lost all of its dead letters so for weeks. Where the queue dead-letters at least
+    once it is worse: it keeps what it cannot get rid of, unseen, until it is full.
+
+    Fix: Bind a queue to the dead letter exchange with that key, or leave it all to the library:
+    `dead_letter: {exchange: …}` gives each queue a dead letter queue of its own.
+    """
     said: set[str] = set()
     for fact in facts.queues:
         deaths = facts.deaths(fact)
@@ -128,22 +121,19 @@ def _shown_exchange(fact: QueueFact) -> str:
     return f"exchange {name}" if name else "the default exchange"
 
 
-@rule(
-    "warning",
-    summary="A dead letter that is copied to several queues.",
-    story="""
-        A fanout exchange copies a message to every queue bound to it. With one dead letter
-        exchange for all and a dead letter queue for each queue, each dead letter lands in all of
-        them: whoever replays one queue replays the failures of the others too. The cure that
-        keeps the fanout exchange: a routing key for the dead letters of each queue, which
-        survives it, and a direct exchange behind it.
-    """,
-    fix="""
-        Leave it to the library (`dead_letter: {exchange: …}` does the above), or make the dead
-        letter exchange direct and give each queue a dead letter routing key of its own.
-    """,
-)
+@rule("warning")
 def dead_letter_copied(facts: Facts) -> Iterator[Fault]:
+    """A dead letter that is copied to several queues.
+
+    A fanout exchange copies a message to every queue bound to it. With one dead letter exchange for
+    all and a dead letter queue for each queue, each dead letter lands in all of them: whoever
+    replays one queue replays the failures of the others too. The cure that keeps the fanout
+    exchange: a routing key for the dead letters of each queue, which survives it, and a direct
+    exchange behind it.
+
+    Fix: Leave it to the library (`dead_letter: {exchange: …}` does the above), or make the dead
+    letter exchange direct and give each queue a dead letter routing key of its own.
+    """
     for fact in facts.queues:
         for death in facts.deaths_by_any_key(fact):
             names = _surely_reached(facts, death)
@@ -164,22 +154,19 @@ def _is_sure(facts: Facts, way: Way) -> bool:
     return all(kind in EXCHANGE_TYPES and kind != "headers" for kind in types)
 
 
-@rule(
-    "error",
-    summary="Dead letters that come back to the queue in which they died.",
-    story="""
-        Two things can happen to such a message, and neither is meant. Where it died of its TTL or
-        of the length of the queue, RabbitMQ sees that it comes round, and drops it without a word.
-        Where a consumer rejected it, it comes back at once, is rejected again, and so on without
-        end or pause: the hot loop that Attune had. (The way round by a queue with a TTL, in which
-        a rejected message waits for its next try, is no fault, and not reported.)
-    """,
-    fix="""
-        Send the dead letters to a queue of their own; for another try after a while, use `retry`
-        with a `backoff`.
-    """,
-)
+@rule("error")
 def dead_letter_cycle(facts: Facts) -> Iterator[Fault]:
+    """Dead letters that come back to the queue in which they died.
+
+    Two things can happen to such a message, and neither is meant. Where it died of its TTL or of
+    the length of the queue, RabbitMQ sees that it comes round, and drops it without a word. Where a
+    consumer rejected it, it comes back at once, is rejected again, and so on without end or pause:
+    the hot loop that Attune had. (The way round by a queue with a TTL, in which a rejected message
+    waits for its next try, is no fault, and not reported.)
+
+    Fix: Send the dead letters to a queue of their own; for another try after a while, use `retry`
+    with a `backoff`.
+    """
     for fact in facts.queues:
         for reason, how in _own_deaths(fact):
             if any(_comes_round(death) for death in facts.deaths_by_any_key(fact, reason)):
@@ -226,20 +213,17 @@ def _direct(way: Way) -> bool:
     return sum(hop.via == "dead letter" for hop in way) == 1
 
 
-@rule(
-    "warning",
-    summary="A resting place of dead letters that keeps them for ever.",
-    story="""
-        Attune's configuration gave dead letters 24 hours, and no queue was ever declared with it.
-        What nobody consumes and nothing expires is kept until the disk is full, and then the
-        broker stops all publishers.
-    """,
-    fix="""
-        Give the queue a `ttl`, or a consumer in the file; the dead letter queues that the library
-        makes have a `ttl` of 24 h unless the file says otherwise.
-    """,
-)
+@rule("warning")
 def dead_letter_never_expires(facts: Facts) -> Iterator[Fault]:
+    """A resting place of dead letters that keeps them for ever.
+
+    Attune's configuration gave dead letters 24 hours, and no queue was ever declared with it. What
+    nobody consumes and nothing expires is kept until the disk is full, and then the broker stops
+    all publishers.
+
+    Fix: Give the queue a `ttl`, or a consumer in the file; the dead letter queues that the library
+    makes have a `ttl` of 24 h unless the file says otherwise.
+    """
     for name, sources in facts.resting_places.items():
         fact = facts.queue_named[name]
         kept = MESSAGE_TTL in fact.arguments or fact.type == "stream"
@@ -250,22 +234,18 @@ def dead_letter_never_expires(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where(*fact.path), message)
 
 
-@rule(
-    "warning",
-    summary="A TTL whose expired messages vanish.",
-    story="""
-        A message that expires in a queue without a dead letter exchange is gone. Attune's workers
-        had queues in which dispatches went on waiting after the worker had died; a TTL alone
-        would have made those executions hang for ever, and the TTL with a dead letter exchange
-        fails them. A public project has a queue with a TTL beside a dead letter queue that
-        nothing leads to.
-    """,
-    fix="""
-        Say where expired messages go: `dead_letter: {to: …}`. Where they may vanish, because they
-        are worth nothing by then, excuse the line and say so.
-    """,
-)
+@rule("warning")
 def ttl_without_dead_letter(facts: Facts) -> Iterator[Fault]:
+    """A TTL whose expired messages vanish.
+
+    A message that expires in a queue without a dead letter exchange is gone. Attune's workers had
+    queues in which dispatches went on waiting after the worker had died; a TTL alone would have
+    made those executions hang for ever, and the TTL with a dead letter exchange fails them. A
+    public project has a queue with a TTL beside a dead letter queue that nothing leads to.
+
+    Fix: Say where expired messages go: `dead_letter: {to: …}`. Where they may vanish, because they
+    are worth nothing by then, excuse the line and say so.
+    """
     for fact in facts.queues:
         has_ttl = MESSAGE_TTL in fact.arguments and EXCHANGE not in fact.arguments
         is_last = fact.queue.purpose == "dead_letter" or fact.name in facts.resting_places
@@ -274,32 +254,18 @@ def ttl_without_dead_letter(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where_argument(fact, MESSAGE_TTL), message)
 
 
-@rule(
-    "error",
-    summary="At-least-once dead-lettering of a queue that does not reject what it cannot hold.",
-    story="""
-        A quorum queue dead-letters at least once only together with `x-overflow: reject-publish`.
-        Without it RabbitMQ accepts the declaration and dead-letters at most once, as if nothing
-        had been said: dead letters can be lost on the way when a node fails.
-    """,
-    fix="Add `overflow: reject-publish` to the queue, or leave the strategy out.",
-)
+@rule("error")
 def at_least_once_without_reject_publish(facts: Facts) -> Iterator[Fault]:
+    """At-least-once dead-lettering of a queue that does not reject what it cannot hold.
+
+    A quorum queue dead-letters at least once only together with `x-overflow: reject-publish`.
+    Without it RabbitMQ accepts the declaration and dead-letters at most once, as if nothing had
+    been said: dead letters can be lost on the way when a node fails.
+
+    Fix: Add `overflow: reject-publish` to the queue, or leave the strategy out.
+    """
     for fact in facts.queues:
         asked = fact.arguments.get(STRATEGY) == "at-least-once"
         if asked and fact.arguments.get(OVERFLOW) != "reject-publish":
             message = f"queue {fact.name} dead-letters at most once: overflow is not reject-publish"
             yield Fault(facts.where_argument(fact, STRATEGY), message)
-
-
-RULES = (
-    dead_letter_exchange_missing,
-    dead_letter_key_without_exchange,
-    dead_letter_exchange_internal,
-    dead_letter_unroutable,
-    dead_letter_copied,
-    dead_letter_cycle,
-    dead_letter_never_expires,
-    ttl_without_dead_letter,
-    at_least_once_without_reject_publish,
-)
