@@ -11,7 +11,7 @@ from attune_mq.errors import InvalidInput
 from attune_mq.topology.dead_lettering import REASONS, Death, Reason
 from attune_mq.topology.families import Instance, including, instance_with_queue
 from attune_mq.topology.model import Topology
-from attune_mq.topology.network import Way
+from attune_mq.topology.network import HopPath
 from attune_mq.topology.routing import Router, Routing
 
 
@@ -124,14 +124,14 @@ def as_json(answer: Answer) -> dict[str, Any]:
     value: dict[str, Any] = {
         "queues": answer.queues,
         "unroutable": _is_lost(answer),
-        "paths": [path_as_json(way) for way in answer.paths],
+        "paths": [path_as_json(path) for path in answer.paths],
     }
     if isinstance(answer, Death):
         value["dropped"] = answer.dropped
         if answer.losses:
             value["losses"] = [loss._asdict() for loss in answer.losses]
-        if answer.circling:
-            value["circling"] = answer.circling
+        if answer.cycle:
+            value["circling"] = answer.cycle
     elif answer.refused is not None:
         value["refused"] = answer.refused
     if answer.unsimulated:
@@ -143,12 +143,12 @@ def _is_lost(answer: Answer) -> bool:
     return answer.dropped is not None if isinstance(answer, Death) else answer.unroutable
 
 
-def path_as_json(way: Way) -> list[dict[str, str]]:
+def path_as_json(path: HopPath) -> list[dict[str, str]]:
     """The objects that the message passes, bindings included."""
-    first = way[0]
+    first = path[0]
     kind = "queue" if first.via == "dead letter" else "exchange"
     steps = [{"kind": kind, "name": first.source}]
-    for hop in way:
+    for hop in path:
         if hop.via == "binding":
             name = f"{hop.source} -> {hop.destination} [{hop.routing_key}]"
             steps.append({"kind": "binding", "name": name})

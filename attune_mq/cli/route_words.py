@@ -1,4 +1,4 @@
-"""Answers of ``attune-mq route`` for people: queues, the ways to them, and why there is none."""
+"""Answers of ``attune-mq route`` for people: queues, the paths to them, and why there is none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attune_mq.topology.exchange_types import Hop
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
 from attune_mq.topology.families import including, instance_with_key
 from attune_mq.topology.model import Topology
-from attune_mq.topology.network import Way
+from attune_mq.topology.network import HopPath
 from attune_mq.topology.routing import Router, Routing
 from attune_mq.topology.validation import nearest
 
@@ -22,9 +22,9 @@ def in_words(oracle: Oracle, question: Question, answer: Answer) -> Iterator[str
     """The lines to print."""
     for queue in answer.queues:
         yield queue + _kept(oracle, question, queue)
-        for way in answer.paths:
-            if way[-1].destination == queue:
-                yield f"    {_way(way, question)}"
+        for path in answer.paths:
+            if path[-1].destination == queue:
+                yield f"    {_path(path, question)}"
     match question, answer:
         case Published(), Routing():
             yield from _of_publishing(oracle, question, answer)
@@ -35,12 +35,12 @@ def in_words(oracle: Oracle, question: Question, answer: Answer) -> Iterator[str
         yield f"It comes to {exchange!r}, of the type {kind}: what a plugin does is not simulated."
 
 
-def _way(way: Way, question: Question) -> str:
+def _path(path: HopPath, question: Question) -> str:
     """``first --[key]--> second --> third``; of a queue in which it dies, why."""
-    text = _shown(way[0].source)
-    for hop in way:
+    text = _shown(path[0].source)
+    for hop in path:
         label = _label(hop)
-        if hop is way[0] and isinstance(question, Dead):
+        if hop is path[0] and isinstance(question, Dead):
             label = f"({question.reason})"
         arrow = f"--{label}-->" if label else "-->"
         text += f" {arrow} {_shown(hop.destination)}"
@@ -116,8 +116,8 @@ def _dead_end(router: Router, exchange: str, question: Published) -> str:
 
 
 def _of_dying(death: Death) -> Iterator[str]:
-    if death.circling:
-        yield f"It goes round for ever through {_listed(death.circling)}."
+    if death.cycle:
+        yield f"It stays in a dead-letter cycle for ever, through {_listed(death.cycle)}."
     for loss in death.losses:
         copy = "A copy of it" if death.queues else "It"
         what = "stays there, unseen, and is tried again for ever" if loss.held else "is lost"

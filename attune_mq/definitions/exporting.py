@@ -21,8 +21,8 @@ def export_definitions(topology: Topology, vhost: str = DEFAULT_VHOST) -> dict[s
 
     It holds every exchange, queue and binding that setup makes, additions of the library included.
     It does not hold ``vhost`` itself, which has to be there: importing a virtual host resets its
-    description and default queue type (measured on RabbitMQ 3.10). RabbitMQ skips, without a word,
-    an object that exists with other properties; ``plan`` tells of those.
+    description and default queue type (measured on RabbitMQ 3.10). RabbitMQ silently
+    skips an object that exists with other properties; ``plan`` names those.
 
     :func:`left_out_of_export` names what such definitions cannot hold.
     """

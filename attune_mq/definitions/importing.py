@@ -34,8 +34,8 @@ class Imported(NamedTuple):
     """What the definitions declare; it knows where in ``yaml_text`` each thing stands."""
     yaml_text: str
     """The topology file that says so, with what it cannot say in comments at its top."""
-    unsaid: tuple[str, ...]
-    """A sentence for each thing in the definitions that a topology file cannot say."""
+    not_imported: tuple[str, ...]
+    """A sentence for each thing in the definitions that a topology file cannot express."""
 
 
 def import_definitions(
@@ -45,11 +45,11 @@ def import_definitions(
 
     ``vhost``: by default the only one that has objects, or ``/`` where several have. ``file``
     names ``data`` in messages. Keys are made of the broker's names: ``events`` of
-    ``attune.events.queue``. Exporting the result gives the same exchanges, queues and bindings
-    again, without those that ``unsaid`` names: an object of another virtual host, one that is there
-    twice, a binding to something that is not declared (RabbitMQ skips it, too), a floating-point
-    argument. Policies and parameters are no part of a topology: a dead letter exchange that a
-    policy sets is named, and not imported.
+    ``attune.events.queue``. Exporting the result gives the same objects again, without those that
+    ``not_imported`` names: an object of another virtual host, a second one of the same name, a
+    binding to something that is not declared (RabbitMQ skips it, too), a floating-point argument.
+    Policies and parameters are no part of a topology: a dead letter exchange that a policy sets is
+    named, and not imported.
 
     Raises :class:`~attune_mq.definitions.InvalidDefinitions` with all that is wrong.
     """
@@ -58,15 +58,15 @@ def import_definitions(
     text = write_topology(
         importing.topology(), comments=importing.comments, header=_header(definitions)
     )
-    return Imported(parse_topology(text, file=file), text, definitions.unsaid)
+    return Imported(parse_topology(text, file=file), text, definitions.not_imported)
 
 
 def _header(definitions: Definitions) -> str:
     version = f" of RabbitMQ {definitions.version}" if definitions.version else ""
     lines = [f"From the definitions{version}, virtual host {definitions.vhost!r}."]
-    if definitions.unsaid:
+    if definitions.not_imported:
         lines.append("Not said here:")
-    for sentence in definitions.unsaid:
+    for sentence in definitions.not_imported:
         lines += textwrap.wrap(f"- {_one_line(sentence)}", WIDTH - 2, subsequent_indent="  ")
     return "\n".join(lines)
 

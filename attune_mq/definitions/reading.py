@@ -2,7 +2,7 @@
 
 Files that people keep are seldom what a broker wrote: a missing ``durable`` is true, missing
 ``arguments`` are none, a queue may be there twice. What is there and is no part of a topology is
-named, see :attr:`Definitions.unsaid`.
+named, see :attr:`Definitions.not_imported`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from attune_mq.definitions.entries import Entry, unsayable
 from attune_mq.definitions.json_text import SECTIONS, InvalidDefinitions, read_object
-from attune_mq.definitions.unsaid import Leftovers, unsaid_of_cluster, unsaid_of_vhost
+from attune_mq.definitions.not_imported import Leftovers, rest_of_cluster, rest_of_vhost
 from attune_mq.definitions.vhosts import choose_vhost, others, vhost_of
 from attune_mq.topology.arguments import QUEUE_TYPE
 from attune_mq.topology.declarations import (
@@ -49,7 +49,7 @@ class Definitions:
     bindings: tuple[BindingDeclaration, ...]
     descriptions: Mapping[Path, str]
     """By the path of the object in the definitions, which its declaration has too."""
-    unsaid: tuple[str, ...]
+    not_imported: tuple[str, ...]
     """A sentence for each thing that a topology cannot say."""
 
 
@@ -71,16 +71,16 @@ def read_definitions(
     )
     if problems:
         raise InvalidDefinitions(list(dict.fromkeys(problems)))
-    unsaid = (
-        *reader.unsaid,
-        *reader.leftovers.told(),
+    not_imported = (
+        *reader.not_imported,
+        *reader.leftovers.sentences(),
         *others(entries, chosen),
-        *unsaid_of_vhost(top, chosen),
-        *unsaid_of_cluster(top),
+        *rest_of_vhost(top, chosen),
+        *rest_of_cluster(top),
     )
     version = _version(top)
     descriptions = reader.descriptions
-    return Definitions(chosen, version, exchanges, queues, bindings, descriptions, unsaid)
+    return Definitions(chosen, version, exchanges, queues, bindings, descriptions, not_imported)
 
 
 def _version(top: Mapping[str, Any]) -> str | None:
@@ -106,7 +106,7 @@ def _entries(top: Mapping[str, Any], file: str, problems: list[Problem]) -> Iter
 
 @dataclass
 class _Reader:
-    unsaid: list[str] = field(default_factory=list)
+    not_imported: list[str] = field(default_factory=list)
     leftovers: Leftovers = field(default_factory=Leftovers)
     descriptions: dict[Path, str] = field(default_factory=dict)
 
@@ -148,10 +148,10 @@ class _Reader:
         if name is None or kind is None:
             return None
         if name == "" or name in BUILT_IN_EXCHANGES:
-            self.unsaid.append(f"exchange {name!r}: every virtual host has it by itself")
+            self.not_imported.append(f"exchange {name!r}: every virtual host has it by itself")
             return None
         if kind not in EXCHANGE_TYPES and not kind.startswith("x-"):
-            self.unsaid.append(f"exchange {name!r}: its type {kind!r} is none that we know")
+            self.not_imported.append(f"exchange {name!r}: its type {kind!r} is none that we know")
             return None
         arguments = self._arguments(entry, f"exchange {name!r}")
         return ExchangeDeclaration(
@@ -165,7 +165,9 @@ class _Reader:
         if name is None:
             return None
         if name == "":
-            self.unsaid.append(f"{entry.place}: a queue without a name, and what is bound to it")
+            self.not_imported.append(
+                f"{entry.place}: a queue without a name, and what is bound to it"
+            )
             return None
         arguments = self._arguments(entry, f"queue {name!r}")
         kind = entry.values.get("type")
@@ -189,7 +191,7 @@ class _Reader:
         for argument, value in arguments.items():
             why = unsayable(argument, value)
             if why:  # without it, it would be another binding
-                self.unsaid.append(
+                self.not_imported.append(
                     f"binding {binding.name}: its argument {argument!r} cannot be said: {why}"
                 )
                 return None
@@ -200,7 +202,7 @@ class _Reader:
         for argument, value in entry.arguments().items():
             why = unsayable(argument, value)
             if why:
-                self.unsaid.append(f"{what}: its argument {argument!r} cannot be said: {why}")
+                self.not_imported.append(f"{what}: its argument {argument!r} cannot be said: {why}")
             else:
                 sayable[argument] = value
         return sayable
@@ -222,8 +224,8 @@ class _Reader:
         for each in read:
             kept = first.setdefault(each.name, each)
             if _properties(kept) != _properties(each):
-                again = f"{each.kind} {each.name!r}: it is there again ({path_text(each.path)})"
-                self.unsaid.append(f"{again} with other properties; the first counts")
+                again = f"{each.kind} {each.name!r}: declared again ({path_text(each.path)})"
+                self.not_imported.append(f"{again} with other properties; the first counts")
         return tuple(first.values())
 
     def _between(
@@ -232,7 +234,7 @@ class _Reader:
         exchanges: tuple[ExchangeDeclaration, ...],
         queues: tuple[QueueDeclaration, ...],
     ) -> tuple[BindingDeclaration, ...]:
-        """Bindings both of whose ends are there. RabbitMQ skips the others without a word."""
+        """Bindings both of whose ends are there. RabbitMQ silently skips the others."""
         sources = {each.name for each in exchanges} | BUILT_IN_EXCHANGES.keys()
         ends = {"queue": {each.name for each in queues}, "exchange": sources}
         kept = []
@@ -247,7 +249,7 @@ class _Reader:
             else:
                 kept.append(binding)
                 continue
-            self.unsaid.append(f"binding {binding.name}: {why}")
+            self.not_imported.append(f"binding {binding.name}: {why}")
         return tuple(kept)
 
 

@@ -32,12 +32,12 @@ def unknown_argument(facts: Facts) -> Iterator[Fault]:
     """An argument that RabbitMQ does not know.
 
     RabbitMQ accepts an argument that it does not know, keeps it, shows it, and does nothing with
-    it; nor does it compare it when the queue is declared again. So a typo such as `x-mesage-ttl`
-    declares without a word, and messages are kept for ever. A public project limited its retries
-    with `x-max-retries`, which has never existed: its messages went round without end.
+    it; nor does it compare it when the queue is declared again. So a typo such as `x-mesage-ttl` is
+    declared without an error, and messages are kept for ever. A public project limited its retries
+    with `x-max-retries`, which has never existed: its messages were retried without end.
 
     Fix: Write the name that RabbitMQ knows, or the queue's own key for it, or take the argument
-    out. An argument for a plugin can be excused.
+    out. A finding on an argument for a plugin can be suppressed.
     """
     for fact in facts.queues:
         for argument in fact.queue.arguments:

@@ -20,8 +20,7 @@ def wildcard_on_direct_exchange(facts: Facts) -> Iterator[Fault]:
     A direct exchange compares keys letter by letter: `#` and `*` mean nothing to it. Attune's dead
     letter exchange was direct, and its queue was bound with `#`, which was meant to catch all. It
     caught nothing: every dead letter vanished, and nobody noticed, since what an exchange cannot
-    route it drops without a word. (Measured: 0 of 3 dead letters arrived, 3 of 3 with a topic
-    exchange.)
+    route it silently drops. (Measured: 0 of 3 dead letters arrived, 3 of 3 with a topic exchange.)
 
     Fix: Make the exchange a topic exchange, or bind with the very keys that messages are published
     with; to catch all whatever the key, use a fanout exchange.
@@ -48,7 +47,7 @@ def dead_binding(facts: Facts) -> Iterator[Fault]:
 
     In Attune a queue was bound with a key that messages did have, but to another exchange than the
     one they were published to. The binding was there, looked right in every listing, and never
-    matched a thing. Nobody misses what never came.
+    matched a thing. A message that never came is not missed.
 
     Fix: Bind to the exchange and with the key that the file's `messages` publish with, or take the
     binding out. What is published by others than the file knows can be said in `messages`.
@@ -116,7 +115,7 @@ def _hashable(value: Any) -> Any:
 
 @rule("warning")
 def exchange_leads_nowhere(facts: Facts) -> Iterator[Fault]:
-    """An exchange from which no way leads to a queue.
+    """An exchange from which no path leads to a queue.
 
     Nothing is bound to it, and it has no alternate exchange; or all that is bound to it are
     exchanges of which the same is true. Whatever will be published there is lost, and with confirms
@@ -130,16 +129,16 @@ def exchange_leads_nowhere(facts: Facts) -> Iterator[Fault]:
         # Where messages or dead letters go there, a rule about these says so, and which.
         if exchange.name not in facts.exchanges_leading_on and exchange.name not in used:
             where = facts.where("exchanges", key)
-            yield Fault(where, f"from exchange {exchange.name} no way leads to a queue")
+            yield Fault(where, f"from exchange {exchange.name} no path leads to a queue")
 
 
 @rule("error")
 def alternate_exchange_missing(facts: Facts) -> Iterator[Fault]:
-    """An alternate exchange that is not there.
+    """An alternate exchange that does not exist.
 
     An alternate exchange takes what an exchange cannot route. RabbitMQ accepts the name of one that
     does not exist, and what was to be caught there is lost, unless it was published as mandatory. A
-    definitions file in RabbitMQ's own tests has one that nobody declares.
+    definitions file in RabbitMQ's own tests has one that is not declared.
 
     Fix: Declare the alternate exchange in `exchanges`, and name it by its key.
     """

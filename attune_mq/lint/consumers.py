@@ -19,8 +19,8 @@ def prefetch_without_bound(facts: Facts) -> Iterator[Fault]:
 
     A prefetch of 0 is no limit: RabbitMQ sends a consumer all that is in the queue. The first of
     several consumers gets everything and the others idle; its memory fills; and what it held goes
-    back at once, all of it, when its connection is lost. From a stream RabbitMQ does not let
-    anybody consume so.
+    back at once, all of it, when its connection is lost. From a stream RabbitMQ refuses such a
+    consumer.
 
     Fix: Give the consumer a `prefetch` of 1 or more; without one it has 10.
     """
@@ -64,9 +64,9 @@ def consumer_without_deadline(facts: Facts) -> Iterator[Fault]:
 
     A handler that hangs, on a lock or on a socket without a timeout, holds its message and its
     thread, and Python cannot end it. When all handlers of a consumer hang, its connection is as
-    well as ever, the broker counts a consumer, and the queue grows. Without a `deadline` nobody can
-    tell a handler that hangs from one that is slow: readiness stays green for 15 minutes, and tells
-    of it in `warnings` after one.
+    well as ever, the broker counts a consumer, and the queue grows. Without a `deadline` a handler
+    that hangs looks like one that is slow: readiness stays green for 15 minutes, with a line in
+    `warnings` after one.
 
     Fix: Give each consumer a `deadline` that its slowest handler keeps, such as 1m: then readiness
     is red as soon as all of them are over it, and the log names each that is.
@@ -94,11 +94,11 @@ def _timeout_ms(facts: Facts, consumer: ConsumerFact) -> int | None:
 def stream_without_offset(facts: Facts) -> Iterator[Fault]:
     """A consumer of a stream that does not say where it begins.
 
-    RabbitMQ begins at `next` unless it is told an offset: what was published before the consumer
-    came, and whatever is published while it is away, is never delivered to it. Nothing is refused,
-    returned or logged, and the stream looks well: its messages are all there, unread. Over AMQP
-    0-9-1 RabbitMQ keeps no offsets either: nobody remembers how far a consumer had come, unless it
-    does so itself.
+    RabbitMQ begins at `next` unless it is given an offset: what was published before the consumer
+    came, and whatever is published while it is not connected, is never delivered to it. Nothing is
+    refused, returned or logged, and the stream looks well: its messages are all there, unread. Over
+    AMQP 0-9-1 RabbitMQ keeps no offsets either: nobody remembers how far a consumer had come,
+    unless it does so itself.
 
     Fix: Give the consumer an `offset`: `stored` where it is to go on after what it handled last,
     which its own database keeps (`attune_mq.transactional.StreamPositions`); `first` where each
@@ -108,6 +108,6 @@ def stream_without_offset(facts: Facts) -> Iterator[Fault]:
         if consumer.queue.type == "stream" and consumer.spec.offset is None:
             message = (
                 f"consumer {consumer.tag} of stream {consumer.queue.name} has no offset: what is "
-                f"published while it is away is never read"
+                f"published while it is not connected is never read"
             )
             yield Fault(facts.where(*consumer.path), message)

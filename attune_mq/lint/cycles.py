@@ -24,17 +24,17 @@ class _Search:
         self.cycles: list[tuple[str, ...]] = []
 
     def visit(self, root: str) -> None:
-        way = [(root, self._enter(root))]
-        while way:
-            node, following = way[-1]
+        path = [(root, self._enter(root))]
+        while path:
+            node, following = path[-1]
             step = next(following, None)
             if step is None:
-                way.pop()
+                path.pop()
                 self._leave(node)
-                if way:
-                    self._lower(way[-1][0], self.lowest[node])
+                if path:
+                    self._lower(path[-1][0], self.lowest[node])
             elif step not in self.found:
-                way.append((step, self._enter(step)))
+                path.append((step, self._enter(step)))
             elif step in self.open:
                 self._lower(node, self.found[step])
 

@@ -16,24 +16,23 @@ from attune_mq.topology.arguments import (
     OVERFLOW,
 )
 from attune_mq.topology.dead_lettering import Death, Reason
-from attune_mq.topology.network import Way
+from attune_mq.topology.network import HopPath
 from attune_mq.topology.objects import EXCHANGE_TYPES
 
 
 @rule("error")
 def dead_letter_exchange_missing(facts: Facts) -> Iterator[Fault]:
-    """Dead letters to an exchange that is not there.
+    """Dead letters to an exchange that does not exist.
 
     RabbitMQ accepts a queue whose dead letter exchange does not exist, and drops every dead letter
-    of it, silently: the queue looks well in every listing until somebody looks for a message that
-    failed.
+    of it, silently: no listing shows it until a failed message is searched for.
 
     Fix: Declare the exchange in `exchanges`, and name it by its key in `dead_letter`.
     """
     for fact in facts.queues:
         exchange = fact.arguments.get(EXCHANGE)
         if isinstance(exchange, str) and exchange not in facts.exchange_types:
-            message = f"the dead letter exchange {exchange!r} of queue {fact.name} is not there"
+            message = f"the dead letter exchange {exchange!r} of queue {fact.name} does not exist"
             yield Fault(facts.where_argument(fact, EXCHANGE), message)
 
 
@@ -126,10 +125,10 @@ def dead_letter_copied(facts: Facts) -> Iterator[Fault]:
     """A dead letter that is copied to several queues.
 
     A fanout exchange copies a message to every queue bound to it. With one dead letter exchange for
-    all and a dead letter queue for each queue, each dead letter lands in all of them: whoever
-    replays one queue replays the failures of the others too. The cure that keeps the fanout
-    exchange: a routing key for the dead letters of each queue, which survives it, and a direct
-    exchange behind it.
+    all and a dead letter queue for each queue, each dead letter lands in all of them: a replay of
+    one queue replays the failures of the others too. The cure that keeps the fanout exchange: a
+    routing key for the dead letters of each queue, which survives it, and a direct exchange behind
+    it.
 
     Fix: Leave it to the library (`dead_letter: {exchange: …}` does the above), or make the dead
     letter exchange direct and give each queue a dead letter routing key of its own.
@@ -146,11 +145,11 @@ def dead_letter_copied(facts: Facts) -> Iterator[Fault]:
 
 def _surely_reached(facts: Facts, death: Death) -> list[str]:
     """Without the queues that only some headers, or an exchange of a plugin, lead to."""
-    return sorted({way[-1].destination for way in death.paths if _is_sure(facts, way)})
+    return sorted({path[-1].destination for path in death.paths if _is_sure(facts, path)})
 
 
-def _is_sure(facts: Facts, way: Way) -> bool:
-    types = (facts.exchange_types.get(hop.source) for hop in way if hop.via != "dead letter")
+def _is_sure(facts: Facts, path: HopPath) -> bool:
+    types = (facts.exchange_types.get(hop.source) for hop in path if hop.via != "dead letter")
     return all(kind in EXCHANGE_TYPES and kind != "headers" for kind in types)
 
 
@@ -159,9 +158,9 @@ def dead_letter_cycle(facts: Facts) -> Iterator[Fault]:
     """Dead letters that come back to the queue in which they died.
 
     Two things can happen to such a message, and neither is meant. Where it died of its TTL or of
-    the length of the queue, RabbitMQ sees that it comes round, and drops it without a word. Where a
+    the length of the queue, RabbitMQ detects the dead-letter cycle, and silently drops it. Where a
     consumer rejected it, it comes back at once, is rejected again, and so on without end or pause:
-    the hot loop that Attune had. (The way round by a queue with a TTL, in which a rejected message
+    the hot loop that Attune had. (A cycle through a queue with a TTL, in which a rejected message
     waits for its next try, is no fault, and not reported.)
 
     Fix: Send the dead letters to a queue of their own; for another try after a while, use `retry`
@@ -169,13 +168,16 @@ def dead_letter_cycle(facts: Facts) -> Iterator[Fault]:
     """
     for fact in facts.queues:
         for reason, how in _own_deaths(fact):
-            if any(_comes_round(death) for death in facts.deaths_by_any_key(fact, reason)):
-                message = f"messages that {how} queue {fact.name} come round to it and are dropped"
+            if any(_cycles(death) for death in facts.deaths_by_any_key(fact, reason)):
+                message = (
+                    f"messages that {how} queue {fact.name} are dropped: a dead-letter cycle leads "
+                    "back to it"
+                )
                 yield Fault(facts.where_argument(fact, EXCHANGE), message)
                 break
     for members in cycles(_at_once(facts)):
-        way = " -> ".join((*members, members[0]))
-        message = f"rejected messages go round at once and without end: {way}"
+        path = " -> ".join((*members, members[0]))
+        message = f"a dead-letter cycle of rejected messages, at once and without end: {path}"
         fact = facts.queue_named[members[0]]
         yield Fault(facts.where_argument(fact, EXCHANGE), message)
 
@@ -189,7 +191,7 @@ def _own_deaths(fact: QueueFact) -> Iterator[tuple[Reason, str]]:
         yield "maxlen", "overflow"
 
 
-def _comes_round(death: Death) -> bool:
+def _cycles(death: Death) -> bool:
     return any(loss.why == "cycle" for loss in death.losses)
 
 
@@ -206,16 +208,16 @@ def _at_once(facts: Facts) -> dict[str, list[str]]:
 
 
 def _next(death: Death) -> list[str]:
-    return [way[-1].destination for way in death.paths if _direct(way)]
+    return [path[-1].destination for path in death.paths if _direct(path)]
 
 
-def _direct(way: Way) -> bool:
-    return sum(hop.via == "dead letter" for hop in way) == 1
+def _direct(path: HopPath) -> bool:
+    return sum(hop.via == "dead letter" for hop in path) == 1
 
 
 @rule("warning")
 def dead_letter_never_expires(facts: Facts) -> Iterator[Fault]:
-    """A resting place of dead letters that keeps them for ever.
+    """A queue that keeps dead letters for ever.
 
     Attune's configuration gave dead letters 24 hours, and no queue was ever declared with it. What
     nobody consumes and nothing expires is kept until the disk is full, and then the broker stops
@@ -244,7 +246,7 @@ def ttl_without_dead_letter(facts: Facts) -> Iterator[Fault]:
     public project has a queue with a TTL beside a dead letter queue that nothing leads to.
 
     Fix: Say where expired messages go: `dead_letter: {to: …}`. Where they may vanish, because they
-    are worth nothing by then, excuse the line and say so.
+    are worth nothing by then, suppress the finding with that reason.
     """
     for fact in facts.queues:
         has_ttl = MESSAGE_TTL in fact.arguments and EXCHANGE not in fact.arguments

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, QUEUE_TYPE, Version, key_of, release
 from attune_mq.topology.contracts import ConsumerSpec, MessageContract
-from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
+from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, simulate_dead_lettering
 from attune_mq.topology.declarations import exchange_arguments, queue_arguments
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
 from attune_mq.topology.flow import Flow, Publication, trace
@@ -209,7 +209,9 @@ class Facts:
         return self.deaths(fact, reason) or (self._death(node, ANY_KEY, reason),)
 
     def _death(self, node: QueueNode, key: str, reason: Reason) -> Death:
-        return bury(self.network, node, DeadLetter((key,), headers=None), reason, follow=True)
+        return simulate_dead_lettering(
+            self.network, node, DeadLetter((key,), headers=None), reason, follow=True
+        )
 
     def _keys_of_dead(self, fact: QueueFact, node: QueueNode) -> Sequence[str]:
         """The routing keys that dead letters of a queue can have, so far as the file tells. By

@@ -1,4 +1,4 @@
-"""Rules about messages: what is published arrives, and at somebody who handles it."""
+"""Rules about messages: what is published arrives, and at a consumer that handles it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def message_unroutable(facts: Facts) -> Iterator[Fault]:
 
     Attune published `inquiry.created`, and no queue was bound to it. RabbitMQ drops what it cannot
     route, and confirms it as if all were well unless it was published as mandatory. The inquiries
-    were answered by nobody; no log said why.
+    were never answered; no log said why.
 
     Fix: Bind a queue to the exchange with that key, or publish to where one is bound. A broadcast
-    that may find nobody listening says so with `mandatory: false`.
+    that may have no subscriber says so with `mandatory: false`.
     """
     for each in facts.flow.publications:
         if not each.queues and facts.contract(each).mandatory:
@@ -35,7 +35,7 @@ def message_to_internal_exchange(facts: Facts) -> Iterator[Fault]:
     """A message published to an internal exchange.
 
     Clients cannot publish to an internal exchange: RabbitMQ answers with 403 ACCESS_REFUSED and
-    closes the channel, which takes what else is under way on it along.
+    closes the channel, with everything else that is in flight on it.
 
     Fix: Leave `internal: true` out, or publish to the exchange that feeds this one.
     """
@@ -52,8 +52,8 @@ def message_unhandled(facts: Facts) -> Iterator[Fault]:
 
     Three consumers of Attune's executor shared one queue, and each could read one type of payload.
     RabbitMQ gives a message to whichever of them is free: two of three messages came to one that
-    could not read them, and were dead-lettered. Whoever consumes a queue has to handle every type
-    that can arrive in it, those that come back as dead letters included.
+    could not read them, and were dead-lettered. A consumer of a queue has to handle every type that
+    can arrive in it, those that come back as dead letters included.
 
     Fix: Let the consumer handle the type too (`handles`), or give the type a queue of its own.
     """
@@ -99,7 +99,7 @@ def handler_never_called(facts: Facts) -> Iterator[Fault]:
 
     The handler is written, tested and named in the file, and is never called, since the type is
     published to another queue only. Either it is left over, or the queue lacks a binding and the
-    messages go to somebody else alone.
+    messages go to another consumer alone.
 
     Fix: Take the type out of `handles`, or bind the consumer's queue to where it is published.
     """

@@ -26,7 +26,7 @@ def name_too_long(facts: Facts) -> Iterator[Fault]:
 
     Names and consumer tags are sent as short strings: 255 bytes at most, in UTF-8. Of names in a
     file, the file's own checks say so, also with what the library adds to them; of a tag, and of a
-    topology that was made in code, this rule does. Nothing else can be said until it is mended.
+    topology that was made in code, this rule does. No other rule is checked until it is corrected.
 
     Fix: Shorten the name.
     """

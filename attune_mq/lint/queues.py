@@ -12,9 +12,9 @@ _LIMITS = ("x-message-ttl", "x-max-length", "x-max-length-bytes", "x-expires")
 
 @rule("warning")
 def queue_without_binding(facts: Facts) -> Iterator[Fault]:
-    """A queue to which no way leads.
+    """A queue to which no path leads.
 
-    Attune's executor waited on a queue that nobody had bound. No error, no message, no log: a queue
+    Attune's executor waited on a queue without a binding. No error, no message, no log: a queue
     that stays empty looks like one that is worked off well. (A queue that messages of the file, or
     dead letters, are sent to by its name needs no binding, and is not reported; nor is any queue
     while the file names no messages.)
@@ -39,12 +39,13 @@ def queue_without_binding(facts: Facts) -> Iterator[Fault]:
 def queue_without_consumer(facts: Facts) -> Iterator[Fault]:
     """A queue that grows without a consumer or a limit.
 
-    Attune had a queue that caught all events with `#`, for whoever might want them one day, and
-    nobody consumed it. It grew until the broker ran into its disk limit, and RabbitMQ then stops
-    *all* publishers, not only those of that queue.
+    Attune had a queue that caught all events with `#`, for later use, and nothing consumed it. It
+    grew until the broker ran into its disk limit, and RabbitMQ then stops *all* publishers, not
+    only those of that queue.
 
     Fix: Name the consumer in `consumers`, or give the queue a limit (`ttl`, `max_length`), or take
-    it out. Where something consumes it that the file does not know, excuse the line and say what.
+    it out. Where something consumes it that the file does not know, suppress the finding and say
+    what.
     """
     growing = [fact for fact in facts.queues if _grows(facts, fact)]
     if facts.consumers or facts.flow.publications or len(growing) < 2:
@@ -52,9 +53,9 @@ def queue_without_consumer(facts: Facts) -> Iterator[Fault]:
             message = f"queue {fact.name} has no consumer in this file, and no limit"
             yield Fault(facts.where(*fact.path), message)
         return
-    # A file that names neither messages nor consumers, as one that was imported, is told once.
+    # A file that names neither messages nor consumers, as one that was imported, is reported once.
     some = ", ".join(fact.name for fact in growing[:4]) + (", …" if growing[4:] else "")
-    message = f"this file names no consumers: nobody empties {len(growing)} queues ({some})"
+    message = f"this file names no consumers for {len(growing)} queues ({some})"
     yield Fault(facts.where(*growing[0].path), message)
 
 

@@ -16,14 +16,13 @@ from attune_mq.topology.arguments import (
 
 @rule("error")
 def delivery_limit_lost_in_retry(facts: Facts) -> Iterator[Fault]:
-    """A delivery limit whose dead letters come round again by a retry queue.
+    """A delivery limit whose dead letters come back through a retry queue.
 
     The usual way to delay a retry: a consumer rejects the message, it is dead-lettered to a queue
     with a TTL, expires there, and is dead-lettered back. A delivery limit on the working queue
     looks like the end of it, and loses the message instead: RabbitMQ drops a dead letter that comes
-    round without having been *rejected* on its way, and a death of the delivery limit is none.
-    (Measured on 3.10, 4.0 and 4.3.) From 4.0 on every quorum queue has a limit, 20 where it says
-    nothing.
+    back without having been *rejected* since, and a death of the delivery limit is none. (Measured
+    on 3.10, 4.0 and 4.3.) From 4.0 on every quorum queue has a limit, 20 where it says nothing.
 
     Fix: Let the library retry (`retry: {attempts: …, backoff: […]}`), with a dead letter queue for
     what fails for good; or send the dead letters of the queue to a queue that does not lead back,
@@ -38,7 +37,7 @@ def delivery_limit_lost_in_retry(facts: Facts) -> Iterator[Fault]:
             argument = LIMIT if LIMIT in fact.arguments else EXCHANGE
             message = (
                 f"a message that reaches the delivery limit ({limit}) of queue {fact.name} comes "
-                "round to it, and RabbitMQ drops it without a word"
+                "back to it in a dead-letter cycle, and RabbitMQ silently drops it"
             )
             yield Fault(facts.where_argument(fact, argument), message)
 

@@ -89,8 +89,8 @@ def _faults(
 def excuse_unreadable(_: Facts) -> Iterator[Fault]:
     """A suppression that gives no reason, or cannot be read.
 
-    `# lint: allow RULE -- REASON` hides a finding from everyone who reads the file later. Without
-    a reason nobody can tell whether it still holds, and it is never taken out again. A suppression
+    `# lint: allow RULE -- REASON` hides a finding from everyone who reads the file later. Without a
+    reason it is not known whether it still holds, and it is never taken out again. A suppression
     that cannot be read suppresses nothing.
 
     Fix: Write `# lint: allow RULE -- REASON`, with the id of the rule and why it does not hold.

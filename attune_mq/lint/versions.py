@@ -27,7 +27,7 @@ def argument_refused_by_version(facts: Facts) -> Iterator[Fault]:
 
     RabbitMQ drops features with time, and a declaration that asks for one is refused, or closes the
     connection: on 4.3 `x-queue-version: 1` is answered with 406, and `x-queue-master-locator` ends
-    the connection with 541, taking every other channel of the service along. The upgrade goes well;
+    the connection with 541, and with it every other channel of the service. The upgrade goes well;
     the next start of the service does not.
 
     Fix: Take the argument out, or say in `broker: {version: …}` which RabbitMQ the file is for.
@@ -40,8 +40,8 @@ def argument_ignored_by_version(facts: Facts) -> Iterator[Fault]:
     """An argument that this version of RabbitMQ ignores.
 
     The argument meant something once, or will mean something after an upgrade. This version accepts
-    it and does nothing with it, so whoever reads the file believes in a behaviour that is not
-    there: a lazy queue that is like any other, a limit of memory that does not limit.
+    it and does nothing with it, so a reader of the file believes in a behaviour that is not there:
+    a lazy queue that is like any other, a limit of memory that does not limit.
 
     Fix: Take the argument out, or say in `broker: {version: …}` which RabbitMQ the file is for.
     """
@@ -97,7 +97,7 @@ def delivery_limit_differs(facts: Facts) -> Iterator[Fault]:
     A quorum queue that says nothing of a delivery limit has none before RabbitMQ 4.0, and one of 20
     from then on: a message that was given back for the 21st time is dead-lettered, or dropped where
     there is no dead letter exchange. `-1` means no limit on 4.x; on 3.10 the message is gone after
-    its *first* return. So an upgrade changes, without a word, how often a message is tried.
+    its *first* return. So an upgrade silently changes how often a message is tried.
 
     Fix: Give the queue a `delivery_limit` of 0 or more, or say in `broker: {version: …}` which
     RabbitMQ the file is for.

@@ -9,8 +9,8 @@ What asks for what (https://www.rabbitmq.com/docs/access-control, and measured o
 * consuming asks for *read*, publishing for *write*. A consumer of this library publishes too: a
   copy to its own or its retry queue by the default exchange, a dead letter to its exchange;
 * looking (a passive declaration) asks for nothing up to RabbitMQ 4.0, later for any of the three.
-  Who publishes to the instances of a family looks whether anybody consumes there; for that it gets
-  *write*, with which messages can be brought to a queue and not be taken out of it.
+  Who publishes to the instances of a family looks for a consumer there; for that it gets *write*,
+  with which messages can be brought to a queue and not be taken out of it.
 
 Topic permissions, which are a thing of their own, are not set here.
 """
@@ -67,15 +67,15 @@ def acl(
     """What ``service`` needs in order to set up its part of the topology
     (``setup_infrastructure(…, service=service)``), to publish and to consume.
 
-    ``verify``: what it needs where somebody else sets up (``mode="verify"``).
+    ``verify``: what it needs where another service sets up (``mode="verify"``).
     ``version``: of the broker; else the one that the file expects, else any. After RabbitMQ 4.0
     even looking needs a permission: with ``verify`` that is *read*, and for the queues of a
     family's instances to which the service publishes it is *write*.
 
     A parameter of a family stands for one word: ``worker\\.[^.]+\\.executions``.
 
-    Raises :class:`~attune_mq.topology.model.UnknownName` for a service of which the file does not
-    speak.
+    Raises :class:`~attune_mq.topology.model.UnknownName` for a service that the file does not
+    name.
     """
     expected = topology.broker.version if topology.broker else ""
     looking_is_free = release(version or expected) <= LOOKING_IS_FREE
@@ -137,7 +137,7 @@ def _runtime_needs(part: ExpandedTopology, service: str, pattern_of: PatternOf) 
 
 
 def _private_needs(part: ExpandedTopology, key: str, pattern_of: PatternOf) -> Iterator[Need]:
-    """A queue that belongs to a connection is made by its consumer, whoever sets up the rest."""
+    """A queue that belongs to a connection is made by its consumer, never by setup."""
     declaration, bindings = private_declarations(part, key)
     queue = pattern_of(declaration.name) if declaration.name else SERVER_NAMED
     yield Need("configure", queue, "declares the queue of its own connection")

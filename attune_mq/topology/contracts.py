@@ -26,7 +26,7 @@ class MessageContract(TopologyModel):
     """Names of services."""
     mandatory: StrictBool = True
     """Whether a message that no queue takes is an error to its publisher. ``false`` is for
-    broadcasts to which perhaps nobody listens: without a queue such a message is gone."""
+    broadcasts that may have no subscriber: without a queue such a message is gone."""
 
 
 def _prefetch(value: Any) -> int | str:
@@ -70,7 +70,7 @@ class ConsumerSpec(TopologyModel):
     offset: StreamOffset | None = None
     """Where a consumer of a stream begins: ``first``, ``last``, ``next``, ``stored``, the number of
     a message, or a moment such as ``"2026-09-03T12:00:00Z"``. Without it at ``next``: what was
-    published before, or while it was away, is never read. Only for a stream."""
+    published before, or while it was not connected, is never read. Only for a stream."""
 
     @property
     def prefetch_count(self) -> int:

@@ -28,7 +28,7 @@ class DeadLetterRoute(NamedTuple):
     dead_letter_queue: str
 
 
-class Resting(NamedTuple):
+class NamedDeadLetterQueue(NamedTuple):
     """A dead letter queue. ``topology`` is what its messages are routed by: the file, or the
     instance of a family that the queue belongs to. ``delivery_limit``: of the queue, by the file.
     """
@@ -70,7 +70,7 @@ class DeadLetterQueues:
         marked = {name for name, queue in self._queues.items() if queue.purpose == "dead_letter"}
         return frozenset(marked | {route.dead_letter_queue for route in self.routes})
 
-    def find(self, name: str) -> Resting:
+    def find(self, name: str) -> NamedDeadLetterQueue:
         """The queue that holds the dead letters of ``name``: a queue's name on the broker, its key
         in the file, or the name of a dead letter queue; also of an instance of a family, such as
         ``worker.7.cancel``. What is a dead letter queue itself stands for itself.
@@ -90,10 +90,10 @@ class DeadLetterQueues:
             return self._resting(targets[0])
         raise InvalidInput(f"queue {name!r}: {self._why_not_one(name, targets)}")
 
-    def _resting(self, name: str) -> Resting:
-        return Resting(name, self._file, self._queues[name].delivery_limit)
+    def _resting(self, name: str) -> NamedDeadLetterQueue:
+        return NamedDeadLetterQueue(name, self._file, self._queues[name].delivery_limit)
 
-    def _find_in_instance(self, name: str) -> Resting:
+    def _find_in_instance(self, name: str) -> NamedDeadLetterQueue:
         expanded = self._router.topology
         suffix = dead_letter_queue_name("")
         # The shorter name first: worker.{id} would take worker.7.dlq for worker "7.dlq".
@@ -107,7 +107,7 @@ class DeadLetterQueues:
                 if found in self._queues:  # one that it shares with others
                     return self._resting(found)
                 routes = instantiate(expanded, instance.family, **instance.parameters)
-                return Resting(found, routes, part._queues[found].delivery_limit)
+                return NamedDeadLetterQueue(found, routes, part._queues[found].delivery_limit)
         hint = nearest(name, [*self._queues, *map(self._keys.__getitem__, self._queues)])
         raise UnknownName(
             f"{self._file.sources.file} queues: expected the key or the name of a queue, or the "

@@ -13,7 +13,7 @@ from attune_mq.topology.arguments import (
     DEAD_LETTER_STRATEGY,
     QUEUE_ARGUMENTS,
 )
-from attune_mq.topology.fields import thawed
+from attune_mq.topology.fields import to_plain
 from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import DeadLetterTo, Exchange, Queue
 from attune_mq.topology.source import Path
@@ -133,14 +133,14 @@ def _binding(whole: ExpandedTopology, index: int) -> BindingDeclaration:
         destination=destination,
         destination_type=binding.destination_type,
         routing_key=binding.routing_key,
-        arguments=thawed(binding.arguments),
+        arguments=to_plain(binding.arguments),
         path=("bindings", index),
     )
 
 
 def queue_arguments(topology: ExpandedTopology, queue: Queue) -> dict[str, Any]:
     """What a queue is declared with."""
-    arguments: dict[str, Any] = thawed(queue.arguments)
+    arguments: dict[str, Any] = to_plain(queue.arguments)
     for row in QUEUE_ARGUMENTS.values():
         value = getattr(queue, row.field) if row.field else None
         if value is not None and row.field != "dead_letter":
@@ -157,7 +157,7 @@ def queue_arguments(topology: ExpandedTopology, queue: Queue) -> dict[str, Any]:
 
 def exchange_arguments(topology: Topology, exchange: Exchange) -> dict[str, Any]:
     """What an exchange is declared with."""
-    arguments: dict[str, Any] = thawed(exchange.arguments)
+    arguments: dict[str, Any] = to_plain(exchange.arguments)
     if exchange.alternate_exchange is not None:
         arguments[ALTERNATE_EXCHANGE] = topology.exchange_name(exchange.alternate_exchange)
     return arguments

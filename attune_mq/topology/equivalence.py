@@ -3,7 +3,7 @@
 RabbitMQ compares durable, auto-delete, exclusive, the type of an exchange, and those arguments
 that the type of the *existing* queue knows, in an order of its own; it names the first that
 differs in ``406 PRECONDITION_FAILED - inequivalent arg …`` and closes the channel. An argument
-that it does not know for that type is never compared: a changed one is ignored without a word.
+that it does not know for that type is never compared: a changed one is silently ignored.
 That holds for misspelt arguments, and for those of another type (``x-delivery-limit`` on a
 classic queue is refused at creation, but not when the queue is there).
 
@@ -59,7 +59,7 @@ class SilentlyIgnored:
 @dataclass(frozen=True)
 class Inequivalent:
     """The declaration is refused and the channel closed: 406, for ``exclusive`` 405. The broker
-    names the first of ``differences``; with that one mended it would name the next."""
+    names the first of ``differences``; with that one corrected it would name the next."""
 
     differences: tuple[Difference, ...]
 

@@ -15,7 +15,7 @@ from attune_mq.topology.patterns import ANY_WORDS, ONE_WORD, words_of
 from attune_mq.topology.source import Path
 
 Headers = Mapping[str, Any]
-Way = Literal["binding", "default exchange", "alternate exchange", "dead letter"]
+HopKind = Literal["binding", "default exchange", "alternate exchange", "dead letter"]
 
 
 class Hop(NamedTuple):
@@ -25,7 +25,7 @@ class Hop(NamedTuple):
     source: str
     destination: str
     destination_type: Literal["queue", "exchange"]
-    via: Way
+    via: HopKind
     routing_key: str = ""
     """The binding's key; of a dead letter, the key that the queue gives it."""
     arguments: Mapping[str, Any] = NO_ARGUMENTS

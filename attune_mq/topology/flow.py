@@ -39,7 +39,7 @@ class Publication:
 
 @dataclass(frozen=True)
 class Flow:
-    """The way of every message type through a topology."""
+    """The path of every message type through a topology."""
 
     publications: tuple[Publication, ...]
     arrivals: Mapping[Path, frozenset[str]]
@@ -106,7 +106,7 @@ class _Tracing:
     def _spread(self, exchange: str, key: str, message_type: str) -> frozenset[Path]:
         reached = self._network.reached(exchange, (key,), None)
         self.used_bindings.update(hop.path for hop in reached.taken if hop.via == "binding")
-        nodes = [self._network.queues[way[-1].destination] for way in reached.ways]
+        nodes = [self._network.queues[path[-1].destination] for path in reached.paths]
         for node in nodes:
             self._arrive(node, key, message_type)
         return frozenset(node.path for node in nodes)

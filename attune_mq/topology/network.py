@@ -37,7 +37,7 @@ _REQUIRED_TO_HOLD = {
 }
 """Without the others, at-least-once dead-lettering silently is at-most-once."""
 
-Way = tuple[Hop, ...]
+HopPath = tuple[Hop, ...]
 """The steps of a message from where it was published, or died, to a queue."""
 
 
@@ -58,7 +58,7 @@ class QueueNode(NamedTuple):
     gives_key: bool
     """Whether dead letters get the key of ``death`` instead of keeping their own."""
     holds_back: bool
-    """At-least-once dead-lettering: a dead letter without a way stays, unseen."""
+    """At-least-once dead-lettering: an unroutable dead letter stays in the queue, uncounted."""
     retry_queues: tuple[str, ...] = ()
     """Where the library's consumers send what is to be tried again later."""
 
@@ -66,7 +66,7 @@ class QueueNode(NamedTuple):
 class Reached(NamedTuple):
     """Where a message went from one exchange."""
 
-    ways: list[Way]
+    paths: list[HopPath]
     taken: list[Hop]
     """Every binding that took it, those included that lead to no queue."""
     dead_ends: list[str]
@@ -107,27 +107,27 @@ class Network:
         }
 
     def reached(self, exchange: str, keys: Sequence[str], headers: Headers | None) -> Reached:
-        """The queues to which ``exchange`` brings a message, a way for each binding that does.
+        """The queues to which ``exchange`` brings a message, a path for each binding that does.
 
-        Each exchange routes a message once, whichever way it came. Without ``headers``, all that
-        may happen whatever they are. An exchange that is not there brings it nowhere, and so does
+        Each exchange routes a message once, by whichever path it came. Without ``headers``, all
+        that may happen whatever they are. An exchange that is not there brings it nowhere, and so does
         the default exchange as another's alternate (3.10 was asked): it has no bindings.
         """
         if exchange == DEFAULT_EXCHANGE:
             return self._reached_by_default(keys)
         reached = Reached([], [], [], [])
         seen = {exchange}
-        waiting: list[tuple[str, Way]] = [(exchange, ())]
+        waiting: list[tuple[str, HopPath]] = [(exchange, ())]
         while waiting:
-            name, way = waiting.pop()
+            name, path = waiting.pop()
             hops = self._hops(name, keys, headers, reached)
             reached.taken.extend(hops)
             for hop in hops:
                 if hop.destination_type == "queue":
-                    reached.ways.append((*way, hop))
+                    reached.paths.append((*path, hop))
                 elif hop.destination not in seen:
                     seen.add(hop.destination)
-                    waiting.append((hop.destination, (*way, hop)))
+                    waiting.append((hop.destination, (*path, hop)))
         return reached
 
     def has_exchange(self, name: str) -> bool:

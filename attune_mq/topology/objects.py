@@ -165,7 +165,7 @@ class Queue(TopologyModel):
     ttl_ms: DurationMs | None = Field(default=None, alias="ttl")
     """How long a message may wait here (``x-message-ttl``)."""
     expires_ms: DurationMs | None = Field(default=None, alias="expires")
-    """How long the queue stays when nobody uses it (``x-expires``). Its messages go with it."""
+    """How long the queue stays unused (``x-expires``). Its messages go with it."""
     max_length: Count | None = None
     max_length_bytes: Count | None = None
     overflow: Overflow | None = None

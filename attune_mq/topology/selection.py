@@ -11,7 +11,7 @@ from attune_mq.topology.source import Path
 
 
 def services(topology: Topology) -> set[str]:
-    """Names of all services that the file speaks of, those of its families included."""
+    """Names of all services that the file names, those of its families included."""
     blocks = topology.blocks()
     consuming = {spec.service for _, block in blocks for spec in block.consumers.values()}
     publishing = {
@@ -30,7 +30,7 @@ def needed_by(topology: Topology, service: str) -> ExpandedTopology:
     The queues of *other* services are theirs to set up, so a message published before they ever
     started has nowhere to go, and the publisher says so.
 
-    Raises :class:`UnknownName` for a service of which the file does not speak.
+    Raises :class:`UnknownName` for a service that the file does not name.
     """
     if service not in services(topology):
         known = ", ".join(sorted(services(topology))) or "none"
