@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from attune_mq.definitions.vhosts import DEFAULT_VHOST
-from attune_mq.topology.declarations import (
-    BindingDeclaration,
-    ExchangeDeclaration,
-    QueueDeclaration,
-    declarations,
-)
+from attune_mq.definitions.entries import DEFAULT_VHOST
+from attune_mq.topology.declarations import Declaration, declarations
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 
@@ -28,13 +23,7 @@ def export_definitions(topology: Topology, vhost: str = DEFAULT_VHOST) -> dict[s
     """
     definitions: dict[str, Any] = {"exchanges": [], "queues": [], "bindings": []}
     for declaration in declarations(expand(topology)):
-        match declaration:
-            case ExchangeDeclaration():
-                definitions["exchanges"].append(_exchange(declaration, vhost))
-            case QueueDeclaration():
-                definitions["queues"].append(_queue(declaration, vhost))
-            case BindingDeclaration():
-                definitions["bindings"].append(_binding(declaration, vhost))
+        definitions[f"{declaration.kind}s"].append(_entry(declaration, vhost))
     return definitions
 
 
@@ -48,34 +37,6 @@ def left_out_of_export(topology: Topology) -> Iterator[str]:
         yield f"family {key!r}: it exists for each {parameters}, once it is instantiated"
 
 
-def _exchange(declared: ExchangeDeclaration, vhost: str) -> dict[str, Any]:
-    return {
-        "name": declared.name,
-        "vhost": vhost,
-        "type": declared.type,
-        "durable": declared.durable,
-        "auto_delete": declared.auto_delete,
-        "internal": declared.internal,
-        "arguments": dict(declared.arguments),
-    }
-
-
-def _queue(declared: QueueDeclaration, vhost: str) -> dict[str, Any]:
-    return {
-        "name": declared.name,
-        "vhost": vhost,
-        "durable": declared.durable,
-        "auto_delete": declared.auto_delete,
-        "arguments": dict(declared.arguments),
-    }
-
-
-def _binding(declared: BindingDeclaration, vhost: str) -> dict[str, Any]:
-    return {
-        "source": declared.source,
-        "vhost": vhost,
-        "destination": declared.destination,
-        "destination_type": declared.destination_type,
-        "routing_key": declared.routing_key,
-        "arguments": dict(declared.arguments),
-    }
+def _entry(declared: Declaration, vhost: str) -> dict[str, Any]:
+    values = vars(declared) | {"arguments": dict(declared.arguments), "vhost": vhost}
+    return {name: value for name, value in values.items() if name not in ("path", "exclusive")}

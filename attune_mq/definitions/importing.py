@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,12 +23,14 @@ from attune_mq.topology.declarations import (
     ExchangeDeclaration,
     QueueDeclaration,
 )
-from attune_mq.topology.keys import common_prefix, invent_keys
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import BrokerExpectation, Topology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, DeadLetterTo, Exchange, Queue
 from attune_mq.topology.source import Path
 from attune_mq.topology.writing import WIDTH, write_topology
+
+_LEVEL = re.compile(r"[.:/]")
+_UNPLEASANT = re.compile(r"[^\w.:/-]+")
 
 
 class Imported(NamedTuple):
@@ -73,7 +77,7 @@ def _header(definitions: Definitions) -> str:
 
 def _prefix(names: list[str], others: list[str]) -> str:
     """What need not be in the keys of ``names``. A single name alone tells nothing."""
-    return common_prefix(names if len(names) > 1 else [*names, *others])
+    return _common_prefix(names if len(names) > 1 else [*names, *others])
 
 
 def _one_line(text: str) -> str:
@@ -94,8 +98,8 @@ class _Importing:
         queues = [queue.name for queue in definitions.queues]
         return cls(
             definitions,
-            invent_keys(exchanges, "exchange", _prefix(exchanges, queues)),
-            invent_keys(queues, "queue", _prefix(queues, exchanges)),
+            _invent_keys(exchanges, "exchange", _prefix(exchanges, queues)),
+            _invent_keys(queues, "queue", _prefix(queues, exchanges)),
         )
 
     def topology(self) -> Topology:
@@ -200,3 +204,47 @@ class _Importing:
         lines = dict.fromkeys(_one_line(text) for text in texts if text)
         if lines:
             self.comments[path] = "\n".join(lines)
+
+
+def _common_prefix(names: Iterable[str]) -> str:
+    """What all names begin with, in whole levels: ``attune.`` of ``attune.dlx``, ``attune.a.b``."""
+    levels: list[str] | None = None
+    for name in names:
+        parts = [name[: found.end()] for found in _LEVEL.finditer(name)]
+        levels = parts if levels is None else [part for part in levels if part in parts]
+    return levels[-1] if levels else ""
+
+
+def _invent_keys(names: Sequence[str], noun: str, prefix: str = "") -> Mapping[str, str]:
+    """A key for each name: short, readable, and unique among them.
+
+    ``prefix`` is left off, and so is ``noun`` at either end: the key of the queue
+    ``attune.events.queue`` is ``events``. Names whose short forms would be the same keep the
+    long ones.
+    """
+    short = {name: _short(name, noun, prefix) for name in names}
+    count = Counter(short.values())
+    keys: dict[str, str] = {}
+    taken = set(BUILT_IN_EXCHANGES)
+    for name in names:
+        wanted = short[name] if count[short[name]] == 1 else _cleaned(name)
+        keys[name] = _free(wanted, taken)
+        taken.add(keys[name])
+    return keys
+
+
+def _short(name: str, noun: str, prefix: str) -> str:
+    inner = name.removeprefix(prefix) or name
+    bare = re.sub(rf"^{noun}[._:-]+(?=.)|(?<=.)[._:-]+{noun}$", "", inner)
+    return _cleaned(bare)
+
+
+def _cleaned(name: str) -> str:
+    return _UNPLEASANT.sub("-", name).strip("-") or "unnamed"
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    key, number = wanted, 2
+    while key in taken:
+        key, number = f"{wanted}-{number}", number + 1
+    return key

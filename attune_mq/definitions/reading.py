@@ -8,14 +8,19 @@ named, see :attr:`Definitions.not_imported`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from attune_mq.definitions.entries import Entry, unsayable
+from attune_mq.definitions.entries import (
+    Entry,
+    choose_vhost,
+    objects_of_other_vhosts,
+    unsayable,
+    vhost_of,
+)
 from attune_mq.definitions.json_text import SECTIONS, InvalidDefinitions, read_object
 from attune_mq.definitions.not_imported import Leftovers, rest_of_cluster, rest_of_vhost
-from attune_mq.definitions.vhosts import choose_vhost, others, vhost_of
 from attune_mq.topology.arguments import QUEUE_TYPE
 from attune_mq.topology.declarations import (
     BindingDeclaration,
@@ -23,6 +28,7 @@ from attune_mq.topology.declarations import (
     ExchangeDeclaration,
     QueueDeclaration,
 )
+from attune_mq.topology.equivalence import binding_identity
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, EXCHANGE_TYPES
 from attune_mq.topology.source import Path, Problem, Where, path_text
 from attune_mq.topology.validation import shown
@@ -35,6 +41,9 @@ _FIELDS = {
 }
 _ALWAYS = {"vhost", "arguments", "description"}
 D = TypeVar("D", ExchangeDeclaration, QueueDeclaration)
+_Objects = tuple[
+    tuple[ExchangeDeclaration, ...], tuple[QueueDeclaration, ...], tuple[BindingDeclaration, ...]
+]
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ def read_definitions(
     not_imported = (
         *reader.not_imported,
         *reader.leftovers.sentences(),
-        *others(entries, chosen),
+        *objects_of_other_vhosts(entries, chosen),
         *rest_of_vhost(top, chosen),
         *rest_of_cluster(top),
     )
@@ -110,26 +119,15 @@ class _Reader:
     leftovers: Leftovers = field(default_factory=Leftovers)
     descriptions: dict[Path, str] = field(default_factory=dict)
 
-    def objects(
-        self, entries: Iterable[Entry]
-    ) -> tuple[
-        tuple[ExchangeDeclaration, ...],
-        tuple[QueueDeclaration, ...],
-        tuple[BindingDeclaration, ...],
-    ]:
-        exchanges: list[ExchangeDeclaration] = []
-        queues: list[QueueDeclaration] = []
-        bindings: list[BindingDeclaration] = []
-        for entry in entries:
-            match self._object(entry):
-                case ExchangeDeclaration() as exchange:
-                    exchanges.append(exchange)
-                case QueueDeclaration() as queue:
-                    queues.append(queue)
-                case BindingDeclaration() as binding:
-                    bindings.append(binding)
-        declared = self._once(exchanges), self._once(queues)
-        return *declared, self._between(_distinct(bindings), *declared)
+    def objects(self, entries: Iterable[Entry]) -> _Objects:
+        read = [one for entry in entries if (one := self._object(entry)) is not None]
+        exchanges = self._once([one for one in read if isinstance(one, ExchangeDeclaration)])
+        queues = self._once([one for one in read if isinstance(one, QueueDeclaration)])
+        bindings: dict[Hashable, BindingDeclaration] = {}
+        for one in read:
+            if isinstance(one, BindingDeclaration):
+                bindings.setdefault(binding_identity(one), one)
+        return exchanges, queues, self._between(bindings.values(), exchanges, queues)
 
     def _object(self, entry: Entry) -> Declaration | None:
         read = {"exchanges": self._exchange, "queues": self._queue, "bindings": self._binding}
@@ -251,13 +249,6 @@ class _Reader:
                 continue
             self.not_imported.append(f"binding {binding.name}: {why}")
         return tuple(kept)
-
-
-def _distinct(bindings: Iterable[BindingDeclaration]) -> Iterable[BindingDeclaration]:
-    first: dict[str, BindingDeclaration] = {}
-    for binding in bindings:
-        first.setdefault(repr(sorted(_properties(binding).items())), binding)
-    return first.values()
 
 
 def _properties(declaration: Declaration) -> dict[str, Any]:

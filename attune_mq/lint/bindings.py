@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attune_mq.lint.facts import BindingFact, Facts
 from attune_mq.lint.rule import Fault, rule
 from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANGE
 from attune_mq.topology.declarations import exchange_arguments
+from attune_mq.topology.equivalence import comparable
+from attune_mq.topology.exchange_types import is_wildcard
 from attune_mq.topology.flow import Publication
-from attune_mq.topology.patterns import is_wildcard
 
 
 @rule("error")
@@ -96,21 +97,13 @@ def binding_twice(facts: Facts) -> Iterator[Fault]:
     first: dict[Any, BindingFact] = {}
     for bound in facts.bindings:
         kind, key = bound.binding.destination_type, bound.binding.routing_key
-        arguments = _hashable(bound.binding.arguments)
+        arguments = comparable(bound.binding.arguments)
         identity = (bound.source, bound.destination, kind, key, arguments)
         earlier = first.setdefault(identity, bound)
         if earlier is not bound:
             place = facts.where(*earlier.path)
             message = f"the binding {bound.name} is already in line {place.line}"
             yield Fault(facts.where(*bound.path), message)
-
-
-def _hashable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return frozenset((key, _hashable(item)) for key, item in value.items())
-    if isinstance(value, tuple):
-        return tuple(_hashable(item) for item in value)
-    return type(value), value
 
 
 @rule("warning")

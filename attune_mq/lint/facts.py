@@ -14,12 +14,12 @@ from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, QUEUE_TYPE, Version
 from attune_mq.topology.contracts import ConsumerSpec, MessageContract
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, simulate_dead_lettering
 from attune_mq.topology.declarations import exchange_arguments, queue_arguments
+from attune_mq.topology.exchange_types import is_wildcard
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
 from attune_mq.topology.flow import Flow, Publication, trace
 from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.network import Network, QueueNode
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
-from attune_mq.topology.patterns import is_wildcard
 from attune_mq.topology.source import Path, Where
 
 ANY_KEY = ".".join(["any-word"] * 9)

@@ -110,8 +110,8 @@ class Network:
         """The queues to which ``exchange`` brings a message, a path for each binding that does.
 
         Each exchange routes a message once, by whichever path it came. Without ``headers``, all
-        that may happen whatever they are. An exchange that is not there brings it nowhere, and so does
-        the default exchange as another's alternate (3.10 was asked): it has no bindings.
+        that may happen whatever they are. An exchange that does not exist brings it nowhere, and
+        so does the default exchange as another's alternate (measured on 3.10).
         """
         if exchange == DEFAULT_EXCHANGE:
             return self._reached_by_default(keys)

@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from attune_mq.topology.arguments import QUEUE_ARGUMENTS, has_key
+from attune_mq.topology.contracts import STORED
 from attune_mq.topology.document import Document
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE, RETRY_INFIX, dead_letter_queue_name
 from attune_mq.topology.fields import MAX_NAME_BYTES
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, RESERVED_PREFIX
 from attune_mq.topology.source import Path, Problem, SourceMap
-from attune_mq.topology.stream_offsets import STORED
 from attune_mq.topology.validation import nearest, shown
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")

@@ -70,8 +70,7 @@ UNSAID: dict[str, list[str]] = {
         "binding odd -> b [k]: there is no exchange 'odd'",
     ],
     "queue-twice": [
-        "exchange 'orders': declared again (exchanges[1]) with other properties; the first "
-        "counts",
+        "exchange 'orders': declared again (exchanges[1]) with other properties; the first counts",
         "queue 'invoices': declared again (queues[1]) with other properties; the first counts",
     ],
     "several-virtual-hosts": [
