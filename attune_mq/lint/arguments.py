@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from attune_mq.lint.facts import Facts, QueueFact
+from attune_mq.lint.facts import Facts
 from attune_mq.lint.rule import Fault, rule
 from attune_mq.topology.arguments import (
     EXCHANGE_ARGUMENTS,
@@ -22,6 +22,7 @@ from attune_mq.topology.arguments import (
 )
 from attune_mq.topology.declarations import exchange_arguments
 from attune_mq.topology.exchange_types import X_MATCH
+from attune_mq.topology.network import QueueNode
 from attune_mq.topology.objects import EXCHANGE_TYPES
 from attune_mq.topology.source import Where
 from attune_mq.topology.validation import nearest, shown
@@ -123,8 +124,8 @@ def _valued(facts: Facts) -> Iterator[_Valued]:
                 where = partial(facts.where, "exchanges", key, "arguments", name)
                 kind = EXCHANGE_ARGUMENTS[name]
                 yield _Valued(f"exchange {exchange.name}", name, kind, value, where)
-    for bound in facts.bindings:
-        value = bound.binding.arguments.get(X_MATCH)
+    for bound in facts.network.bindings:
+        value = bound.arguments.get(X_MATCH)
         if value is not None and facts.exchange_types.get(bound.source) == "headers":
             where = partial(facts.where, *bound.path, "arguments", X_MATCH)
             yield _Valued(f"binding {bound.name}", X_MATCH, _HEADERS_MATCH, value, where)
@@ -153,7 +154,7 @@ def argument_not_for_queue_type(facts: Facts) -> Iterator[Fault]:
                 yield Fault(where, message)
 
 
-def _type_of(fact: QueueFact) -> str:
+def _type_of(fact: QueueNode) -> str:
     if QUEUE_TYPE in fact.arguments:
         return f"this one is a {fact.type} queue"
     return "this one has no type, and so the virtual host's, which is classic by default"
@@ -187,7 +188,7 @@ def property_not_for_queue_type(facts: Facts) -> Iterator[Fault]:
                 )
 
 
-def _refused_properties(fact: QueueFact) -> Iterator[str]:
+def _refused_properties(fact: QueueNode) -> Iterator[str]:
     if fact.queue.exclusive:
         yield "exclusive"
     if fact.queue.auto_delete:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from attune_mq.lint.facts import BindingFact, Facts
+from attune_mq.lint.facts import Facts
 from attune_mq.lint.rule import Fault, rule
 from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANGE
 from attune_mq.topology.declarations import exchange_arguments
 from attune_mq.topology.equivalence import comparable
-from attune_mq.topology.exchange_types import is_wildcard
+from attune_mq.topology.exchange_types import Hop, is_wildcard
 from attune_mq.topology.flow import Publication
 
 
@@ -27,8 +27,8 @@ def wildcard_on_direct_exchange(facts: Facts) -> Iterator[Fault]:
     with; to catch all whatever the key, use a fanout exchange.
     """
     literal = {(each.exchange, each.routing_key) for each in facts.flow.publications}
-    for bound in facts.bindings:
-        key = bound.binding.routing_key
+    for bound in facts.network.bindings:
+        key = bound.routing_key
         if _is_literal_wildcard(facts, bound) and (bound.source, key) not in literal:
             message = (
                 f"{bound.destination} is bound to the direct exchange {bound.source} with {key!r}, "
@@ -37,9 +37,9 @@ def wildcard_on_direct_exchange(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where(*bound.path, "routing_key"), message)
 
 
-def _is_literal_wildcard(facts: Facts, bound: BindingFact) -> bool:
+def _is_literal_wildcard(facts: Facts, bound: Hop) -> bool:
     direct = facts.exchange_types.get(bound.source) == "direct"
-    return direct and is_wildcard(bound.binding.routing_key)
+    return direct and is_wildcard(bound.routing_key)
 
 
 @rule("warning")
@@ -56,7 +56,7 @@ def dead_binding(facts: Facts) -> Iterator[Fault]:
     if not facts.flow.publications:
         return
     hint = _Hint(facts.flow.publications)
-    for bound in facts.bindings:
+    for bound in facts.network.bindings:
         if bound.path in facts.flow.used_bindings or _is_literal_wildcard(facts, bound):
             continue
         where = facts.where(*bound.path)
@@ -72,9 +72,9 @@ class _Hint:
         self._with_key = {each.routing_key: each for each in reversed(publications)}
         self._to_exchange = {each.exchange: each for each in reversed(publications)}
 
-    def of(self, bound: BindingFact) -> str:
-        elsewhere = self._with_key.get(bound.binding.routing_key)
-        if bound.binding.routing_key and elsewhere is not None:
+    def of(self, bound: Hop) -> str:
+        elsewhere = self._with_key.get(bound.routing_key)
+        if bound.routing_key and elsewhere is not None:
             return f"{_publication(elsewhere)}, not to {bound.source}"
         there = self._to_exchange.get(bound.source)
         return _publication(there) if there else f"none is published to {bound.source}"
@@ -94,10 +94,10 @@ def binding_twice(facts: Facts) -> Iterator[Fault]:
 
     Fix: Take one of the two out, or give it the key that was meant.
     """
-    first: dict[Any, BindingFact] = {}
-    for bound in facts.bindings:
-        kind, key = bound.binding.destination_type, bound.binding.routing_key
-        arguments = comparable(bound.binding.arguments)
+    first: dict[Any, Hop] = {}
+    for bound in facts.network.bindings:
+        kind, key = bound.destination_type, bound.routing_key
+        arguments = comparable(bound.arguments)
         identity = (bound.source, bound.destination, kind, key, arguments)
         earlier = first.setdefault(identity, bound)
         if earlier is not bound:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attune_mq.lint.cycles import cycles
-from attune_mq.lint.facts import Facts, QueueFact
+from attune_mq.lint.facts import Facts
 from attune_mq.lint.rule import Fault, rule
 from attune_mq.topology.arguments import (
     DEAD_LETTER_EXCHANGE as EXCHANGE,
@@ -16,8 +15,9 @@ from attune_mq.topology.arguments import (
     OVERFLOW,
 )
 from attune_mq.topology.dead_lettering import Death, Reason
-from attune_mq.topology.network import HopPath
+from attune_mq.topology.network import HopPath, QueueNode
 from attune_mq.topology.objects import EXCHANGE_TYPES
+from attune_mq.topology.reachability import reachable
 
 
 @rule("error")
@@ -92,7 +92,7 @@ def dead_letter_unroutable(facts: Facts) -> Iterator[Fault]:
             if loss.queue not in said:
                 said.add(loss.queue)
                 keys = [death.routing_key for death in deaths if loss in death.losses]
-                yield _unroutable(facts, facts.queue_named[loss.queue], keys, held=loss.held)
+                yield _unroutable(facts, facts.network.queues[loss.queue], keys, held=loss.held)
         if not deaths and _leads_nowhere(facts, fact.arguments.get(EXCHANGE)):
             yield _unroutable(facts, fact, (), held=False)
 
@@ -101,7 +101,7 @@ def _leads_nowhere(facts: Facts, exchange: Any) -> bool:
     return exchange in facts.exchange_types and exchange not in facts.exchanges_leading_on
 
 
-def _unroutable(facts: Facts, fact: QueueFact, keys: Sequence[str], *, held: bool) -> Fault:
+def _unroutable(facts: Facts, fact: QueueNode, keys: Sequence[str], *, held: bool) -> Fault:
     exchange = _shown_exchange(fact)
     given = fact.arguments.get(ROUTING_KEY)
     if given is not None:
@@ -115,7 +115,7 @@ def _unroutable(facts: Facts, fact: QueueFact, keys: Sequence[str], *, held: boo
     return Fault(facts.where_argument(fact, EXCHANGE), message)
 
 
-def _shown_exchange(fact: QueueFact) -> str:
+def _shown_exchange(fact: QueueNode) -> str:
     name = fact.arguments[EXCHANGE]
     return f"exchange {name}" if name else "the default exchange"
 
@@ -175,14 +175,14 @@ def dead_letter_cycle(facts: Facts) -> Iterator[Fault]:
                 )
                 yield Fault(facts.where_argument(fact, EXCHANGE), message)
                 break
-    for members in cycles(_at_once(facts)):
+    for members in _closed_cycles(_at_once(facts)):
         path = " -> ".join((*members, members[0]))
         message = f"a dead-letter cycle of rejected messages, at once and without end: {path}"
-        fact = facts.queue_named[members[0]]
+        fact = facts.network.queues[members[0]]
         yield Fault(facts.where_argument(fact, EXCHANGE), message)
 
 
-def _own_deaths(fact: QueueFact) -> Iterator[tuple[Reason, str]]:
+def _own_deaths(fact: QueueNode) -> Iterator[tuple[Reason, str]]:
     """The reasons for which messages die without the doing of a consumer."""
     if MESSAGE_TTL in fact.arguments:
         yield "expired", "expire in"
@@ -193,6 +193,26 @@ def _own_deaths(fact: QueueFact) -> Iterator[tuple[Reason, str]]:
 
 def _cycles(death: Death) -> bool:
     return any(loss.why == "cycle" for loss in death.losses)
+
+
+def _closed_cycles(edges: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+    """The sets of queues that lead to each other, each in the order in which one was come to from
+    another; a queue that leads to itself alone is one."""
+    feeding: dict[str, list[str]] = {}
+    for source, targets in edges.items():
+        for target in targets:
+            feeding.setdefault(target, []).append(source)
+    found: set[str] = set()
+    for name in edges:
+        if name in found or name not in feeding:
+            continue
+        before = set(reachable([name], lambda each: feeding.get(each, ())))
+        members = [
+            each for each in reachable([name], lambda each: edges.get(each, ())) if each in before
+        ]
+        found.update(members)
+        if len(members) > 1 or name in edges[name]:
+            yield members
 
 
 def _at_once(facts: Facts) -> dict[str, list[str]]:
@@ -227,7 +247,7 @@ def dead_letter_never_expires(facts: Facts) -> Iterator[Fault]:
     makes have a `ttl` of 24 h unless the file says otherwise.
     """
     for name, sources in facts.resting_places.items():
-        fact = facts.queue_named[name]
+        fact = facts.network.queues[name]
         kept = MESSAGE_TTL in fact.arguments or fact.type == "stream"
         emptied = fact.path in facts.consumers_of or fact.path in facts.published_to
         if not kept and not emptied:

@@ -85,7 +85,7 @@ def message_misses_handler(facts: Facts) -> Iterator[Fault]:
     for each in facts.flow.publications:
         waiting = handlers.get(each.message_type)
         if waiting and each.queues and each.message_type not in reached:
-            names = sorted(facts.queue_at[path].name for path in each.queues)
+            names = sorted(facts.network.queue_at[path].name for path in each.queues)
             message = (
                 f"{each.message_type} arrives in {', '.join(names)}, but consumer "
                 f"{waiting[0].tag}, which handles it, consumes {waiting[0].queue.name}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attune_mq.lint.facts import Facts, QueueFact
+from attune_mq.lint.facts import Facts
 from attune_mq.lint.rule import Fault, rule
+from attune_mq.topology.network import QueueNode
 
 _LIMITS = ("x-message-ttl", "x-max-length", "x-max-length-bytes", "x-expires")
 
@@ -59,7 +60,7 @@ def queue_without_consumer(facts: Facts) -> Iterator[Fault]:
     yield Fault(facts.where(*growing[0].path), message)
 
 
-def _grows(facts: Facts, fact: QueueFact) -> bool:
+def _grows(facts: Facts, fact: QueueNode) -> bool:
     if fact.queue.purpose != "main" or not fact.is_shared or fact.type == "stream":
         return False
     if fact.path in facts.consumers_of or any(limit in fact.arguments for limit in _LIMITS):

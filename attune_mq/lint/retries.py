@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attune_mq.lint.facts import Facts, QueueFact
+from attune_mq.lint.facts import Facts
 from attune_mq.lint.rule import Fault, rule
 from attune_mq.topology.arguments import (
     DEAD_LETTER_EXCHANGE as EXCHANGE,
@@ -12,6 +12,7 @@ from attune_mq.topology.arguments import (
     DELIVERY_LIMIT as LIMIT,
     LIMITS_DELIVERIES,
 )
+from attune_mq.topology.network import QueueNode
 
 
 @rule("error")
@@ -42,7 +43,7 @@ def delivery_limit_lost_in_retry(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where_argument(fact, argument), message)
 
 
-def _limit(facts: Facts, fact: QueueFact) -> int | None:
+def _limit(facts: Facts, fact: QueueNode) -> int | None:
     """How often the broker takes a message back, where it may be an end to that."""
     if fact.type != "quorum":
         return None

@@ -17,6 +17,7 @@ from attune_mq.topology.expansion import dead_letter_queue_name
 from attune_mq.topology.families import including, instance_with_queue, instantiate
 from attune_mq.topology.model import Topology, UnknownName
 from attune_mq.topology.objects import Binding, DeadLetterTo, Queue
+from attune_mq.topology.reachability import reachable
 from attune_mq.topology.routing import Router
 from attune_mq.topology.validation import nearest
 
@@ -171,13 +172,9 @@ class DeadLetterQueues:
         topology = self._router.topology
         queues = [queue for _, block in topology.blocks() for queue in block.queues.values()]
         rules = [queue.dead_letter for queue in queues]
-        found = {rule.to for rule in rules if isinstance(rule, DeadLetterTo)}
-        while True:
-            behind = {
-                binding.destination
-                for binding in topology.bindings
-                if binding.destination_type == "exchange" and binding.source in found
-            }
-            if behind <= found:
-                return found
-            found |= behind
+        behind: dict[str, list[str]] = {}
+        for binding in topology.bindings:
+            if binding.destination_type == "exchange":
+                behind.setdefault(binding.source, []).append(binding.destination)
+        found = [rule.to for rule in rules if isinstance(rule, DeadLetterTo)]
+        return set(reachable(found, lambda exchange: behind.get(exchange, ())))

@@ -31,6 +31,11 @@ class Hop(NamedTuple):
     path: Path = ()
     """Where in the topology the binding, alternate exchange or dead letter rule stands."""
 
+    @property
+    def name(self) -> str:
+        """A binding's."""
+        return f"{self.source} -> {self.destination} [{self.routing_key}]"
+
 
 Hops = Sequence[Hop]
 

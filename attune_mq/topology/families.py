@@ -18,6 +18,7 @@ from attune_mq.topology.objects import (
     OwnDeadLetterQueue,
     Queue,
 )
+from attune_mq.topology.reachability import reachable
 from attune_mq.topology.source import Path
 
 T = TypeVar("T", bound=Topology)
@@ -135,19 +136,14 @@ def exchanges_of(part: Topology, whole: Topology) -> set[str]:
 
 def _closed(names: set[str], whole: Topology) -> set[str]:
     """With alternates, and with the exchanges from which messages come to these."""
-    while True:
-        alternates = {
-            whole.exchanges[name].alternate_exchange for name in names if name in whole.exchanges
-        }
-        feeding = {
-            binding.source
-            for binding in whole.bindings
-            if binding.destination_type == "exchange" and binding.destination in names
-        }
-        more = {name for name in alternates | feeding if name} | names
-        if more == names:
-            return names
-        names = more
+    leading: dict[str, list[str]] = {}
+    for key, exchange in whole.exchanges.items():
+        if exchange.alternate_exchange:
+            leading.setdefault(key, []).append(exchange.alternate_exchange)
+    for binding in whole.bindings:
+        if binding.destination_type == "exchange" and binding.source:
+            leading.setdefault(binding.destination, []).append(binding.source)
+    return set(reachable(names, lambda name: leading.get(name, ())))
 
 
 def _origins(

@@ -79,8 +79,8 @@ class _Tracing:
     """What has been found out on the way."""
 
     def __init__(self, network: Network) -> None:
-        self.arrivals: dict[Path, set[str]] = {path: set() for path in network.queue_names}
-        self.routing_keys: dict[Path, set[str]] = {path: set() for path in network.queue_names}
+        self.arrivals: dict[Path, set[str]] = {path: set() for path in network.queue_at}
+        self.routing_keys: dict[Path, set[str]] = {path: set() for path in network.queue_at}
         self.used_bindings: set[Path] = set()
         self._network = network
         self._seen: set[tuple[str, str, str]] = set()

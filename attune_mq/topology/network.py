@@ -1,22 +1,23 @@
 """Exchanges, queues and what connects them, indexed once for fast routing.
 
-Names are the broker's. Bindings from, or to, what is not there do not exist on a broker either,
-and are left out.
+Names are the broker's. Bindings to what does not exist are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from attune_mq.topology.arguments import (
     ALTERNATE_EXCHANGE,
+    CLASSIC,
     DEAD_LETTER_EXCHANGE,
     DEAD_LETTER_ROUTING_KEY,
     DEAD_LETTER_STRATEGY,
     MESSAGE_TTL,
     OVERFLOW,
     QUEUE_TYPE,
+    STREAM,
     Version,
     release,
 )
@@ -50,17 +51,46 @@ class ExchangeNode(NamedTuple):
 
 
 class QueueNode(NamedTuple):
-    name: str
+    """A queue of the file or of a family."""
+
     path: Path
-    ttl_ms: int | None
+    name: str
+    """The broker's; of a queue that the server names, one that nothing else can have."""
+    queue: Queue
+    arguments: Mapping[str, Any]
+    """What it is declared with."""
     death: Hop | None
     """The step to the queue's dead letter exchange."""
-    gives_key: bool
-    """Whether dead letters get the key of ``death`` instead of keeping their own."""
-    holds_back: bool
-    """At-least-once dead-lettering: an unroutable dead letter stays in the queue, uncounted."""
-    retry_queues: tuple[str, ...] = ()
-    """Where the library's consumers send what is to be tried again later."""
+
+    @property
+    def type(self) -> str:
+        """Without a type of its own it is of the virtual host's default type: classic, mostly."""
+        return str(self.arguments.get(QUEUE_TYPE, CLASSIC))
+
+    @property
+    def is_shared(self) -> bool:
+        """Not one that comes and goes with the connection or the consumer that uses it."""
+        return not self.queue.belongs_to_a_connection and not self.queue.auto_delete
+
+    @property
+    def is_of_family(self) -> bool:
+        return self.path[0] == "families"
+
+    @property
+    def gives_key(self) -> bool:
+        """Whether dead letters get the key of ``death`` instead of keeping their own."""
+        return self.arguments.get(DEAD_LETTER_ROUTING_KEY) is not None
+
+    @property
+    def holds_back(self) -> bool:
+        """At-least-once dead-lettering: an unroutable dead letter stays in the queue, uncounted."""
+        return self.arguments.items() >= _REQUIRED_TO_HOLD.items()
+
+    @property
+    def retry_queues(self) -> list[str]:
+        """Where the library's consumers send what is to be tried again later."""
+        delays_ms = self.queue.retry.backoff_ms if self.queue.retry else ()
+        return [retry_queue_name(self.name, delay_ms) for delay_ms in dict.fromkeys(delays_ms)]
 
 
 class Reached(NamedTuple):
@@ -90,21 +120,24 @@ class Network:
         stated = topology.broker.version if topology.broker else ""
         self.broker_version: Version = release(broker_version or stated)
         self.blocks = topology.blocks() if with_families else topology.blocks()[:1]
-        self.queue_names = {
-            (*at, "queues", key): queue.name or f"<server-named {key}>"
+        self.queue_at = {
+            path: self._queue(path, queue)
             for at, block in self.blocks
             for key, queue in block.queues.items()
+            for path in [(*at, "queues", key)]
         }
+        self.queues = {node.name: node for node in self.queue_at.values()}
         self._by_default = {
             name: Hop(DEFAULT_EXCHANGE, name, "queue", "default exchange", name)
-            for name in self.queue_names.values()
+            for name in self.queues
         }
-        self.exchanges = self._exchanges()
-        self.queues = {
-            self.queue_names[(*at, "queues", key)]: self._queue((*at, "queues", key), queue)
+        self.bindings = [
+            hop
             for at, block in self.blocks
-            for key, queue in block.queues.items()
-        }
+            for index, binding in enumerate(block.bindings)
+            if (hop := self._binding(binding, at, index)) is not None
+        ]
+        self.exchanges = self._exchanges()
 
     def reached(self, exchange: str, keys: Sequence[str], headers: Headers | None) -> Reached:
         """The queues to which ``exchange`` brings a message, a path for each binding that does.
@@ -135,9 +168,9 @@ class Network:
 
     def expires(self, queue: QueueNode) -> bool:
         """Whether a message that waits there long enough goes on as a dead letter."""
-        death = queue.death
+        death, ttl_ms = queue.death, queue.arguments.get(MESSAGE_TTL)
         return (
-            queue.ttl_ms is not None and death is not None and self.has_exchange(death.destination)
+            isinstance(ttl_ms, int) and death is not None and self.has_exchange(death.destination)
         )
 
     def _hops(
@@ -172,11 +205,8 @@ class Network:
     def _exchanges(self) -> dict[str, ExchangeNode]:
         topology = self.topology
         bindings: dict[str, list[Hop]] = {}
-        for at, block in self.blocks:
-            for index, binding in enumerate(block.bindings):
-                hop = self._binding(binding, at, index)
-                if hop is not None:
-                    bindings.setdefault(hop.source, []).append(hop)
+        for hop in self.bindings:
+            bindings.setdefault(hop.source, []).append(hop)
         nodes = {
             name: ExchangeNode(
                 name, name == TRACE, binding_table(kind, bindings.get(name, ())), None
@@ -199,32 +229,24 @@ class Network:
         return Hop(exchange.name, to, "exchange", "alternate exchange", path=path)
 
     def _binding(self, binding: Binding, at: Path, index: int) -> Hop | None:
-        source = self.topology.exchange_name(binding.source)
-        if binding.destination_type == "exchange":
-            destination: str | None = self.topology.exchange_name(binding.destination)
+        source, kind = self.topology.exchange_name(binding.source), binding.destination_type
+        if kind == "exchange":
+            destination = self.topology.exchange_name(binding.destination)
+        elif queue := self.queue_at.get((*at, "queues", binding.destination)):
+            destination = queue.name
         else:
-            destination = self.queue_names.get((*at, "queues", binding.destination))
-        if destination is None:
             return None
-        kind, key, arguments = binding.destination_type, binding.routing_key, binding.arguments
-        return Hop(source, destination, kind, "binding", key, arguments, (*at, "bindings", index))
+        path = (*at, "bindings", index)
+        return Hop(
+            source, destination, kind, "binding", binding.routing_key, binding.arguments, path
+        )
 
     def _queue(self, path: Path, queue: Queue) -> QueueNode:
         arguments = queue_arguments(self.topology, queue)
-        name = self.queue_names[path]
+        name = queue.name or f"<server-named {path[-1]}>"
         to, key = arguments.get(DEAD_LETTER_EXCHANGE), arguments.get(DEAD_LETTER_ROUTING_KEY)
         death = None
-        if isinstance(to, str) and queue.type != "stream":
+        if isinstance(to, str) and queue.type != STREAM:
             at = (*path, "dead_letter")
             death = Hop(name, to, "exchange", "dead letter", key or "", path=at)
-        ttl_ms = arguments.get(MESSAGE_TTL)
-        delays = dict.fromkeys(queue.retry.backoff_ms if queue.retry else ())
-        return QueueNode(
-            name=name,
-            path=path,
-            ttl_ms=ttl_ms if isinstance(ttl_ms, int) else None,
-            death=death,
-            gives_key=key is not None,
-            holds_back=_REQUIRED_TO_HOLD.items() <= arguments.items(),
-            retry_queues=tuple(retry_queue_name(name, delay_ms) for delay_ms in delays),
-        )
+        return QueueNode(path, name, queue, arguments, death)

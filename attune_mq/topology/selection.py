@@ -7,6 +7,7 @@ from attune_mq.topology.families import exchanges_of
 from attune_mq.topology.fields import FrozenDict
 from attune_mq.topology.model import ExpandedTopology, Topology, UnknownName
 from attune_mq.topology.objects import DeadLetterTo
+from attune_mq.topology.reachability import reachable
 from attune_mq.topology.source import Path
 
 
@@ -63,14 +64,7 @@ def needed_by(topology: Topology, service: str) -> ExpandedTopology:
 def _with_dead_letters(whole: ExpandedTopology, queues: set[str]) -> set[str]:
     """``queues`` with their retry queues, and all in which their dead letters may come to lie."""
     by_name = {queue.name: key for key, queue in whole.queues.items()}
-    reached = set(queues)
-    waiting = list(queues)
-    while waiting:
-        key = waiting.pop()
-        following = _fed_by_deaths(whole, key, by_name) - reached
-        reached |= following
-        waiting += following
-    return reached
+    return set(reachable(queues, lambda key: _fed_by_deaths(whole, key, by_name)))
 
 
 def _fed_by_deaths(whole: ExpandedTopology, key: str, by_name: dict[str, str]) -> set[str]:

@@ -13,7 +13,9 @@ def facts(text: str) -> Facts:
 
 def test_what_becomes_of_dead_letters_is_known_for_each_key_that_they_can_have() -> None:
     found = facts(CONTRACTS)
-    created, kept, nobody = (found.queue_at["queues", key] for key in ("created", "all", "nobody"))
+    created, kept, nobody = (
+        found.network.queue_at["queues", key] for key in ("created", "all", "nobody")
+    )
 
     assert {death.routing_key: death.queues for death in found.deaths(created)} == {
         "thing.created": ("q.dead",),
@@ -27,5 +29,5 @@ def test_without_messages_the_literal_keys_of_bindings_are_known() -> None:
     """As in a file that was imported from a broker, where nobody says who publishes what."""
     imported = facts(CONTRACTS[: CONTRACTS.index("messages:")])
 
-    deaths = imported.deaths(imported.queue_at["queues", "created"])
+    deaths = imported.deaths(imported.network.queue_at["queues", "created"])
     assert [death.routing_key for death in deaths] == ["thing.crated", "thing.created"]
