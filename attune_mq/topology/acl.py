@@ -25,10 +25,11 @@ from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANG
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
-    ExchangeDeclaration,
+    QueueDeclaration,
     declarations,
     private_declarations,
 )
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.families import instantiate, name_pattern
 from attune_mq.topology.model import Block, ExpandedTopology, Topology
 from attune_mq.topology.objects import DEFAULT_EXCHANGE_AS_SHOWN, DeadLetterTo
@@ -79,6 +80,7 @@ def acl(
     """
     expected = topology.broker.version if topology.broker else ""
     looking_is_free = release(version or expected) <= LOOKING_IS_FREE
+    topology = expand(topology)
     needs: list[Need] = []
     for part, pattern_of in _parts(topology, service):
         needs += _runtime_needs(part, service, pattern_of)
@@ -140,10 +142,7 @@ def _private_needs(part: ExpandedTopology, key: str, pattern_of: PatternOf) -> I
     """A queue that belongs to a connection is made by its consumer, never by setup."""
     declaration, bindings = private_declarations(part, key)
     queue = pattern_of(declaration.name) if declaration.name else SERVER_NAMED
-    yield Need("configure", queue, "declares the queue of its own connection")
-    dead_letters = declaration.arguments.get(DEAD_LETTER_EXCHANGE)
-    if dead_letters is not None:
-        yield from _dead_letter_needs(queue, pattern_of(dead_letters))
+    yield from _declaring_needs(declaration, pattern_of)
     for binding in bindings:
         yield Need("write", queue, "binds the queue of its own connection")
         yield Need("read", pattern_of(binding.source), "binds the queue of its own connection")
@@ -160,22 +159,18 @@ def _setup_needs(part: ExpandedTopology, pattern_of: PatternOf) -> Iterator[Need
 
 
 def _declaring_needs(declaration: Declaration, pattern_of: PatternOf) -> Iterator[Need]:
-    own = pattern_of(declaration.name)
-    yield Need("configure", own, f"declares the {declaration.kind}")
-    if isinstance(declaration, ExchangeDeclaration):
-        alternate = declaration.arguments.get(ALTERNATE_EXCHANGE)
-        if alternate is not None:
-            yield Need("read", own, "declares it with an alternate exchange")
-            yield Need("write", pattern_of(alternate), "declares it as an alternate exchange")
-    else:
-        dead_letters = declaration.arguments.get(DEAD_LETTER_EXCHANGE)
-        if dead_letters is not None:
-            yield from _dead_letter_needs(own, pattern_of(dead_letters))
-
-
-def _dead_letter_needs(queue: str, exchange: str) -> Iterator[Need]:
-    yield Need("read", queue, "declares it with a dead letter exchange")
-    yield Need("write", exchange, "declares it as a dead letter exchange")
+    own = pattern_of(declaration.name) if declaration.name else SERVER_NAMED
+    private = isinstance(declaration, QueueDeclaration) and (
+        declaration.exclusive or not declaration.name
+    )
+    what = "queue of its own connection" if private else declaration.kind
+    yield Need("configure", own, f"declares the {what}")
+    others = {ALTERNATE_EXCHANGE: "an alternate", DEAD_LETTER_EXCHANGE: "a dead letter"}
+    for argument, kind in others.items():
+        exchange = declaration.arguments.get(argument)
+        if exchange is not None:
+            yield Need("read", own, f"declares it with {kind} exchange")
+            yield Need("write", pattern_of(exchange), f"declares it as {kind} exchange")
 
 
 def _looking_needs(

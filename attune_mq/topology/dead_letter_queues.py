@@ -44,7 +44,6 @@ class DeadLetterQueues:
 
     def __init__(self, topology: Topology) -> None:
         self._router = Router(topology)
-        self._file = topology
         expanded = self._router.topology
         self._queues = {queue.name: queue for queue in expanded.queues.values() if queue.name}
         self._keys = {queue.name: key for key, queue in expanded.queues.items()}
@@ -85,14 +84,14 @@ class DeadLetterQueues:
                 return self._find_in_instance(name)
             name = queue.name
         if name in self.names:
-            return self._resting(name)
+            return self._named(name)
         targets = [route.dead_letter_queue for route in self.routes if route.queue == name]
         if len(targets) == 1:
-            return self._resting(targets[0])
+            return self._named(targets[0])
         raise InvalidInput(f"queue {name!r}: {self._why_not_one(name, targets)}")
 
-    def _resting(self, name: str) -> NamedDeadLetterQueue:
-        return NamedDeadLetterQueue(name, self._file, self._queues[name].delivery_limit)
+    def _named(self, name: str) -> NamedDeadLetterQueue:
+        return NamedDeadLetterQueue(name, self._router.topology, self._queues[name].delivery_limit)
 
     def _find_in_instance(self, name: str) -> NamedDeadLetterQueue:
         expanded = self._router.topology
@@ -106,12 +105,12 @@ class DeadLetterQueues:
             if name in part._queues:
                 found = part.find(name).name
                 if found in self._queues:  # one that it shares with others
-                    return self._resting(found)
+                    return self._named(found)
                 routes = instantiate(expanded, instance.family, **instance.parameters)
                 return NamedDeadLetterQueue(found, routes, part._queues[found].delivery_limit)
         hint = nearest(name, [*self._queues, *map(self._keys.__getitem__, self._queues)])
         raise UnknownName(
-            f"{self._file.sources.file} queues: expected the key or the name of a queue, or the "
+            f"{self._router.topology.sources.file} queues: expected the key or the name of a queue, or the "
             f"name of a dead letter queue, got {name!r}" + (f" ({hint})" if hint else "")
         )
 
