@@ -38,5 +38,6 @@ def left_out_of_export(topology: Topology) -> Iterator[str]:
 
 
 def _entry(declared: Declaration, vhost: str) -> dict[str, Any]:
-    values = vars(declared) | {"arguments": dict(declared.arguments), "vhost": vhost}
-    return {name: value for name, value in values.items() if name not in ("path", "exclusive")}
+    fields = vars(declared) | {"arguments": dict(declared.arguments)}
+    first, *others = (each for each in fields.items() if each[0] not in ("path", "exclusive"))
+    return dict([first, ("vhost", vhost), *others])

@@ -110,8 +110,8 @@ class DeadLetterQueues:
                 return NamedDeadLetterQueue(found, routes, part._queues[found].delivery_limit)
         hint = nearest(name, [*self._queues, *map(self._keys.__getitem__, self._queues)])
         raise UnknownName(
-            f"{self._router.topology.sources.file} queues: expected the key or the name of a queue, or the "
-            f"name of a dead letter queue, got {name!r}" + (f" ({hint})" if hint else "")
+            f"{expanded.sources.file} queues: expected the key or the name of a queue, or the name "
+            f"of a dead letter queue, got {name!r}" + (f" ({hint})" if hint else "")
         )
 
     def _why_not_one(self, name: str, targets: list[str]) -> str:
