@@ -11,7 +11,7 @@ from uuid import uuid4
 from attune_mq.cli.context import OK, Context
 from attune_mq.errors import InvalidInput
 from attune_mq.message.envelope import Envelope, decode_payload
-from attune_mq.message.payloads import PAYLOAD_TYPES
+from attune_mq.payloads import PAYLOAD_TYPES
 from attune_mq.publishing.publisher import Publisher
 
 SUMMARY = "Publish one message, with the exchange and routing key that the topology gives its type."
@@ -57,5 +57,5 @@ def _envelope(arguments: argparse.Namespace) -> Envelope:
         payload=payload,
     )
     if arguments.type in PAYLOAD_TYPES:
-        decode_payload(envelope)
+        decode_payload(envelope, PAYLOAD_TYPES)
     return envelope

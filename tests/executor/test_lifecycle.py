@@ -13,7 +13,7 @@ from attune_executor.lifecycle import (
     can_move,
     predecessors,
 )
-from attune_mq.message.statuses import ExecutionStatus as S
+from attune_mq.payloads import ExecutionStatus as S
 
 THE_WAY = [S.REQUESTED, S.SCHEDULING, S.SCHEDULED, S.RUNNING]
 THE_ENDS = [S.COMPLETED, S.FAILED, S.TIMEOUT, S.CANCELLED, S.ABANDONED]

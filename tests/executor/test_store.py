@@ -13,8 +13,12 @@ from sqlalchemy import Connection, Engine, event, update
 from attune_executor import store
 from attune_executor.lifecycle import FINAL, can_move
 from attune_executor.tables import executions
-from attune_mq.message.payloads import EnforcementCreated, WorkerRegistered
-from attune_mq.message.statuses import EnforcementStatus, ExecutionStatus as S
+from attune_mq.payloads import (
+    EnforcementCreated,
+    EnforcementStatus,
+    ExecutionStatus as S,
+    WorkerRegistered,
+)
 from attune_mq.transactional import create_database_engine, is_transient
 
 NOON = datetime(2026, 9, 3, 12, 0, 0, 123_456, tzinfo=UTC)
