@@ -1,4 +1,4 @@
-"""The processes of the demonstration: real ones, as a deployment has them."""
+"""The processes of the demonstration."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-_HERE = Path(__file__).resolve().parent
 STOP_WITHIN_S = 10.0
 
 
 def examples_folder() -> Path:
     """In a checkout beside the package, in an installation inside of it."""
-    packaged = _HERE.parent / "examples"
-    return packaged if packaged.is_dir() else _HERE.parent.parent / "examples"
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / "examples"
+    return packaged if packaged.is_dir() else package.parent / "examples"
 
 
 class Processes:
-    """Starts children with one environment, each with a log file; ends all of them."""
+    """Children with a common environment, each with its log files."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
@@ -29,21 +29,21 @@ class Processes:
         self._files: list[IO[bytes]] = []
 
     def start(self, name: str, *arguments: str) -> None:
-        """``name`` is for people; standard output goes to ``name.out``, errors to ``name.log``."""
+        """Standard output goes to ``name.out``, errors to ``name.log``."""
         self._children[name] = subprocess.Popen(
             [sys.executable, *arguments],
             env=self._environment,
             stdout=self._open(f"{name}.out"),
             stderr=self._open(f"{name}.log"),
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is ours to pass on, in order
+            start_new_session=True,  # Ctrl-C reaches the demonstration alone
         )
 
     def example(self, name: str, script: str, *arguments: str) -> None:
         self.start(name, str(examples_folder() / script), *arguments)
 
     def kill(self, name: str) -> None:
-        """As the power does: no farewell."""
+        """By SIGKILL."""
         child = self._children.pop(name)
         child.kill()
         child.wait()
@@ -64,7 +64,7 @@ class Processes:
         return "\n".join(text.splitlines()[-last:])
 
     def stop(self) -> None:
-        """SIGTERM to all, then wait; whoever does not go in time is killed."""
+        """By SIGTERM, and by SIGKILL after :data:`STOP_WITHIN_S`."""
         for child in self._children.values():
             if child.poll() is None:
                 child.terminate()

@@ -105,7 +105,8 @@ def test_rules_name_their_actions(tmp_path: Path) -> None:
         (RULES.replace("action: core.echo", "action: core.eco"), "got 'core.eco'"),
         (RULES.replace("runtime", "run_time"), "actions.core.echo.run_time"),
         ("version: [", "expected YAML"),
-        ("", "expected a mapping with version, actions and rules"),
+        ("- core.echo", "expected a mapping with version, actions and rules"),
+        ("", "actions: Field required"),
     ],
 )
 def test_what_is_wrong_in_a_rules_file_is_said(tmp_path: Path, text: str, said: str) -> None:

@@ -335,7 +335,7 @@ def test_a_worker_is_found_by_each_of_its_runtimes(tx: Connection) -> None:
         store.Worker(
             worker_id=7,
             name="seven",
-            runtimes=("shell", "python"),
+            runtimes=["shell", "python"],
             registered_at=NOON,
             last_seen_at=LATER,
             load=0,
