@@ -15,20 +15,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Executable,
-    Row,
-    Update,
-    bindparam,
-    case,
-    func,
-    null,
-    select,
-    update,
-)
+import sqlalchemy as sa
 
 from attune_executor.lifecycle import FINAL, UNSCHEDULED, predecessors
 from attune_executor.migrations import migrate as migrate
@@ -78,12 +65,12 @@ class Worker:
     load: int
 
 
-all_executions = select(
+all_executions = sa.select(
     executions.c.id.label("execution_id"), *(one for one in executions.c if one.name != "id")
 )
 
 
-def read(kind: type[T], row: Row[Any]) -> T:
+def read(kind: type[T], row: sa.Row[Any]) -> T:
     """The row as a value of ``kind``, whose fields have the names of the columns; a time, that of
     its column without ``_us``."""
     fields = {}
@@ -103,7 +90,7 @@ _record = Prepared(
 
 
 def record_enforcement(
-    tx: Connection, payload: EnforcementCreated, status: EnforcementStatus, now: datetime
+    tx: sa.Connection, payload: EnforcementCreated, status: EnforcementStatus, now: datetime
 ) -> bool:
     """Stores the enforcement and its status; ``False`` when its id is known already."""
     fresh = _record.execute(
@@ -129,7 +116,7 @@ _create = Prepared(
 
 
 def create_execution(
-    tx: Connection,
+    tx: sa.Connection,
     *,
     enforcement_id: int | None,
     action_ref: str,
@@ -154,20 +141,21 @@ def create_execution(
     return execution_id
 
 
-_this = executions.c.id == bindparam("execution_id")
+_this = executions.c.id == sa.bindparam("execution_id")
 _get = all_executions.where(_this)
 
 
-def get_execution(tx: Connection, execution_id: int) -> Execution | None:
+def get_execution(tx: sa.Connection, execution_id: int) -> Execution | None:
     row = tx.execute(_get, {"execution_id": execution_id}).first()
     return None if row is None else read(Execution, row)
 
 
 _attempt = (
-    update(executions)
+    sa.update(executions)
     .where(_this, executions.c.status.in_(UNSCHEDULED))
     .values(
-        scheduling_attempts=executions.c.scheduling_attempts + 1, updated_at_us=bindparam("now_us")
+        scheduling_attempts=executions.c.scheduling_attempts + 1,
+        updated_at_us=sa.bindparam("now_us"),
     )
 )
 _count = _attempt.values(status=ExecutionStatus.SCHEDULING).returning(
@@ -175,7 +163,7 @@ _count = _attempt.values(status=ExecutionStatus.SCHEDULING).returning(
 )
 
 
-def count_scheduling_attempt(tx: Connection, execution_id: int, now: datetime) -> int | None:
+def count_scheduling_attempt(tx: sa.Connection, execution_id: int, now: datetime) -> int | None:
     """Records a failed scheduling attempt: the execution is ``scheduling``. Returns their number.
 
     ``None`` when the execution waits for no worker (any more): scheduled, cancelled, unknown.
@@ -185,13 +173,13 @@ def count_scheduling_attempt(tx: Connection, execution_id: int, now: datetime) -
 
 _schedule = _attempt.values(
     status=ExecutionStatus.SCHEDULED,
-    worker_id=bindparam("worker"),
-    scheduled_at_us=bindparam("now_us"),
+    worker_id=sa.bindparam("worker"),
+    scheduled_at_us=sa.bindparam("now_us"),
     dispatch_died_at_us=None,
 )
 
 
-def mark_scheduled(tx: Connection, execution_id: int, worker_id: int, now: datetime) -> bool:
+def mark_scheduled(tx: sa.Connection, execution_id: int, worker_id: int, now: datetime) -> bool:
     """Assigns the execution to a registered worker, which counts as an attempt as well; ``False``
     when it waits for none."""
     values = {"execution_id": execution_id, "worker": worker_id, "now_us": to_us(now)}
@@ -199,29 +187,35 @@ def mark_scheduled(tx: Connection, execution_id: int, worker_id: int, now: datet
 
 
 @cache
-def _move_to(new: ExecutionStatus, since: frozenset[ExecutionStatus]) -> Update:
+def _move_to(new: ExecutionStatus, since: frozenset[ExecutionStatus]) -> sa.Update:
     # Of two concurrent moves the second waits for the commit of the first, and sees its result.
-    row, now_us = executions.c, bindparam("now_us", type_=BigInteger)
-    values: dict[str, Any] = {"status": new, "result": bindparam("said"), "updated_at_us": now_us}
+    row, now_us = executions.c, sa.bindparam("now_us", type_=sa.BigInteger)
+    values: dict[str, Any] = {
+        "status": new,
+        "result": sa.bindparam("said"),
+        "updated_at_us": now_us,
+    }
     if new is ExecutionStatus.RUNNING:
-        values["started_at_us"] = func.coalesce(row.started_at_us, now_us)
+        values["started_at_us"] = sa.func.coalesce(row.started_at_us, now_us)
     elif new is ExecutionStatus.CANCELING:
         # An executor of an older version does not set started_at_us.
-        began_at_us = func.coalesce(row.started_at_us, row.updated_at_us)
+        began_at_us = sa.func.coalesce(row.started_at_us, row.updated_at_us)
         is_running = row.status == ExecutionStatus.RUNNING
-        values["started_at_us"] = case((is_running, began_at_us), else_=row.started_at_us)
-    return update(executions).where(_this, row.status.in_(since)).values(values)
+        values["started_at_us"] = sa.case((is_running, began_at_us), else_=row.started_at_us)
+    return sa.update(executions).where(_this, row.status.in_(since)).values(values)
 
 
 _keep = (
-    update(executions)
-    .where(_this, executions.c.status == bindparam("reached"), executions.c.result.is_(null()))
-    .values(result=bindparam("said"))
+    sa.update(executions)
+    .where(
+        _this, executions.c.status == sa.bindparam("reached"), executions.c.result.is_(sa.null())
+    )
+    .values(result=sa.bindparam("said"))
 )
 
 
 def move_execution(
-    tx: Connection,
+    tx: sa.Connection,
     execution_id: int,
     new: ExecutionStatus,
     now: datetime,
@@ -245,7 +239,7 @@ def move_execution(
     return False
 
 
-def _registration(tx: Connection) -> Executable:
+def _registration(tx: sa.Connection) -> sa.Executable:
     insert = insert_into(tx, workers)
     new = insert.excluded
     newest = insert.on_conflict_do_update(
@@ -259,7 +253,7 @@ def _registration(tx: Connection) -> Executable:
 _register = Prepared(_registration)
 
 
-def register_worker(tx: Connection, payload: WorkerRegistered, now: datetime) -> bool:
+def register_worker(tx: sa.Connection, payload: WorkerRegistered, now: datetime) -> bool:
     """Stores the registration; ``False`` when a later one is known.
 
     One from the future counts as of ``now``: otherwise a clock that was wrong once would block all
@@ -277,35 +271,35 @@ def register_worker(tx: Connection, payload: WorkerRegistered, now: datetime) ->
 
 
 _loads = (
-    select(executions.c.worker_id, func.count().label("load"))
+    sa.select(executions.c.worker_id, sa.func.count().label("load"))
     .where(with_worker)
     .group_by(executions.c.worker_id)
     .subquery()
 )
-_load = func.coalesce(_loads.c.load, 0).label("load")
+_load = sa.func.coalesce(_loads.c.load, 0).label("load")
 _workers_by_load = (
-    select(workers, _load)
+    sa.select(workers, _load)
     .outerjoin(_loads, _loads.c.worker_id == workers.c.worker_id)
     .order_by(_load, workers.c.worker_id)
 )
 
 
-def workers_for_runtime(tx: Connection, runtime: str) -> list[Worker]:
+def workers_for_runtime(tx: sa.Connection, runtime: str) -> list[Worker]:
     """The workers that have the runtime, alive or not, the least loaded first."""
     # The two databases query JSON differently, and there are tens of workers, not thousands.
     return [read(Worker, row) for row in tx.execute(_workers_by_load) if runtime in row.runtimes]
 
 
-def execution_counts(tx: Connection) -> dict[ExecutionStatus, int]:
+def execution_counts(tx: sa.Connection) -> dict[ExecutionStatus, int]:
     """How many executions are in each state; states without one are left out."""
     return _counts(tx, executions.c.status)
 
 
-def enforcement_counts(tx: Connection) -> dict[EnforcementStatus, int]:
+def enforcement_counts(tx: sa.Connection) -> dict[EnforcementStatus, int]:
     """How many enforcements are in each state; states without one are left out."""
     return _counts(tx, enforcements.c.status)
 
 
-def _counts(tx: Connection, status: Column[Any]) -> dict[Any, int]:
-    counts = tx.execute(select(status, func.count()).group_by(status))
+def _counts(tx: sa.Connection, status: sa.Column[Any]) -> dict[Any, int]:
+    counts = tx.execute(sa.select(status, sa.func.count()).group_by(status))
     return {row[0]: row[1] for row in counts}

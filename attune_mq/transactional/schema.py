@@ -9,33 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-)
+import sqlalchemy as sa
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: SQLite assigns ids only in a column of the type INTEGER.
-_ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
+_ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 @dataclass(frozen=True)
 class Tables:
     """The tables to give to :class:`Inbox` and :class:`Outbox`."""
 
-    inbox: Table
-    outbox: Table
+    inbox: sa.Table
+    outbox: sa.Table
 
 
-def define_tables(metadata: MetaData, prefix: str = "attune_") -> Tables:
+def define_tables(metadata: sa.MetaData, prefix: str = "attune_") -> Tables:
     """Defines ``<prefix>inbox`` and ``<prefix>outbox`` on ``metadata``; creates nothing.
 
     The service creates the tables with its own migrations, or with
@@ -45,21 +35,21 @@ def define_tables(metadata: MetaData, prefix: str = "attune_") -> Tables:
     return Tables(_inbox(metadata, f"{prefix}inbox"), _outbox(metadata, f"{prefix}outbox"))
 
 
-def define_stream_positions(metadata: MetaData, prefix: str = "attune_") -> Table:
+def define_stream_positions(metadata: sa.MetaData, prefix: str = "attune_") -> sa.Table:
     """Defines ``<prefix>stream_positions`` on ``metadata`` as :func:`define_tables` does, beside
     which it can be used or not."""
     name = f"{prefix}stream_positions"
-    return Table(
+    return sa.Table(
         name,
         metadata,
-        Column("scope", Text, nullable=False),
-        Column("stream", Text, nullable=False),
-        Column("consumer", Text, nullable=False),
-        Column("generation", BigInteger, nullable=False),
-        Column("message_offset", BigInteger, nullable=False),
-        Column("fingerprint", Text, nullable=False),
-        Column("advanced_at_us", BigInteger, nullable=False),
-        PrimaryKeyConstraint("scope", "stream", "consumer", name=f"{name}_pkey"),
+        sa.Column("scope", sa.Text, nullable=False),
+        sa.Column("stream", sa.Text, nullable=False),
+        sa.Column("consumer", sa.Text, nullable=False),
+        sa.Column("generation", sa.BigInteger, nullable=False),
+        sa.Column("message_offset", sa.BigInteger, nullable=False),
+        sa.Column("fingerprint", sa.Text, nullable=False),
+        sa.Column("advanced_at_us", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("scope", "stream", "consumer", name=f"{name}_pkey"),
     )
 
 
@@ -80,44 +70,44 @@ def from_us(moment_us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=moment_us)
 
 
-def _inbox(metadata: MetaData, name: str) -> Table:
-    return Table(
+def _inbox(metadata: sa.MetaData, name: str) -> sa.Table:
+    return sa.Table(
         name,
         metadata,
-        Column("scope", Text, nullable=False),
-        Column("message_id", Text, nullable=False),
-        Column("consumer", Text, nullable=False),
-        Column("message_type", Text, nullable=True),
-        Column("accepted_at_us", BigInteger, nullable=False),
-        PrimaryKeyConstraint("scope", "message_id", name=f"{name}_pkey"),
-        Index(f"{name}_accepted_at", "accepted_at_us"),
+        sa.Column("scope", sa.Text, nullable=False),
+        sa.Column("message_id", sa.Text, nullable=False),
+        sa.Column("consumer", sa.Text, nullable=False),
+        sa.Column("message_type", sa.Text, nullable=True),
+        sa.Column("accepted_at_us", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("scope", "message_id", name=f"{name}_pkey"),
+        sa.Index(f"{name}_accepted_at", "accepted_at_us"),
     )
 
 
-def _outbox(metadata: MetaData, name: str) -> Table:
-    return Table(
+def _outbox(metadata: sa.MetaData, name: str) -> sa.Table:
+    return sa.Table(
         name,
         metadata,
-        Column("id", _ROW_ID, nullable=False, autoincrement=True),
-        Column("message_id", Text, nullable=False),
-        Column("correlation_id", Text, nullable=False),
-        Column("message_type", Text, nullable=False),
-        Column("timestamp_us", BigInteger, nullable=False),
+        sa.Column("id", _ROW_ID, nullable=False, autoincrement=True),
+        sa.Column("message_id", sa.Text, nullable=False),
+        sa.Column("correlation_id", sa.Text, nullable=False),
+        sa.Column("message_type", sa.Text, nullable=False),
+        sa.Column("timestamp_us", sa.BigInteger, nullable=False),
         # Both or neither; without them the publisher looks up the message type in its topology.
-        Column("exchange", Text, nullable=True),
-        Column("routing_key", Text, nullable=True),
-        Column("body", LargeBinary, nullable=False),
+        sa.Column("exchange", sa.Text, nullable=True),
+        sa.Column("routing_key", sa.Text, nullable=True),
+        sa.Column("body", sa.LargeBinary, nullable=False),
         # Never changes, unlike the next: a claim sets that to the end of its lease, a failure to
         # the next attempt.
-        Column("due_at_us", BigInteger, nullable=False),
-        Column("available_at_us", BigInteger, nullable=False),
-        Column("claimed_by", Text, nullable=True),
-        Column("attempts", Integer, nullable=False, server_default="0"),
-        Column("last_error", Text, nullable=True),
+        sa.Column("due_at_us", sa.BigInteger, nullable=False),
+        sa.Column("available_at_us", sa.BigInteger, nullable=False),
+        sa.Column("claimed_by", sa.Text, nullable=True),
+        sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("last_error", sa.Text, nullable=True),
         # AMQP headers as a JSON object; last, since a migration adds it to existing tables.
-        Column("headers", Text, nullable=True),
-        PrimaryKeyConstraint("id", name=f"{name}_pkey"),
-        Index(f"{name}_available_at", "available_at_us", "id"),
+        sa.Column("headers", sa.Text, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=f"{name}_pkey"),
+        sa.Index(f"{name}_available_at", "available_at_us", "id"),
         # Without AUTOINCREMENT SQLite gives the id of a deleted last row to the next one, and a
         # slow relay that deletes what it published long ago would delete a message of today.
         sqlite_autoincrement=True,
