@@ -45,7 +45,7 @@ class Rules(_Strict):
 def load_rules(file: str | os.PathLike[str]) -> Rules:
     """Raises :class:`~attune_mq.InvalidInput` with all problems of the file."""
     path = Path(file)
-    expected = "a mapping with version, actions and rules (--rules, ATTUNE_RULES)"
+    expected = "version, actions and rules (--rules, ATTUNE_RULES)"
     try:
         rules = Rules.model_validate(load_mapping(path, expected))
     except ValidationError as error:

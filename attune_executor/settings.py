@@ -121,7 +121,7 @@ def load_mapping(file: Path, expected: str) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InvalidInput(f"{file}: expected {expected}; there is no such file") from None
+        raise InvalidInput(f"{file}: expected a file with {expected}, found none") from None
     except OSError as error:
         problem = f"expected a file that can be read, got: {error.strerror}"
         raise InvalidInput(f"{file}: {problem}") from None
@@ -133,5 +133,5 @@ def load_mapping(file: Path, expected: str) -> dict[str, Any]:
     except yaml.YAMLError:
         raise InvalidInput(f"{file}: expected YAML, it has characters that are none") from None
     if not isinstance(loaded, dict | None):
-        raise InvalidInput(f"{file}: expected {expected}")
+        raise InvalidInput(f"{file}: expected a mapping with {expected}")
     return loaded or {}

@@ -126,7 +126,7 @@ def test_sigterm_drains_and_ends_with_success(
         (
             ["--rules", "nowhere.yaml"],
             2,
-            "rules (--rules, ATTUNE_RULES); there is no such file",
+            "expected a file with version, actions and rules",
         ),
         (["--topology", "nowhere.yaml"], 2, "expected a topology file, found none"),
         (["--database-url", "mysql://x/y"], 2, "expected sqlite or postgresql"),

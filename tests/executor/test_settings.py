@@ -54,7 +54,7 @@ def test_an_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("drain_s: [1\nurl: hunter2", r"expected YAML, it fails in line \d+"),
-        ("- drain_s\n- hunter2", "expected settings, each with its value"),
+        ("- drain_s\n- hunter2", "expected a mapping with settings, each with its value"),
         (b"\xff\xfe\x00hunter2", "expected text in UTF-8"),
     ],
 )

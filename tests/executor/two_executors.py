@@ -62,7 +62,7 @@ class LivingWorkers(WorkerQueues):
     number: int | None = 1
     is_broker_there = True
 
-    def known(self, worker_id: int) -> bool | None:
+    def is_alive_cached(self, worker_id: int) -> bool | None:
         return self.is_alive
 
     def consumers(self, worker_id: int) -> int | None:
