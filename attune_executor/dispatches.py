@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid5
 
 import sqlalchemy as sa
@@ -26,17 +26,11 @@ _this = executions.c.id == sa.bindparam("execution_id")
 _now = sa.bindparam("now_us", type_=sa.BigInteger)
 
 
-def dispatch_message_id(execution_id: int, scheduled_at: datetime) -> str:
-    """The id of the message that dispatches the execution, as scheduled at that moment."""
-    return _message_id("dispatch", execution_id, scheduled_at)
-
-
-def cancel_message_id(execution_id: int, scheduled_at: datetime) -> str:
-    """The id of the message that asks the worker of that scheduling to cancel."""
-    return _message_id("cancel", execution_id, scheduled_at)
-
-
-def _message_id(kind: str, execution_id: int, scheduled_at: datetime) -> str:
+def message_id(
+    kind: Literal["dispatch", "cancel"], execution_id: int, scheduled_at: datetime
+) -> str:
+    """Of the message to the worker about the scheduling at that time: its dispatch, or the request
+    to cancel it."""
     return str(uuid5(_NAMESPACE, f"{kind}/{execution_id}/{to_us(scheduled_at)}"))
 
 
@@ -128,7 +122,8 @@ def withdraw(tx: sa.Connection, seen: Execution, now: datetime) -> bool:
         return True
     outbox = messages.outbox
     attempt = (seen.execution_id, seen.scheduled_at)
-    these = outbox.c.message_id.in_([dispatch_message_id(*attempt), cancel_message_id(*attempt)])
+    ids = [message_id("dispatch", *attempt), message_id("cancel", *attempt)]
+    these = outbox.c.message_id.in_(ids)
     is_free = sa.or_(outbox.c.claimed_by.is_(None), outbox.c.available_at_us <= to_us(now))
     tx.execute(sa.delete(outbox).where(these, is_free))
     return tx.scalar(sa.select(sa.func.count()).select_from(outbox).where(these)) == 0

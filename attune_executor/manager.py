@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attune_executor import store
-from attune_executor.dispatches import cancel_message_id, note_death, note_running
+from attune_executor.dispatches import message_id, note_death, note_running
 from attune_executor.lifecycle import DISPATCHED, FINAL, UNSCHEDULED, WITH_WORKER
 from attune_executor.transactions import Transactions, UnitOfWork
 from attune_executor.worker_liveness import WorkerQueues
@@ -184,8 +184,8 @@ class ExecutionManager:
         """The request names the worker of an execution that this executor never scheduled."""
         worker_id = request.worker_id if execution.worker_id is None else execution.worker_id
         execution_id, scheduled_at = execution.execution_id, execution.scheduled_at
-        message_id = None if scheduled_at is None else cancel_message_id(execution_id, scheduled_at)
-        ask_to_cancel(unit, self._workers, execution_id, worker_id, message_id=message_id)
+        known = None if scheduled_at is None else message_id("cancel", execution_id, scheduled_at)
+        ask_to_cancel(unit, self._workers, execution_id, worker_id, message_id=known)
 
 
 def _was_rejected(dead: Message[ExecutionDispatch]) -> bool:

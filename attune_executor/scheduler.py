@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from attune_executor import store
-from attune_executor.dispatches import dispatch_message_id
+from attune_executor.dispatches import message_id
 from attune_executor.lifecycle import UNSCHEDULED
 from attune_executor.manager import finish, require_known
 from attune_executor.rules import Rules
@@ -113,7 +113,7 @@ class ExecutionScheduler:
                 scheduled_attempt_updated_at=unit.now,
             ),
             route=self._workers.dispatch_route(worker.worker_id),
-            message_id=dispatch_message_id(request.execution_id, unit.now),
+            message_id=message_id("dispatch", request.execution_id, unit.now),
         )
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 from attune_executor import store
 from attune_executor.demo.live_view import LiveView, Tally
-from attune_executor.demo.processes import Processes, examples_folder
 from attune_executor.migrations import migrate
 from attune_executor.tables import messages
 from attune_mq import (
@@ -34,6 +36,7 @@ LIMIT_S = 90.0
 DISPATCH_TTL = "5s"
 """How long a dispatch waits for its worker, here; five minutes otherwise."""
 KILLED = "worker-2"
+STOP_WITHIN_S = 10.0
 
 
 class DemoFailed(AttuneError):
@@ -70,7 +73,7 @@ class _Demo:
         environment = {
             "ATTUNE_MQ_URL": url,
             "ATTUNE_DATABASE_URL": database_url,
-            "ATTUNE_RULES": str(examples_folder() / "rules.yaml"),
+            "ATTUNE_RULES": str(_examples_folder() / "rules.yaml"),
             "ATTUNE_SCHEDULING_DELAY_S": "0.5",
             "ATTUNE_HEALTH_PORT": "0",  # the default one may be in use
             "ATTUNE_DISPATCH_TTL": DISPATCH_TTL,
@@ -82,7 +85,7 @@ class _Demo:
         stack.callback(self._engine.dispose)
         self._topology = load_topology()
         setup_infrastructure(self._topology, url)
-        self._processes = Processes(folder, environment)
+        self._processes = _Processes(folder, environment)
         stack.callback(self._processes.stop)
         self._inspector = QueueInspector(url)
         stack.callback(self._inspector.close)
@@ -151,3 +154,74 @@ class _Demo:
         )
         notifications = self._processes.lines("notifier")
         return Tally(enforcements, executions, notifications, dead_letters, by_consumer)
+
+
+def _examples_folder() -> Path:
+    """In a checkout beside the package, in an installation inside of it."""
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / "examples"
+    return packaged if packaged.is_dir() else package.parent / "examples"
+
+
+class _Processes:
+    """Children with a common environment, each with its log files."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environment = {**os.environ, **environment}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._files: list[IO[bytes]] = []
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Standard output goes to ``name.out``, errors to ``name.log``."""
+        self._children[name] = subprocess.Popen(
+            [sys.executable, *arguments],
+            env=self._environment,
+            stdout=self._open(f"{name}.out"),
+            stderr=self._open(f"{name}.log"),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches the demonstration alone
+        )
+
+    def example(self, name: str, script: str, *arguments: str) -> None:
+        self.start(name, str(_examples_folder() / script), *arguments)
+
+    def kill(self, name: str) -> None:
+        """By SIGKILL."""
+        child = self._children.pop(name)
+        child.kill()
+        child.wait()
+
+    def died(self) -> str | None:
+        """The name of a child that ended with an error."""
+        for name, child in self._children.items():
+            if child.poll():
+                return name
+        return None
+
+    def lines(self, name: str) -> int:
+        """How many lines a child has printed."""
+        return (self._folder / f"{name}.out").read_bytes().count(b"\n")
+
+    def log(self, name: str, last: int = 15) -> str:
+        text = (self._folder / f"{name}.log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-last:])
+
+    def stop(self) -> None:
+        """By SIGTERM, and by SIGKILL after :data:`STOP_WITHIN_S`."""
+        for child in self._children.values():
+            if child.poll() is None:
+                child.terminate()
+        for child in self._children.values():
+            try:
+                child.wait(STOP_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        for file in self._files:
+            file.close()
+
+    def _open(self, name: str) -> IO[bytes]:
+        file = (self._folder / name).open("wb")
+        self._files.append(file)
+        return file

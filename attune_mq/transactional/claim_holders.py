@@ -99,8 +99,11 @@ class AdvisoryLock:
 
         It does not wait for the lock: a half-open session holds it until the server notices, and
         until then this relay counts as running; a later call takes it."""
-        if self._session is not None and not _answers(self._session):
-            self.release()
+        if self._session is not None:
+            try:
+                self._session.execute(text("SELECT 1"))
+            except SQLAlchemyError:
+                self.release()
         if self._session is None:
             session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             session.detach()  # it leaves the pool
@@ -129,14 +132,6 @@ class AdvisoryLock:
 
 
 _left_to_parents: list[Connection] = []
-
-
-def _answers(session: Connection) -> bool:
-    try:
-        session.execute(text("SELECT 1"))
-    except SQLAlchemyError:
-        return False
-    return True
 
 
 def _key(relay_id: str) -> int:

@@ -66,11 +66,10 @@ class OutboxRelay:
     many wait for that one and however long the broker takes to refuse them. The second tries as
     many of each such destination, every ``poll_interval_s``.
 
-    No row is deleted that the broker did not confirm. The opposite can happen: when the process
-    dies between confirm and delete, or takes longer than the lease, a message is published a second
-    time, with the same ``message_id``; the inbox of its consumer drops it. So choose ``lease_s``
-    longer than the publisher's own deadline for a batch, and the same for all relays of one outbox,
-    like ``longest_retry_s``.
+    No row is deleted that the broker did not confirm. A message is published a second time, with
+    the same ``message_id``, when the process dies between confirm and delete, or takes longer than
+    the lease. So choose ``lease_s`` longer than the publisher's own deadline for a batch, and the
+    same for all relays of one outbox, like ``longest_retry_s``.
 
     Order: messages to one destination leave in the order of their ``id``, that in which they were
     added, whatever the clock says, as long as one relay runs, none to that destination fails, and
