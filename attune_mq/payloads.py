@@ -135,7 +135,7 @@ class ExecutionDispatch(Payload):
     def claims(cls, data: Mapping[str, object]) -> bool:
         """True for what has a field that only a dispatch has.
 
-        One is enough: a dispatch that lacks the other is malformed, and must not be scheduled again.
+        One is enough: a dispatch that lacks the other is malformed, not a request to schedule.
         """
         return "scheduled_attempt_updated_at" in data or "worker_id" in data
 
