@@ -34,7 +34,7 @@ from attune_mq.health.topology_watch import TopologyWatch
 from attune_mq.lint import consumers
 from attune_mq.message.delivery import Message
 from attune_mq.message.envelope import Envelope, encode
-from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.publishing import confirm_channel
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.service import Service
