@@ -79,9 +79,11 @@ class Connection:
         name: str,
         runtime: Runtime = SYSTEM,
         lock: threading.RLock | None = None,
+        is_given_up: Callable[[], bool] = lambda: False,
     ) -> Self:
         """To the first host that lets us in, of all in random order. ``name`` is what the broker's
         list of connections shows. ``lock``: of the state that changes with what comes and goes.
+        ``is_given_up``: whether it is still wanted, asked now and then.
 
         Raises ``LoginRefused``, ``VirtualHostRefused`` or ``TlsRefused`` when a host refuses us or
         we refuse it, ``InvalidInput`` for a file of the settings that cannot be used, and
@@ -91,7 +93,7 @@ class Connection:
         for url in runtime.shuffled(settings.urls):
             try:
                 connection = cls(url, settings, name=name, runtime=runtime, lock=lock)
-                connection.shake_hands()
+                connection.shake_hands(is_given_up)
             except AttuneError as error:
                 failures.append(error)
             else:
@@ -101,13 +103,13 @@ class Connection:
             raise refused[0]
         raise BrokerUnavailable("; ".join(map(str, failures))) from failures[-1]
 
-    def shake_hands(self) -> None:
+    def shake_hands(self, is_given_up: Callable[[], bool]) -> None:
         """Until it is open. Raises as :meth:`open` does."""
         link = self._protocol.link
         try:
             with self.loop.lock:
                 link.connect(self._runtime.monotonic())
-            self._drive_until(lambda: link.is_open, self._until_s)
+            self._drive_until(lambda: link.is_open or is_given_up(), self._until_s)
             if not link.is_open:
                 timeout = TimeoutError("the AMQP handshake took too long")
                 raise connection_failure(self.loop.end or timeout, self._url, self._settings)
@@ -138,7 +140,8 @@ class Connection:
     def why_over(self) -> AttuneError:
         """As an error of ours, once it is not open."""
         end = self.loop.end or pika_errors.ConnectionWrongStateError("the connection is not open")
-        return connection_failure(end, self._url, self._settings)
+        was_open = self._protocol.link.frame_max > 0
+        return connection_failure(end, self._url, self._settings, was_open=was_open)
 
     def serve(self, user: ConnectionUser, is_leaving: Callable[[], bool]) -> None:
         """Drives it for ``user``, until it is over or ``is_leaving``. Raises what the user does."""
@@ -168,6 +171,10 @@ class Connection:
         self._drive_until(is_done, self._runtime.monotonic() + timeout_s)
         if not is_done():
             self.require_open()
+
+    def sleep(self, pause_s: float) -> None:
+        """Serves the connection meanwhile. Raises as :meth:`drive`."""
+        self.drive(lambda: False, pause_s)
 
     def _drive_until(self, is_done: Callable[[], bool], until_s: float) -> None:
         self.loop.drive_until(is_done, until_s, join=True)

@@ -19,13 +19,17 @@ from attune_mq.errors import (
 )
 
 
-def connection_failure(error: BaseException, url: str, settings: BrokerSettings) -> AttuneError:
-    """Why a connection to ``url`` could not be opened or was lost, as an error of ours."""
+def connection_failure(
+    error: BaseException, url: str, settings: BrokerSettings, *, was_open: bool = False
+) -> AttuneError:
+    """Why a connection to ``url`` could not be opened, or, where it ``was_open``, was lost."""
     if isinstance(error, AttuneError):
         return error
     shown = redacted(url)
     failure: AttuneError
-    if _is_only_guessed(error):
+    if was_open:
+        failure = BrokerUnavailable(f"{shown}: the connection was lost: {_reason(error)}")
+    elif _is_only_guessed(error):
         failure = BrokerUnavailable(f"{shown}: the connection was lost in its handshake")
     elif isinstance(
         error, pika_errors.ProbableAuthenticationError | pika_errors.AuthenticationError
@@ -110,16 +114,8 @@ def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error with all that led to it; pika keeps the causes in its ``args`` and attributes."""
-    seen: list[BaseException] = []
-    waiting: list[object] = [error]
-    while waiting:
-        one = waiting.pop(0)
-        if isinstance(one, list | tuple):
-            waiting += one
-        elif isinstance(one, BaseException) and one not in seen:
-            seen.append(one)
-            inner = (getattr(one, "exception", None), getattr(one, "exceptions", None))
-            waiting += [*one.args, *inner, one.__cause__]
-    return iter(seen)
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error with all that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__

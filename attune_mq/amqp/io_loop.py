@@ -244,7 +244,7 @@ class IoLoop:
         except OSError as error:
             data, why = b"", _reason(error)
         else:
-            why = "the connection was lost: its peer ended it"
+            why = "the peer closed it"
         if data == b"":
             with self.lock:
                 self._lost(pika_errors.StreamLostError(why))
@@ -283,7 +283,7 @@ def _reason(error: OSError) -> str:
     """Of an error of the socket. Raises what is none, such as of a time limit that passes now."""
     if error.errno is None and not isinstance(error, ConnectionError):
         raise error
-    return f"the connection was lost: {error}"
+    return error.strerror or str(error)
 
 
 def release_all(lock: threading.RLock) -> None:

@@ -70,11 +70,9 @@ class Reconnecting:
         return self.is_running and self._thread is not None and self._thread.ident == thread_id
 
     def join(self, timeout_s: float) -> None:
-        """Waits for its own thread to end, but for one that is connecting: it ends after that, and
-        leaves nothing behind."""
-        thread = self._thread
-        if thread is not None and thread.is_alive() and self.connection is not None:
-            thread.join(timeout_s)
+        """Waits for its own thread to end."""
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join(timeout_s)
 
     def _run_thread(self, before: Sequence[threading.Thread]) -> None:
         for thread in before:
@@ -134,7 +132,11 @@ class Reconnecting:
         was_open = False
         try:
             connection = Connection.open(
-                self._settings, name=self._name, runtime=self._runtime, lock=self._lock
+                self._settings,
+                name=self._name,
+                runtime=self._runtime,
+                lock=self._lock,
+                is_given_up=lambda: self.is_ending,
             )
             was_open = True
             self.opened += 1

@@ -16,10 +16,9 @@ from pika.amqp_object import Method
 
 from attune_mq.amqp.channel_methods import ChannelMethods
 from attune_mq.amqp.probe_channel import ProbeChannel, Refusal
-from attune_mq.broker.migration_marks import MARK, ingress_name
-from attune_mq.broker.plan import Absent, Verdict
+from attune_mq.broker.observation import MIGRATION_MARK, Absent, Verdict, ingress_name
 from attune_mq.broker.replies import (
-    CUT_OFF,
+    TRUNCATED,
     Different,
     Invalid,
     NotPermitted,
@@ -37,7 +36,7 @@ from attune_mq.broker.report import (
     Unchanged,
     Unknown,
 )
-from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
+from attune_mq.topology.arguments import key_of
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
@@ -45,7 +44,7 @@ from attune_mq.topology.declarations import (
     QueueDeclaration,
 )
 from attune_mq.topology.equivalence import uncompared_arguments
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class Declarer:
     def __init__(
         self,
         asker: ProbeChannel,
-        topology: Topology,
+        topology: ExpandedTopology,
         made: MutableSet[tuple[str, str]],
         was_there: Callable[[BindingDeclaration], Verdict],
     ) -> None:
@@ -142,8 +141,8 @@ class Declarer:
         where = self._topology.where(*declaration.path)
         match parse_reply(*refusal):
             case Different(field, expected, found):
-                place = self._topology.where(*declaration.path, FIELD_OF_ARGUMENT.get(field, field))
-                if expected == CUT_OFF:
+                place = self._topology.where(*declaration.path, key_of(field) or field)
+                if expected == TRUNCATED:
                     expected = str(declaration.arguments.get(field, "none"))
                 return Conflict(declaration, place, field, expected, found)
             case NotPermitted(permission, detail):
@@ -164,7 +163,7 @@ class Migrations:
 
     @property
     def are_any(self) -> bool:
-        return self._has_exchange(MARK)
+        return self._has_exchange(MIGRATION_MARK)
 
     def has(self, queue: str) -> bool:
         return self.are_any and self._has_exchange(ingress_name(queue))

@@ -27,7 +27,7 @@ from attune_mq.amqp.channel_methods import ChannelMethods
 from attune_mq.amqp.probe_channel import ProbeChannel, Refusal
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import declare, uncompared
-from attune_mq.broker.plan import Absent, Unseen, Verdict
+from attune_mq.broker.observation import Absent, Indeterminate, Verdict
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, parse_reply
 from attune_mq.topology.declarations import ExchangeDeclaration, QueueDeclaration
 from attune_mq.topology.equivalence import Difference, Equal, Inequivalent
@@ -35,7 +35,7 @@ from attune_mq.topology.equivalence import Difference, Equal, Inequivalent
 _FOREIGN = {"x-max-age": "1D", "x-delivery-limit": 1}
 """Arguments that make the creation of a queue fail: the first for all but streams, the second for
 streams, of which the first is one."""
-HIDDEN = Unseen("some permission on it is needed to see it", "refused")
+HIDDEN = Indeterminate("some permission on it is needed to see it", "refused")
 """Whether it exists is not known either (from RabbitMQ 4.3 on)."""
 _ALTERNATE = re.compile(r"but current is (?:(none)|'(.*)')$", re.DOTALL)
 
@@ -84,7 +84,7 @@ class Prober:
         """As :meth:`verdict`, but what the broker does not compare is unseen, not equal."""
         verdict = self.verdict(wanted)
         if verdict == Equal() and (why := uncompared(wanted, self._asker.version)):
-            return Unseen(why)
+            return Indeterminate(why)
         return verdict
 
     def _look_for(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Refusal | None:
@@ -104,7 +104,7 @@ class Prober:
         verdict = self._compare_queue_with(wanted, foreign)
         if verdict is None:  # without a type it is a stream where that is the default
             verdict = self._compare_queue_with(wanted, "x-delivery-limit")
-        return verdict or Unseen("it exists, and is of a type that cannot be compared")
+        return verdict or Indeterminate("it exists, and is of a type that cannot be compared")
 
     def _compare_queue_with(self, wanted: QueueDeclaration, foreign: str) -> Verdict | None:
         """``None`` where the argument is not foreign to the queue that is there."""
@@ -121,7 +121,7 @@ class Prober:
     def _compare_exchange(self, wanted: ExchangeDeclaration) -> Verdict:
         refusal = self._declare(wanted, {**wanted.arguments, "alternate-exchange": True})
         if refusal is None:
-            return Unseen("the broker took a declaration that it should refuse")
+            return Indeterminate("the broker took a declaration that it should refuse")
         different = _difference(wanted, refusal)
         if different is None:
             return _incomparable(wanted, refusal)
@@ -129,7 +129,7 @@ class Prober:
             return Inequivalent((different,))
         there = _ALTERNATE.search(refusal.text)
         if there is None:
-            return Unseen("it exists; which alternate exchange it has was cut off the answer")
+            return Indeterminate("it exists; its alternate exchange is truncated in the reply")
         expected, found = wanted.arguments.get("alternate-exchange"), there[2]
         if expected == found:
             return Equal()
@@ -168,7 +168,7 @@ def _without_comparison(
         case NotPermitted():
             return HIDDEN
         case _:
-            return Unseen(f"the broker says {refusal.code} {refusal.text}")
+            return Indeterminate(f"the broker says {refusal.code} {refusal.text}")
 
 
 def _difference(
@@ -182,8 +182,10 @@ def _difference(
     return Difference(reply.field, expected, reply.found)
 
 
-def _incomparable(wanted: ExchangeDeclaration | QueueDeclaration, refusal: Refusal) -> Unseen:
+def _incomparable(
+    wanted: ExchangeDeclaration | QueueDeclaration, refusal: Refusal
+) -> Indeterminate:
     if isinstance(parse_reply(*refusal), NotPermitted):
         needed = f"it exists; comparing it needs the permission configure on {wanted.name!r}"
-        return Unseen(needed, "refused")
-    return Unseen(f"it exists, but cannot be compared: {refusal.code} {refusal.text}")
+        return Indeterminate(needed, "refused")
+    return Indeterminate(f"it exists, but cannot be compared: {refusal.code} {refusal.text}")

@@ -230,7 +230,7 @@ class ConfirmConnection:
             self._last_failure = failure if isinstance(failure, AttuneError) else None
             is_news = str(failure) not in self._logged and not self._closed
             self._logged.add(str(failure))
-            self._fail_all(f"the connection was lost: {failure}", failure)
+            self._fail_all(str(failure), failure)
             if not isinstance(failure, BrokerUnavailable):  # waiting does not mend it
                 resolve(
                     Resolved(one, one.not_confirmed(f"not sent: {failure}", failure))

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from attune_mq.broker.plan import (
+from attune_mq.broker.observation import (
     Absent,
     AmqpObservation,
+    Indeterminate,
     ManagementObservation,
-    Plan,
-    Unseen,
-    make_plan,
-    remedy,
+    ObservedQueue,
 )
+from attune_mq.broker.plan import Plan, make_plan, remedy
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
@@ -26,6 +25,7 @@ from attune_mq.topology.declarations import (
     declarations,
 )
 from attune_mq.topology.equivalence import BrokerRules, Difference, Equal, Inequivalent
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.selection import needed_by
 from attune_mq.topology_file import load_topology
@@ -56,7 +56,7 @@ families:
 """
 TOPOLOGY = parse_topology(FILE, file="topology.yaml")
 SHIPPED = load_topology(Path(__file__).parents[2] / "topology.yaml", environment={})
-ALL = declarations(TOPOLOGY)
+ALL = declarations(expand(TOPOLOGY))
 WORK = next(one for one in ALL if one.name == "attune.work")
 NAMES = [
     "attune.events",
@@ -74,7 +74,11 @@ def listed(things: Iterable[Declaration], version: str = "3.10.8") -> Management
     return ManagementObservation(
         rules=BrokerRules(version),
         exchanges={one.name: one for one in everything if isinstance(one, ExchangeDeclaration)},
-        queues={one.name: one for one in everything if isinstance(one, QueueDeclaration)},
+        queues={
+            one.name: ObservedQueue(one.name, declaration=one)
+            for one in everything
+            if isinstance(one, QueueDeclaration)
+        },
         bindings=tuple(one for one in everything if isinstance(one, BindingDeclaration)),
     )
 
@@ -99,7 +103,7 @@ def test_all_is_to_be_made_where_nothing_is_in_the_order_of_the_file() -> None:
     plan = make_plan(TOPOLOGY, listed([]))
 
     assert names(plan.create) == NAMES
-    assert plan == Plan("management", plan.create, (), (), (), (), ())
+    assert plan == Plan("management", plan.create)
     assert plan.has_differences
 
 
@@ -107,7 +111,7 @@ def test_nothing_is_to_be_done_where_all_is_as_the_file_says() -> None:
     plan = make_plan(TOPOLOGY, listed(ALL))
 
     assert names(plan.unchanged) == NAMES
-    assert plan == Plan("management", (), plan.unchanged, (), (), (), ())
+    assert plan == Plan("management", plan.unchanged)
     assert not plan.has_differences
 
 
@@ -149,7 +153,7 @@ def test_every_field_that_differs_is_a_conflict_over_the_http_api() -> None:
 def test_what_the_rule_for_all_queues_says_is_shown_at_the_rule() -> None:
     there = [
         replace(one, arguments={}) if one.name == "attune.events.queue" else one
-        for one in declarations(SHIPPED)
+        for one in declarations(expand(SHIPPED))
     ]
 
     places = [str(one.where) for one in make_plan(SHIPPED, listed(there)).conflicts]
@@ -257,7 +261,7 @@ def test_a_name_that_no_instance_of_a_family_has_is_extra(name: str) -> None:
 
 def test_the_dead_letter_queues_of_instances_are_not_extra() -> None:
     name = "worker.7.cancel.dlq"
-    plan = make_plan(SHIPPED, listed([*declarations(SHIPPED), QueueDeclaration(name)]))
+    plan = make_plan(SHIPPED, listed([*declarations(expand(SHIPPED)), QueueDeclaration(name)]))
     assert plan.extra == ()
 
 
@@ -288,7 +292,7 @@ def test_the_http_api_does_not_tell_how_wide_a_number_inside_of_a_table_is() -> 
         """
     )
 
-    plan = make_plan(topology, listed(declarations(topology)))
+    plan = make_plan(topology, listed(declarations(expand(topology))))
 
     assert [one.declaration.arguments for one in plan.unknown] == [{"inside": ["a", {"of": 5}]}]
     assert "how wide a number" in plan.unknown[0].detail
@@ -324,7 +328,7 @@ def test_over_amqp_a_binding_is_known_to_be_missing_where_one_of_its_ends_is(end
 
 
 def test_over_amqp_what_could_not_be_compared_is_unknown_with_the_reason() -> None:
-    plan = make_plan(TOPOLOGY, heard(attune_work=Unseen("no permission")))
+    plan = make_plan(TOPOLOGY, heard(attune_work=Indeterminate("no permission")))
 
     assert plan.unknown[0].declaration.name == "attune.work"
     assert plan.unknown[0].detail == "no permission"

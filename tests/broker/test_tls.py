@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attune_mq.amqp.connecting import close_quietly, connection_failure, open_connection
 from pika.exceptions import IncompatibleProtocolError
 
-from attune_mq.amqp.connecting import close_quietly, connection_failure, open_connection
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure

@@ -17,13 +17,13 @@ from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.management import ManagementClient
-from attune_mq.broker.migration_marks import MARK, ingress_name
-from attune_mq.broker.observation import observe
-from attune_mq.broker.plan import make_plan
+from attune_mq.broker.observation import MIGRATION_MARK, ingress_name
+from attune_mq.broker.plan import make_plan, observe
 from attune_mq.broker.report import MissingInfrastructure, SetupReport
 from attune_mq.cli.plan import as_json as plan_as_json
 from attune_mq.cli.setup import as_json
 from attune_mq.topology.declarations import declarations
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
 from tests.administration import Administration, url_for
@@ -111,7 +111,9 @@ def lists_of(ran: Ran) -> dict[str, str]:
             key = f"{one['kind']} {one['name']}"
             assert key not in found, f"{key} is in {found[key]} and in {name}"
             found[key] = name
-    assert set(found) == {f"{one.kind} {one.name}" for one in declarations(parse_topology(MIXED))}
+    assert set(found) == {
+        f"{one.kind} {one.name}" for one in declarations(expand(parse_topology(MIXED)))
+    }
     return found
 
 
@@ -191,7 +193,7 @@ def test_verify_calls_unchanged_what_it_compared_and_nothing_else(
 def test_what_is_being_migrated_is_unknown_with_its_bindings(
     by_amqp: Run, channel: BlockingChannel, option: tuple[str, ...]
 ) -> None:
-    for name in (MARK, ingress_name("q.migrated")):
+    for name in (MIGRATION_MARK, ingress_name("q.migrated")):
         channel.exchange_declare(name, "fanout")
 
     lists = lists_of(by_amqp("setup", *option, "--format", "json"))
@@ -361,7 +363,7 @@ def test_the_lists_of_setup_and_of_plan_hold_each_object_of_any_file_once(
 ) -> None:
     """Also where the broker takes hardly any of them. RabbitMQ 4.3 does not answer at all to a
     quorum queue with a line break in its name."""
-    wanted = Counter((one.kind, one.name) for one in declarations(topology))
+    wanted = Counter((one.kind, one.name) for one in declarations(expand(topology)))
     assume(all(name.isprintable() for _, name in wanted))
     with broker.fresh_vhost() as url:
         for mode in ("verify", "create", "create", "verify"):

@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from attune_mq.amqp import pulse, silence
-from attune_mq.consuming import deadlines
+from attune_mq.amqp import liveness
+from attune_mq.consuming import deadlines, registration
 from attune_mq.health import checks, topology_watch
+from attune_mq.health.checks import CheckHistory
 from attune_mq.health.monitor import as_json
-from attune_mq.health.picture import Memory
+from attune_mq.publishing import confirm_connection
 from attune_mq.transactional import database_watch
 from tests.docs.markdown import page
 
@@ -21,13 +22,13 @@ BOUNDS = {row["fault"]: row["bound"] for row in PAGE.rows_under("What is seen, a
 @pytest.mark.parametrize(
     ("said", "value_s"),
     [
-        ("asks its broker every {} s", pulse.ASK_EVERY_S),
-        ("An answer is good for {} s", checks.GOOD_FOR_S),
-        ("After {} s it is replaced", pulse.GIVE_UP_AFTER_S),
-        ("its loop has not turned for {} s", checks.STUCK_AFTER_S),
+        ("asks its broker every {} s", registration.ASK_EVERY_S),
+        ("An answer is good for {} s", checks.ANSWER_MAX_AGE_S),
+        ("After {} s it is replaced", liveness.GIVE_UP_AFTER_S),
+        ("its I/O loop has not run for {} s", checks.STUCK_AFTER_S),
         ("does not answer within {} s is logged", topology_watch.LISTED_WITHIN_S),
         ("or {} minutes, half of the time", deadlines.DEFAULT_DEADLINE_MS / 60_000),
-        ("has been opened for {} s", silence.SILENT_AFTER_S),
+        ("has been opened for {} s", confirm_connection.SILENT_AFTER_S),
         (
             "that of the topology's verification after {} s",
             topology_watch.VERIFY_EVERY_S + topology_watch.ANSWERED_WITHIN_S,
@@ -39,7 +40,7 @@ def test_the_times_are_those_of_the_code(said: str, value_s: float) -> None:
 
 
 def test_the_bounds_are_those_of_the_code() -> None:
-    assert BOUNDS["broker stands still"] == f"{checks.GOOD_FOR_S:g} s"
+    assert BOUNDS["broker stands still"] == f"{checks.ANSWER_MAX_AGE_S:g} s"
     for fault in ("exchange deleted", "binding deleted"):
         assert BOUNDS[fault] == f"{topology_watch.VERIFY_EVERY_S:g} s"
     databases = "SQLite locked, PostgreSQL stopped, its table locked"
@@ -48,7 +49,7 @@ def test_the_bounds_are_those_of_the_code() -> None:
 
 def test_the_answer_that_is_shown_has_the_form_of_one() -> None:
     [shown] = [json.loads(block.text) for block in PAGE.blocks_of("json")]
-    answer = as_json(Memory(lambda: [checks.Check("a check", lambda: "it is red")]).look())
+    answer = as_json(CheckHistory(lambda: [checks.Check("a check", lambda: "it is red")]).report())
 
     assert shown.keys() == answer.keys()
     assert shown["troubles"][0].keys() == answer["troubles"][0].keys()

@@ -8,11 +8,11 @@ from typing import Any
 import pika
 
 from attune_mq.amqp.settings import DEFAULT_HEARTBEAT_S
+from attune_mq.consuming.channel_session import RETRY_S
 from attune_mq.consuming.consumer import DEFAULT_STOP_DEADLINE_S
 from attune_mq.consuming.pausing import LONGEST_PAUSE_S
-from attune_mq.consuming.session import PAUSE_S
 from attune_mq.message.delivery import MAX_HOLD_S, NOT_BEFORE, Delivery
-from attune_mq.message.outgoing import MAX_HEADER_BYTES, MAX_IN_FLIGHT, Outgoing
+from attune_mq.message.outgoing import MAX_HEADER_BYTES, Outgoing
 from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
 from attune_mq.message.settlement import (
     MAX_DELAY_MS,
@@ -24,6 +24,7 @@ from attune_mq.message.settlement import (
     ErrorReport,
     TryAgain,
 )
+from attune_mq.publishing.confirms import MAX_IN_FLIGHT
 from attune_mq.publishing.publisher import DEFAULT_TIMEOUT_S
 from attune_mq.topology.durations import format_duration
 from attune_mq.topology.objects import DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, DeadLetterTo
@@ -63,7 +64,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
         "how often a message may come back unsettled": str(MAX_REDELIVERIES),
         "deadline for a confirm": seconds(DEFAULT_TIMEOUT_S),
         "messages in flight of one publisher": str(MAX_IN_FLIGHT),
-        "pause before a copy that was refused is tried again": seconds(PAUSE_S),
+        "pause before a copy that was refused is tried again": seconds(RETRY_S),
         "longest pause between two trials": seconds(LONGEST_PAUSE_S),
         "drain": seconds(DEFAULT_STOP_DEADLINE_S),
         "heartbeat": seconds(DEFAULT_HEARTBEAT_S),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from attune_mq.consuming.inflight_republishes import Republish, InFlightRepublishes
+from attune_mq.consuming.inflight_republishes import InFlightRepublishes, Republish
 from tests.messaging.bench import WAIT_S
 
 
