@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pika import spec
 from pika.amqp_object import Method
 
-from attune_mq.amqp.channel_state import RawMessage, Reply
+from attune_mq.amqp.protocol import RawMessage, Reply
 from attune_mq.errors import InfrastructureError
 
 M = TypeVar("M", bound=Method)

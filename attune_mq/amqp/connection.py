@@ -16,12 +16,11 @@ from pika import exceptions as pika_errors
 from pika.amqp_object import Method
 
 from attune_mq.amqp.channel_methods import ChannelMethods, Refused
-from attune_mq.amqp.channel_state import ChannelState, Event, Phase, Reply
 from attune_mq.amqp.connection_errors import connection_failure
 from attune_mq.amqp.frames import ack, method_frame, nack
 from attune_mq.amqp.io_loop import ConnectionUser, IoLoop
 from attune_mq.amqp.pika_link import PikaLink
-from attune_mq.amqp.protocol import ConnectionProtocol
+from attune_mq.amqp.protocol import ChannelState, ConnectionProtocol, Event, Phase, Reply
 from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.errors import AttuneError, BrokerUnavailable

@@ -14,10 +14,9 @@ from __future__ import annotations
 from pika import spec
 from pika.amqp_object import Method
 
-from attune_mq.amqp.channel_state import ChannelState, Reply
 from attune_mq.amqp.connection import Connection
 from attune_mq.amqp.frames import method_frame
-from attune_mq.amqp.protocol import NoFreeChannel
+from attune_mq.amqp.protocol import ChannelState, NoFreeChannel, Reply
 
 GIVE_UP_AFTER_S = 15.0
 """A connection on which the broker has not answered for so long is ended."""

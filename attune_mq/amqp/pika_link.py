@@ -25,7 +25,7 @@ from pika.amqp_object import Method
 from pika.connection import Connection as PikaConnection
 
 from attune_mq.amqp.channel_methods import ChannelMethods, Refused
-from attune_mq.amqp.channel_state import Reply
+from attune_mq.amqp.protocol import Reply
 from attune_mq.errors import BrokerUnavailable
 
 

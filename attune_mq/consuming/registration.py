@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from pika import spec
 
-from attune_mq.amqp.channel_state import ChannelState
 from attune_mq.amqp.connection import Connection
 from attune_mq.amqp.liveness import LivenessProbe
+from attune_mq.amqp.protocol import ChannelState
 from attune_mq.errors import ConsumeError
 
 ASK_EVERY_S = 0.5
@@ -81,6 +81,8 @@ class Registration:
             self._probe.ask(now_s, self._channel)
 
     def receive(self, now_s: float) -> None:
+        if not self._probe.is_waiting:
+            return
         reply = self._probe.answer(now_s)
         if reply is None and self._probe.channel is None and self._channel.replies:
             reply = self._channel.replies.popleft()

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from attune_mq.amqp.channel_state import RawMessage
 from attune_mq.amqp.connection import Channel, Connection
 from attune_mq.amqp.headers import decode_properties
+from attune_mq.amqp.protocol import RawMessage
 from attune_mq.message.stream_positions import OFFSET_HEADER, StreamPosition
 
 SILENCE_S = 5.0

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 
-from attune_mq.amqp.channel_state import RawMessage
 from attune_mq.amqp.connection import Channel, Connection
+from attune_mq.amqp.protocol import RawMessage
 from attune_mq.amqp.runtime import Runtime
 from attune_mq.amqp.worker_pool import WorkerPool
 from attune_mq.broker.declaring import bind, declare_queue
@@ -94,13 +94,14 @@ class Subscription:
     @property
     def can_settle(self) -> bool:
         """Whether the channel is open, as far as is known here."""
-        return self._channel is not None and self._channel.is_open
+        channel, loop = self._channel, self._connection.loop
+        return channel is not None and channel.state.is_open and loop.end is None
 
     @property
     def is_registered(self) -> bool:
         """Whether the broker, as far as is known here, has the tag on an open channel."""
         channel = self._channel
-        return channel is not None and channel.is_open and self._tag in channel.state.consumer_tags
+        return channel is not None and self._tag in channel.state.consumer_tags and self.can_settle
 
     @property
     def liveness(self) -> LivenessSnapshot | None:

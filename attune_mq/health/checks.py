@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from attune_mq.consuming.deadlines import RunningHandler
 from attune_mq.consuming.registration import ASK_EVERY_S
-from attune_mq.consuming.status import ConsumerStatus
+from attune_mq.consuming.status import ConsumerStatus, RunningHandler
 from attune_mq.topology.durations import format_duration
 
 ANSWER_WITHIN_S = 1.0

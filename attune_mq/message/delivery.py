@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 
 import pika
 
-from attune_mq.amqp.channel_state import RawMessage
 from attune_mq.amqp.headers import decode_properties
+from attune_mq.amqp.protocol import RawMessage
 from attune_mq.message.deaths import Death, deaths_of
 from attune_mq.message.envelope import Envelope, Ids
 from attune_mq.message.payload import Payload

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from attune_mq.amqp.channel_methods import Refused
-from attune_mq.amqp.channel_state import RawMessage
 from attune_mq.amqp.connection import Channel, Connection
 from attune_mq.amqp.headers import decode_properties
+from attune_mq.amqp.protocol import RawMessage
 from attune_mq.message.delivery import Delivery
 from attune_mq.message.outgoing import Outgoing
 from attune_mq.migration.report import NotMigrated

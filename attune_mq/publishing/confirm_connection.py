@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 from pika import spec
 
-from attune_mq.amqp.channel_state import ChannelState, Phase
 from attune_mq.amqp.connection import Connection
 from attune_mq.amqp.frames import method_frame
 from attune_mq.amqp.io_loop import release_all
 from attune_mq.amqp.liveness import LivenessProbe
+from attune_mq.amqp.protocol import ChannelState, Phase
 from attune_mq.amqp.reconnecting import Reconnecting
 from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.amqp.settings import BrokerSettings
@@ -270,7 +270,8 @@ class ConfirmConnection:
         connection, probe, channel = self._connection, self._probe, self._channel
         if connection is None or probe is None or channel is None:
             return
-        probe.answer(now_s)
+        if probe.is_waiting:
+            probe.answer(now_s)
         self._note_blocked(connection.is_blocked, now_s)
         for event in channel.take_events():
             resolve(self._confirms.receive(event, now_s))

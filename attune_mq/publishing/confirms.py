@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from attune_mq.amqp.channel_state import Closed, Event, Returned
 from attune_mq.amqp.frames import Confirm
 from attune_mq.amqp.headers import decode_properties
+from attune_mq.amqp.protocol import Closed, Event, Returned
 from attune_mq.errors import NotConfirmed, PublishRefused, Unroutable
 from attune_mq.message.outgoing import Outcome, Outgoing, Receipt, Unsendable
 from attune_mq.topology.objects import DEFAULT_EXCHANGE_AS_SHOWN

@@ -13,18 +13,19 @@ from pika.exceptions import InvalidFrameError
 from pika.frame import Body, Header, Heartbeat, Method
 
 from attune_mq.amqp import frames
-from attune_mq.amqp.channel_state import (
+from attune_mq.amqp.frames import Confirm
+from attune_mq.amqp.pika_link import PikaLink
+from attune_mq.amqp.protocol import (
     Cancelled,
     ChannelState,
     Closed,
+    ConnectionProtocol,
     Event,
+    NoFreeChannel,
     Phase,
     RawMessage,
     Returned,
 )
-from attune_mq.amqp.frames import Confirm
-from attune_mq.amqp.pika_link import PikaLink
-from attune_mq.amqp.protocol import ConnectionProtocol, NoFreeChannel
 
 TAG, FRAME_BYTES, CHANNEL_MAX = "executor.enforcement@a", 4_096, 7
 NAMES = st.text(max_size=60)

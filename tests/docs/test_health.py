@@ -7,7 +7,7 @@ import json
 import pytest
 
 from attune_mq.amqp import liveness
-from attune_mq.consuming import deadlines, registration
+from attune_mq.consuming import registration, status
 from attune_mq.health import checks, topology_watch
 from attune_mq.health.checks import CheckHistory
 from attune_mq.health.monitor import as_json
@@ -27,7 +27,7 @@ BOUNDS = {row["fault"]: row["bound"] for row in PAGE.rows_under("What is seen, a
         ("After {} s it is replaced", liveness.GIVE_UP_AFTER_S),
         ("its I/O loop has not run for {} s", checks.STUCK_AFTER_S),
         ("does not answer within {} s is logged", topology_watch.LISTED_WITHIN_S),
-        ("or {} minutes, half of the time", deadlines.DEFAULT_DEADLINE_MS / 60_000),
+        ("or {} minutes, half of the time", status.DEFAULT_DEADLINE_MS / 60_000),
         ("has been opened for {} s", confirm_connection.SILENT_AFTER_S),
         (
             "that of the topology's verification after {} s",

@@ -26,7 +26,7 @@ from attune_mq.amqp.frames import method_frame
 from attune_mq.amqp.settings import DEFAULT_HEARTBEAT_S, BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.observation import ingress_name
-from attune_mq.consuming import deadlines, registration
+from attune_mq.consuming import registration, status as consumer_status
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import AttuneError, Reject
 from attune_mq.health import checks, topology_watch
@@ -340,8 +340,8 @@ def hang(patient: Patient, gate: Gate, messages: int = 1) -> None:
 def test_handlers_that_hang_are_red_without_a_deadline_in_the_file_too(
     bench: Bench, topology: Topology, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert deadlines.DEFAULT_DEADLINE_MS < consumers.DEFAULT_CONSUMER_TIMEOUT_MS
-    monkeypatch.setattr(deadlines, "DEFAULT_DEADLINE_MS", 100)
+    assert consumer_status.DEFAULT_DEADLINE_MS < consumers.DEFAULT_CONSUMER_TIMEOUT_MS
+    monkeypatch.setattr(consumer_status, "DEFAULT_DEADLINE_MS", 100)
     with at_work(topology, bench.url, gate) as patient:
         with patient.seeing("consumer worker", "over their deadline (100ms, the default)"):
             hang(patient, gate)
@@ -363,7 +363,7 @@ def test_handlers_that_hang_are_red_also_on_a_new_connection(
     topology: Topology, proxy: Proxy, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when RabbitMQ has waited too long and closed the channel: the threads are as stuck."""
-    monkeypatch.setattr(deadlines, "DEFAULT_DEADLINE_MS", 100)
+    monkeypatch.setattr(consumer_status, "DEFAULT_DEADLINE_MS", 100)
     with at_work(topology, proxy.url, gate) as patient:
         with patient.seeing("consumer worker", "over their deadline"):
             hang(patient, gate)
