@@ -200,7 +200,8 @@ class Connection:
         self.loop.wake()
 
     def close(self, timeout_s: float = CLOSING_S) -> None:
-        """Whatever its state; raises nothing but what interrupts it."""
+        """Whatever its state; raises nothing but what interrupts it. Its user sees nothing more."""
+        self.loop.user = _Nobody()
         try:
             if self.is_open:
                 with self.loop.lock:
@@ -211,7 +212,6 @@ class Connection:
                 self.loop.drive_until(lambda: self.loop.end is not None, until_s, join=True)
         finally:
             self.loop.close_stream()
-            self.loop.user = _Nobody()
 
 
 class Channel(ChannelMethods):
