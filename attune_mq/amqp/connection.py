@@ -199,7 +199,8 @@ class Connection:
         self.loop.wake()
 
     def close(self, timeout_s: float = CLOSING_S) -> None:
-        """Whatever its state; raises nothing but what interrupts it."""
+        """Whatever its state; raises nothing but what interrupts it. Its user sees nothing more."""
+        self.loop.user = _Nobody()
         try:
             if self.is_open:
                 with self.loop.lock:
@@ -210,7 +211,6 @@ class Connection:
                 self.loop.drive_until(lambda: self.loop.end is not None, until_s, join=True)
         finally:
             self.loop.close_stream()
-            self.loop.user = _Nobody()
 
 
 class Channel(ChannelMethods):
@@ -238,24 +238,30 @@ class Channel(ChannelMethods):
     def ask_all(self, methods: Sequence[Method]) -> list[Reply]:
         frames = b"".join(method_frame(self.state.number, method) for method in methods)
         self.require_open()
-        self.connection.loop.send(frames)
-        return self.wait_for(len(methods))
+        return self._exchange(frames, len(methods))
 
     def wait_for(self, count: int) -> list[Reply]:
         """So many answers to what was sent."""
+        return self._exchange(b"", count)
+
+    def _exchange(self, frames: bytes, count: int) -> list[Reply]:
+        try:
+            self.connection.loop.send(frames)
+            return self._answers(count)
+        except (AttuneError, Refused):
+            raise
+        except BaseException:  # of a time limit, too: the answers may be still to come
+            self.connection.loop.abort(BrokerUnavailable("a question was interrupted"))
+            raise
+
+    def _answers(self, count: int) -> list[Reply]:
         replies, connection = self.state.replies, self.connection
         timeout_s = math.inf if self._within_s is None else self._within_s
-        try:
-            connection.drive(lambda: len(replies) >= count or not self._may_answer, timeout_s)
-            if len(replies) < count:
-                self.require_open()
-                connection.abandon(f"the broker did not answer for {timeout_s:g} s")
-                raise connection.why_over
-        except Exception:
-            raise
-        except BaseException:
-            connection.loop.abort(BrokerUnavailable("a question was interrupted"))
-            raise
+        connection.drive(lambda: len(replies) >= count or not self._may_answer, timeout_s)
+        if len(replies) < count:
+            self.require_open()
+            connection.abandon(f"the broker did not answer for {timeout_s:g} s")
+            raise connection.why_over
         return [replies.popleft() for _ in range(count)]
 
     def send(self, frames: bytes) -> None:

@@ -197,7 +197,8 @@ class Broker(MemoryStream):
                 self.heard.append((one.channel_number, one.method))
                 answer = self.answers.get(type(one.method))
                 if answer is not None:
-                    self.say_method(one.channel_number, answer)
+                    of_connection = isinstance(answer, spec.Connection.Close)
+                    self.say_method(0 if of_connection else one.channel_number, answer)
 
 
 def opened_connection(broker: Broker, time: SimulatedTime, *, heartbeat_s: int = 0) -> Connection:
