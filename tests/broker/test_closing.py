@@ -8,8 +8,8 @@ import pytest
 from attune_mq.amqp.connecting import abandon, close_quietly, count_queue, open_connection
 from pika.exceptions import AMQPError
 
+from attune_mq import BrokerSettings
 from attune_mq.amqp.pika_link import DirectConnection
-from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.errors import ConsumeError
 
 
