@@ -34,7 +34,6 @@ __all__ = [
     "JsonData",
     "Message",
     "MessageHeaders",
-    "Outcome",
     "Outgoing",
     "Payload",
     "PositionStore",

@@ -15,7 +15,8 @@ import pika
 import attune_mq
 from attune_mq import Envelope, Publisher, Receipt, Route
 from attune_mq.errors import PublishRefused
-from attune_mq.message import Outcome, Outgoing
+from attune_mq.message import Outgoing
+from attune_mq.message.outgoing import Outcome
 from tests.messaging.bench import WORK, Bench, request, topology_of
 
 LIBRARY = str(Path(attune_mq.__file__).parent)

@@ -11,7 +11,8 @@ from pika import frame, spec
 
 from attune_mq import Publisher, Receipt, Telemetry, Topology
 from attune_mq.errors import NotConfirmed, PublishRefused, Unroutable
-from attune_mq.message import Outcome, Outgoing
+from attune_mq.message import Outgoing
+from attune_mq.message.outgoing import Outcome
 from attune_mq.publishing import confirm_connection, confirms
 from tests.messaging.scripted_broker import (
     Conversation,

@@ -12,7 +12,8 @@ import pytest
 
 from attune_mq import Envelope, Publisher, Receipt, Topology
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused
-from attune_mq.message import Outcome, Outgoing, decode
+from attune_mq.message import Outgoing, decode
+from attune_mq.message.outgoing import Outcome
 from tests.messaging.bench import Bench, request
 from tests.messaging.proxy import Proxy
 from tests.waiting import wait_until
