@@ -72,6 +72,7 @@ class ConfirmConnection:
         self._confirms = Confirms()
         self._batches: set[Batch] = set()
         self._callers: set[int] = set()  # the threads that exchange
+        self._connection: Connection | None = None
         self._channel: ChannelState | None = None
         self._probe: LivenessProbe | None = None
         self._last_failure: AttuneError | None = None
@@ -160,7 +161,7 @@ class ConfirmConnection:
     def _wait(self, batch: Batch, timeout_s: float) -> bool:
         """Whether all of it is resolved by then."""
         until_s = self._runtime.monotonic() + timeout_s
-        connection = self._reconnecting.connection
+        connection = self._connection
         if connection is not None:
             connection.loop.drive_until(lambda: not batch.is_pending, until_s, join=False)
         return batch.wait(max(0.0, until_s - self._runtime.monotonic()))
@@ -192,10 +193,12 @@ class ConfirmConnection:
                 self._reconnecting.abort(why)
                 release_all(self._lock)
                 with self._lock:
+                    opened_since = self._connection
                     self._confirms.take_back(batch.entries)
                     self._fail_all(str(why), why)
+                if opened_since is not None:
+                    opened_since.loop.abort(why)
                 self._end(batch, caller)
-                self._reconnecting.abort(why)  # where another was opened in between
             except BaseException:
                 logger.debug("Interrupted while giving the connection up", exc_info=True)
             else:
@@ -204,7 +207,7 @@ class ConfirmConnection:
     def _fail_all(self, reason: str, cause: BaseException | None = None) -> None:
         """The connection is over. Whatever is not resolved becomes unconfirmed, but for what is
         still to be sent, on the next; also what a thread that was interrupted had in its hands."""
-        self._channel = self._probe = None
+        self._connection = self._channel = self._probe = None
         self._confirms.gone(self._runtime.monotonic())
         to_be_sent = self._confirms.waiting()
         for batch in self._batches:
@@ -217,7 +220,7 @@ class ConfirmConnection:
             self._is_stuck = False
             self._confirms.heard_at_s = self._runtime.monotonic()
             self._probe = LivenessProbe(connection, self._confirms.heard_at_s)
-            self._channel = connection.open_channel()
+            self._connection, self._channel = connection, connection.open_channel()
         if self._telemetry is not None:
             self._telemetry.connection_opened(self._name)
         connection.serve(self, lambda: self._is_stuck or self._reconnecting.is_ending)
@@ -250,7 +253,7 @@ class ConfirmConnection:
         return None
 
     def tick(self, now_s: float) -> None:
-        connection, probe, channel = self._reconnecting.connection, self._probe, self._channel
+        connection, probe, channel = self._connection, self._probe, self._channel
         if connection is None or probe is None or channel is None:
             return
         self._note_blocked(connection.is_blocked, now_s)
@@ -264,7 +267,7 @@ class ConfirmConnection:
         self._flush()
 
     def receive(self, now_s: float) -> None:
-        connection, probe, channel = self._reconnecting.connection, self._probe, self._channel
+        connection, probe, channel = self._connection, self._probe, self._channel
         if connection is None or probe is None or channel is None:
             return
         probe.answer(now_s)
@@ -321,7 +324,7 @@ class ConfirmConnection:
 
     def _flush(self) -> None:
         """Sends what waits, as much as may be in flight. With the lock held, by any thread."""
-        connection = self._reconnecting.connection
+        connection = self._connection
         if connection is None or not connection.is_open:
             return
         try:
