@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from attune_mq import AttuneError, InvalidInput, exit_code
+from attune_mq import AttuneError, InvalidInput
+from attune_mq.exit_codes import exit_code
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         with ExitStack() as stack:
             if arguments.embedded:
-                from attune_mq.broker.embedded import EmbeddedBroker
+                from attune_mq.broker import EmbeddedBroker
 
                 url = stack.enter_context(EmbeddedBroker()).url
                 settings = settings.model_copy(update={"url": SecretStr(url)})
@@ -94,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _health(arguments: argparse.Namespace) -> int:
     from attune_executor.settings import load_settings
-    from attune_mq import ask_health
+    from attune_mq.health import ask_health
 
     url = arguments.url
     if url is None:

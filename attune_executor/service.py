@@ -16,7 +16,9 @@ from attune_executor.settings import ExecutorSettings
 from attune_executor.transactions import Transactions
 from attune_executor.watchdog import DispatchWatchdog
 from attune_executor.worker_liveness import WorkerQueues
-from attune_mq import HealthServer, QueueInspector, Service, Telemetries, Topology, load_topology
+from attune_mq import HealthServer, Service, Topology, load_topology
+from attune_mq.broker import QueueInspector
+from attune_mq.message import Telemetries
 from attune_mq.metrics import Metrics
 from attune_mq.transactional import create_database_engine
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from attune_mq import QueueInspector, Route, Topology, instantiate
+from attune_mq import Route, Topology, instantiate
+from attune_mq.broker import QueueInspector
 from attune_mq.payloads import ExecutionCancelRequested, ExecutionDispatch
 
 FRESH_S = 0.5

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from benchmarks.drawing import svg
 from benchmarks.results import Section, as_json, table
 from benchmarks.running import Run

@@ -19,14 +19,10 @@ import pika
 from pika import exceptions as pika_errors
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.message.outgoing import Outgoing
-from attune_mq.migration.migrating import migrate
-from attune_mq.migration.report import MigratedQueue
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
+from attune_mq import Publisher, Topology, migrate, parse_topology, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.message import Outgoing
+from attune_mq.migration import MigratedQueue
 
 BACKLOG = 5_000
 BODY = b"x" * 450

@@ -10,7 +10,7 @@ import time
 from unittest import mock
 
 from attune_mq import Consumer, Handlers, Topology, parse_topology
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.consuming.registration import Registration
 
 ROUNDS = 3

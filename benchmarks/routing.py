@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attune_mq.topology.model import Topology
-from attune_mq.topology.objects import Binding, Exchange, Queue
-from attune_mq.topology.routing import Router
+from attune_mq import Topology
+from attune_mq.topology import Binding, Exchange, Queue, Router
 
 BINDINGS = 1_000
 ROUTINGS = 50_000

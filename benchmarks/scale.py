@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from attune_mq import Topology, expand, lint, parse_topology, plan, setup_infrastructure
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq import Topology, expand, parse_topology, plan, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.lint import lint
 
 SIZES = (1_000, 10_000)
 T = TypeVar("T")

@@ -13,9 +13,9 @@ import json
 import sys
 from pathlib import Path
 
+from attune_mq import parse_topology
 from attune_mq.rendering import to_mermaid, to_svg
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.schema import topology_schema
+from attune_mq.topology import topology_schema
 
 ROOT = Path(__file__).parents[1]
 PAGE = """\

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 
 PASSWORD = "s3cret/of:the@user"
 

@@ -21,7 +21,7 @@ import pytest
 from pytest_rabbitmq import factories
 from pytest_rabbitmq.factories.executor import RabbitMqExecutor
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.broker.embedded_node import Installation
 from attune_mq.errors import RabbitMQNotInstalled
 from tests import planted

@@ -22,10 +22,9 @@ from attune_mq import (
     HealthServer,
     Message,
     Publisher,
-    QueueInspector,
     Service,
 )
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker, QueueInspector
 from attune_mq.health.topology_watch import TopologyWatch
 from attune_mq.payloads import ExecutionRequested
 from attune_mq.transactional import Outbox, OutboxRelay, create_database_engine, define_tables

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from attune_mq.publishing.publisher import Publisher
+from attune_mq import Publisher
 from tests.messaging.bench import request, topology_of
 
 publisher = Publisher(topology_of(), os.environ["BROKER_URL"])

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from attune_mq.message.envelope import Envelope, encode
+from attune_mq import Envelope
+from attune_mq.message import encode
 from tests.children import handed_on
 from tests.forking_programs import CHILDREN, MESSAGES
 from tests.messaging.bench import QUEUE, Bench, request, topology_of

@@ -24,15 +24,15 @@ from attune_mq import (
     Route,
     Service,
     Topology,
-    UnknownName,
     Unroutable,
     instantiate,
     parse_topology,
     payloads,
 )
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.message.stream_positions import StreamDelivery
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.message import StreamDelivery
 from attune_mq.testing import Acknowledge, DeadLetter, Hold, RecordingPublisher, TryAgain, deliver
+from attune_mq.topology import UnknownName
 
 ENFORCEMENT = payloads.EnforcementCreated(
     enforcement_id=12, rule_ref="core.rule", trigger_ref="core.trigger", payload={"n": 1}

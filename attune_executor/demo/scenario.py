@@ -19,16 +19,8 @@ from attune_executor import store
 from attune_executor.demo.live_view import LiveView, Tally
 from attune_executor.migrations import migrate
 from attune_executor.tables import messages
-from attune_mq import (
-    AttuneError,
-    Envelope,
-    Publisher,
-    QueueInspector,
-    expand,
-    load_topology,
-    setup_infrastructure,
-)
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq import AttuneError, Envelope, Publisher, expand, load_topology, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker, QueueInspector
 from attune_mq.transactional import Inbox, create_database_engine, reading
 
 LIMIT_S = 90.0

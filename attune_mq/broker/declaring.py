@@ -37,7 +37,7 @@ from attune_mq.broker.report import (
     Unknown,
 )
 from attune_mq.topology.arguments import key_of
-from attune_mq.topology.declarations import (
+from attune_mq.topology.declaration import (
     BindingDeclaration,
     Declaration,
     ExchangeDeclaration,

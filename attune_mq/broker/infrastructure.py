@@ -31,7 +31,7 @@ from attune_mq.broker.report import (
 )
 from attune_mq.broker.verifying import Verifier
 from attune_mq.errors import InvalidInput
-from attune_mq.topology.declarations import (
+from attune_mq.topology.declaration import (
     BindingDeclaration,
     Declaration,
     declarations,

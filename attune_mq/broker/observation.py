@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from attune_mq.broker.management import ManagementClient
-from attune_mq.topology.declarations import (
+from attune_mq.topology.declaration import (
     BindingDeclaration,
     Declaration,
     ExchangeDeclaration,

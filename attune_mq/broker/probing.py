@@ -29,7 +29,7 @@ from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import declare, uncompared
 from attune_mq.broker.observation import Absent, Indeterminate, Verdict
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, parse_reply
-from attune_mq.topology.declarations import ExchangeDeclaration, QueueDeclaration
+from attune_mq.topology.declaration import ExchangeDeclaration, QueueDeclaration
 from attune_mq.topology.equivalence import Difference, Equal, Inequivalent
 
 _FOREIGN = {"x-max-age": "1D", "x-delivery-limit": 1}

@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from attune_mq.broker.observation import Why
 from attune_mq.errors import InfrastructureError
-from attune_mq.topology.declarations import Declaration
+from attune_mq.topology.declaration import Declaration
 from attune_mq.topology.source import Where
 
 

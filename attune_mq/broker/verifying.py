@@ -8,10 +8,10 @@ from attune_mq.amqp.probe_channel import ProbeChannel
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import Migrations
 from attune_mq.broker.observation import Absent, Indeterminate, Verdict
-from attune_mq.broker.plan import steps_of
+from attune_mq.broker.planning import steps_of
 from attune_mq.broker.probing import HIDDEN, Prober
 from attune_mq.broker.report import Create, Ignored, Missing, Outcome, Refused
-from attune_mq.topology.declarations import (
+from attune_mq.topology.declaration import (
     BindingDeclaration,
     Declaration,
     ExchangeDeclaration,

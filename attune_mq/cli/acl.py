@@ -8,7 +8,7 @@ import shlex
 from attune_mq.amqp.settings import virtual_host
 from attune_mq.cli.context import Context
 from attune_mq.exit_codes import EXIT_OK
-from attune_mq.topology.acl import acl
+from attune_mq.topology.permissions import acl
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from attune_mq.broker.plan import Health, check
+from attune_mq.broker.planning import Health, check
 from attune_mq.cli.context import Context, add_selection, selected
 from attune_mq.cli.output import conflict_as_json, named, place, title, unknown_as_json
 from attune_mq.exit_codes import comparison_code, not_permitted

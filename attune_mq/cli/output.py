@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from attune_mq.broker.report import Conflict, Ignored, Unknown
-    from attune_mq.topology.declarations import Declaration
+    from attune_mq.topology.declaration import Declaration
     from attune_mq.topology.source import Where
 
 REDRAW_S = 0.1

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
-from attune_mq.broker.plan import Plan, plan, remedy
+from attune_mq.broker.planning import Plan, plan, remedy
 from attune_mq.broker.report import Conflict, Ignored
 from attune_mq.cli.context import Context, add_selection, selected
 from attune_mq.cli.output import (
@@ -23,7 +23,7 @@ from attune_mq.cli.output import (
     unknown_as_json,
 )
 from attune_mq.exit_codes import comparison_code, not_permitted
-from attune_mq.topology.declarations import Declaration, ExchangeDeclaration
+from attune_mq.topology.declaration import Declaration, ExchangeDeclaration
 
 _STYLES = {"+": "32", "-": "31", "~": "33;1", "!": "33", "*": "36", "?": QUIET}
 _SOURCES = {

@@ -30,7 +30,7 @@ from attune_mq.errors import ConsumeError
 from attune_mq.message.delivery import Delivery, UnreadDelivery
 from attune_mq.message.telemetry import Requeued, Telemetry
 from attune_mq.topology.contracts import ConsumerSpec
-from attune_mq.topology.declarations import private_declarations
+from attune_mq.topology.declaration import private_declarations
 from attune_mq.topology.model import ExpandedTopology
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from attune_mq.definitions.entries import DEFAULT_VHOST
-from attune_mq.topology.declarations import Declaration, declarations
+from attune_mq.topology.declaration import Declaration, declarations
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 

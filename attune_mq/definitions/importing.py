@@ -18,7 +18,7 @@ from attune_mq.topology.arguments import (
     QUEUE_ARGUMENTS,
     has_key,
 )
-from attune_mq.topology.declarations import (
+from attune_mq.topology.declaration import (
     BindingDeclaration,
     ExchangeDeclaration,
     QueueDeclaration,

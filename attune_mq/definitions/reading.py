@@ -22,7 +22,7 @@ from attune_mq.definitions.entries import (
 from attune_mq.definitions.json_text import SECTIONS, InvalidDefinitions, read_object
 from attune_mq.definitions.not_imported import Leftovers, rest_of_cluster, rest_of_vhost
 from attune_mq.topology.arguments import QUEUE_TYPE
-from attune_mq.topology.declarations import (
+from attune_mq.topology.declaration import (
     BindingDeclaration,
     Declaration,
     ExchangeDeclaration,

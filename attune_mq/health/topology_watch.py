@@ -11,11 +11,11 @@ from dataclasses import replace
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.management import ManagementClient, management_client
 from attune_mq.broker.observation import ingress_name, listed_bindings
-from attune_mq.broker.plan import Plan, make_plan, observe_by_amqp
+from attune_mq.broker.planning import Plan, make_plan, observe_by_amqp
 from attune_mq.broker.probing import QuietProber
 from attune_mq.errors import AttuneError
 from attune_mq.forking import OwnProcess
-from attune_mq.topology.declarations import BindingDeclaration, declarations
+from attune_mq.topology.declaration import BindingDeclaration, declarations
 from attune_mq.topology.equivalence import binding_identity
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology

@@ -20,7 +20,7 @@ from attune_mq.topology.arguments import (
     Text,
     Versions,
 )
-from attune_mq.topology.declarations import exchange_arguments
+from attune_mq.topology.declaration import exchange_arguments
 from attune_mq.topology.exchange_types import X_MATCH
 from attune_mq.topology.network import QueueNode
 from attune_mq.topology.objects import EXCHANGE_TYPES

@@ -8,7 +8,7 @@ from typing import Any
 from attune_mq.lint.facts import Facts
 from attune_mq.lint.rule import Fault, rule
 from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANGE
-from attune_mq.topology.declarations import exchange_arguments
+from attune_mq.topology.declaration import exchange_arguments
 from attune_mq.topology.equivalence import comparable
 from attune_mq.topology.exchange_types import Hop, is_wildcard
 from attune_mq.topology.flow import Publication

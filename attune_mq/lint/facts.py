@@ -13,7 +13,7 @@ from typing import NamedTuple
 from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, Version, key_of, release
 from attune_mq.topology.contracts import ConsumerSpec, MessageContract
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, simulate_dead_lettering
-from attune_mq.topology.declarations import exchange_arguments
+from attune_mq.topology.declaration import exchange_arguments
 from attune_mq.topology.exchange_types import Hop, is_wildcard
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
 from attune_mq.topology.flow import Flow, Publication, trace

@@ -41,7 +41,7 @@ _HAS_HEADERS = 0x20
 _MAX_COUNT = 2**53
 """Anybody can write any number there; ours are to fit AMQP's also when one is added."""
 
-P = TypeVar("P", bound=Payload)
+_P = TypeVar("_P", bound=Payload)
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,10 @@ class UnreadDelivery(Delivery):
 
 
 @dataclass(frozen=True)
-class Message(Generic[P]):
+class Message(Generic[_P]):
     """What a handler gets: the payload, its envelope, and how it came."""
 
-    payload: P
+    payload: _P
     envelope: Envelope
     delivery: Delivery
 

@@ -11,7 +11,7 @@ from attune_mq.broker.declaring import bind, declare
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, Reply, parse_reply
 from attune_mq.errors import InfrastructureError, PermissionRefused
-from attune_mq.topology.declarations import (
+from attune_mq.topology.declaration import (
     BindingDeclaration,
     ExchangeDeclaration,
     QueueDeclaration,

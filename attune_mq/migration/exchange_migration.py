@@ -15,7 +15,7 @@ from dataclasses import replace
 from attune_mq.migration.context import MigrationContext
 from attune_mq.migration.report import MigratedExchange, Step
 from attune_mq.migration.survey import ExchangeJob, stage_name
-from attune_mq.topology.declarations import BindingDeclaration
+from attune_mq.topology.declaration import BindingDeclaration
 
 
 def migrate_exchange(job: ExchangeJob, context: MigrationContext) -> MigratedExchange:

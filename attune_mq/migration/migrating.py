@@ -36,7 +36,7 @@ from attune_mq.migration.survey import (
 )
 from attune_mq.migration.temporary_topology import TemporaryNames
 from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.declarations import BindingDeclaration, declarations
+from attune_mq.topology.declaration import BindingDeclaration, declarations
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import ExpandedTopology, Topology, UnknownName
 from attune_mq.topology_file import load_topology

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from attune_mq.broker.management import ManagementClient
-from attune_mq.topology.declarations import QueueDeclaration
+from attune_mq.topology.declaration import QueueDeclaration
 
 LIMITS = ("message-ttl", "expires", "max-length", "max-length-bytes")
 """Each of them drops messages; the smaller it is, the more."""

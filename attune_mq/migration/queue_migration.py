@@ -25,7 +25,7 @@ from attune_mq.migration.survey import QueueJob
 from attune_mq.migration.temporary_topology import TemporaryNames, TemporaryTopology
 from attune_mq.migration.unacked import UnackedCounter
 from attune_mq.migration.write_ahead_log import BEGUN, read_recovery_state, record
-from attune_mq.topology.declarations import BindingDeclaration, QueueDeclaration
+from attune_mq.topology.declaration import BindingDeclaration, QueueDeclaration
 
 CANCEL_S = 2.0
 """Within which the broker cancels the consumer of a queue that was deleted."""

@@ -23,7 +23,7 @@ from attune_mq.broker.replies import TRUNCATED
 from attune_mq.migration.policies import DEATH_ARGUMENTS, is_quorum, refuses_when_full
 from attune_mq.migration.report import Skipped
 from attune_mq.topology.arguments import QUEUE_ARGUMENTS, Whole, YesOrNo
-from attune_mq.topology.declarations import (
+from attune_mq.topology.declaration import (
     BindingDeclaration,
     ExchangeDeclaration,
     QueueDeclaration,

@@ -31,7 +31,7 @@ from attune_mq.migration.control import Control, StepRefused
 from attune_mq.migration.policies import DEATH_ARGUMENTS, Policies
 from attune_mq.migration.report import CountMismatch, NotMigrated
 from attune_mq.migration.survey import QueueJob
-from attune_mq.topology.declarations import (
+from attune_mq.topology.declaration import (
     BindingDeclaration,
     ExchangeDeclaration,
     QueueDeclaration,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from attune_mq.rendering.diagram import DEAD, MAIN, Diagram, Edge, EdgeKind, Finding, Node, NodeKind
 from attune_mq.rendering.parts import Block, DeadParts, blocks, dead_letter_target
 from attune_mq.topology.contracts import ConsumerSpec
-from attune_mq.topology.declarations import exchange_arguments
+from attune_mq.topology.declaration import exchange_arguments
 from attune_mq.topology.durations import format_duration
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import ExpandedTopology, Topology

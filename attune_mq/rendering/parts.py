@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from attune_mq.topology.arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
 from attune_mq.topology.contracts import Family
-from attune_mq.topology.declarations import queue_arguments
+from attune_mq.topology.declaration import queue_arguments
 from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import Binding, Queue
 from attune_mq.topology.source import Path

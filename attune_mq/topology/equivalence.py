@@ -27,7 +27,7 @@ from attune_mq.topology.arguments import (
     compared_arguments,
     release,
 )
-from attune_mq.topology.declarations import (
+from attune_mq.topology.declaration import (
     BindingDeclaration,
     ExchangeDeclaration,
     QueueDeclaration,

@@ -21,7 +21,7 @@ from attune_mq.topology.arguments import (
     Version,
     release,
 )
-from attune_mq.topology.declarations import exchange_arguments, queue_arguments
+from attune_mq.topology.declaration import exchange_arguments, queue_arguments
 from attune_mq.topology.exchange_types import BindingTable, Headers, Hop, binding_table
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE, retry_queue_name
 from attune_mq.topology.model import ExpandedTopology

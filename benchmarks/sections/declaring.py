@@ -11,13 +11,10 @@ from uuid import uuid4
 
 import pika
 
-from attune_mq import Topology, expand, export_definitions, parse_topology, setup_infrastructure
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.topology.declarations import (
-    ExchangeDeclaration,
-    QueueDeclaration,
-    declarations,
-)
+from attune_mq import Topology, expand, parse_topology, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.definitions import export_definitions
+from attune_mq.topology import ExchangeDeclaration, QueueDeclaration, declarations
 from benchmarks.results import Ratio, Section, interleave
 from benchmarks.running import Run
 

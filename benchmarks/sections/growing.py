@@ -11,8 +11,9 @@ import gc
 import time
 from collections.abc import Callable
 
-from attune_mq import Router, Topology, expand, lint, setup_infrastructure
-from attune_mq.topology.loading import parse_topology
+from attune_mq import Topology, expand, parse_topology, setup_infrastructure
+from attune_mq.lint import lint
+from attune_mq.topology import Router
 from benchmarks import broker
 from benchmarks.clients.attune import CONSUMERS, topology as topology_of_consumers
 from benchmarks.clients.measuring import Task

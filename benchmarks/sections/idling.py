@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from attune_mq import QueueInspector, expand, load_topology, setup_infrastructure
+from attune_mq import expand, load_topology, setup_infrastructure
+from attune_mq.broker import QueueInspector
 from benchmarks.results import Ratio, Section, interleave
 from benchmarks.running import Run
 from benchmarks.sections.executing import ROOT, environment, executor

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attune_mq.amqp.io_loop import IoLoop
+from attune_mq.amqp import IoLoop
 from attune_mq.amqp.runtime import SYSTEM
 from tests.amqp.simulated import HEARTBEAT_S, MemoryStream, SimulatedTime, User, loop_of
 

@@ -15,12 +15,11 @@ import pika
 from pika import frame, spec
 from pika.amqp_object import Method
 
-from attune_mq.amqp.connection import Connection
-from attune_mq.amqp.io_loop import IoLoop
+from attune_mq import BrokerSettings
+from attune_mq.amqp import Connection, IoLoop
 from attune_mq.amqp.pika_link import PikaLink
 from attune_mq.amqp.protocol import ConnectionProtocol
 from attune_mq.amqp.runtime import Ready, Runtime, SocketStream, Stream
-from attune_mq.amqp.settings import BrokerSettings
 from tests.messaging.bench import WAIT_S
 
 T = TypeVar("T")

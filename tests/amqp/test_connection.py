@@ -14,10 +14,9 @@ from pika import exceptions as pika_errors, spec
 
 from attune_mq.amqp import connection as connection_module
 from attune_mq.amqp.channel_methods import Refused
-from attune_mq.amqp.channel_state import RawMessage
 from attune_mq.amqp.connection import Channel, Connection
 from attune_mq.amqp.frames import method_frame
-from attune_mq.amqp.protocol import NoFreeChannel
+from attune_mq.amqp.protocol import NoFreeChannel, RawMessage
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.errors import BrokerUnavailable, ConsumeError
 from tests.amqp.simulated import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pika import exceptions as pika_errors, spec
 
-from attune_mq.amqp.io_loop import TURN_S, IoLoop
+from attune_mq.amqp import IoLoop
+from attune_mq.amqp.io_loop import TURN_S
 from attune_mq.errors import BrokerUnavailable
 from tests.amqp.simulated import (
     HEARTBEAT,

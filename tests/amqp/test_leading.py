@@ -12,8 +12,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from attune_mq.amqp import io_loop
-from attune_mq.amqp.io_loop import IoLoop
+from attune_mq.amqp import IoLoop, io_loop
 from attune_mq.errors import BrokerUnavailable
 from tests.amqp.simulated import (
     HEARTBEAT,

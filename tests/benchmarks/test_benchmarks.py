@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from benchmarks import broker as bench_broker
 from benchmarks.clients.__main__ import client
 from benchmarks.clients.measuring import BODY_BYTES, PlainEnvelope, Task, body

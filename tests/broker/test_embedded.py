@@ -15,7 +15,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPConnectionError
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.broker.embedded_node import amqp_version, find_server
 from attune_mq.errors import (
     BrokerNotStarted,

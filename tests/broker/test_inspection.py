@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attune_mq.broker.inspection import QueueInspector
+from attune_mq.broker import QueueInspector
 from tests.messaging.bench import Bench
 from tests.messaging.interruptions import LIBRARY, PIKA, At
 

@@ -13,14 +13,14 @@ from urllib.parse import quote, urlsplit
 import pika
 import pytest
 
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.management import (
+from attune_mq import BrokerSettings
+from attune_mq.broker import (
+    EmbeddedBroker,
     InvalidManagementUrl,
-    Listing,
     ManagementClient,
     management_client,
 )
+from attune_mq.broker.management import Listing
 from attune_mq.errors import (
     AttuneError,
     BrokerUnavailable,

@@ -10,17 +10,26 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.management import InvalidManagementUrl, ManagementClient
-from attune_mq.broker.observation import Absent, Indeterminate, observe_by_management
-from attune_mq.broker.plan import Plan, make_plan, observe, observe_by_amqp
+from attune_mq import BrokerSettings, parse_topology, setup_infrastructure
+from attune_mq.broker import (
+    Absent,
+    EmbeddedBroker,
+    Indeterminate,
+    InvalidManagementUrl,
+    ManagementClient,
+    Plan,
+    observe_by_management,
+)
+from attune_mq.broker.planning import make_plan, observe, observe_by_amqp
 from attune_mq.broker.probing import Prober, QuietProber
 from attune_mq.errors import BrokerUnavailable, LoginRefused, VirtualHostRefused
-from attune_mq.topology.declarations import ExchangeDeclaration, QueueDeclaration
-from attune_mq.topology.equivalence import Difference, Equal, Inequivalent
-from attune_mq.topology.loading import parse_topology
+from attune_mq.topology import (
+    Difference,
+    Equal,
+    ExchangeDeclaration,
+    Inequivalent,
+    QueueDeclaration,
+)
 from tests.administration import Administration, url_for, virtual_host_of
 
 TOPOLOGY = parse_topology(

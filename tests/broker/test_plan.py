@@ -9,26 +9,28 @@ from typing import Any
 
 import pytest
 
-from attune_mq.broker.observation import (
+from attune_mq import expand, load_topology, parse_topology
+from attune_mq.broker import (
     Absent,
     AmqpObservation,
     Indeterminate,
     ManagementObservation,
     ObservedQueue,
+    Plan,
 )
-from attune_mq.broker.plan import Plan, make_plan, remedy
-from attune_mq.topology.declarations import (
+from attune_mq.broker.planning import make_plan, remedy
+from attune_mq.topology import (
     BindingDeclaration,
+    BrokerRules,
     Declaration,
+    Difference,
+    Equal,
     ExchangeDeclaration,
+    Inequivalent,
     QueueDeclaration,
     declarations,
+    needed_by,
 )
-from attune_mq.topology.equivalence import BrokerRules, Difference, Equal, Inequivalent
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.selection import needed_by
-from attune_mq.topology_file import load_topology
 
 FILE = """\
 version: 1

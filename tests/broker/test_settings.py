@@ -10,13 +10,8 @@ from typing import Any
 
 import pytest
 
-from attune_mq.amqp.settings import (
-    DEFAULT_URL,
-    BrokerSettings,
-    InvalidBrokerUrl,
-    redacted,
-    virtual_host,
-)
+from attune_mq import BrokerSettings
+from attune_mq.amqp import DEFAULT_URL, InvalidBrokerUrl, redacted, virtual_host
 from attune_mq.errors import InvalidInput
 from tests.broker.certificates import Authority, Certificate
 

@@ -10,15 +10,22 @@ from pathlib import Path
 import pika
 import pytest
 
-from attune_mq.amqp.settings import BrokerSettings, virtual_host
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.report import ConflictingInfrastructure, MissingInfrastructure, SetupReport
+from attune_mq import (
+    BrokerSettings,
+    Topology,
+    instantiate,
+    load_topology,
+    parse_topology,
+    setup_infrastructure,
+)
+from attune_mq.amqp import virtual_host
+from attune_mq.broker import (
+    ConflictingInfrastructure,
+    EmbeddedBroker,
+    MissingInfrastructure,
+    SetupReport,
+)
 from attune_mq.errors import BrokerUnavailable, LoginRefused, VirtualHostRefused
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
-from attune_mq.topology_file import load_topology
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = load_topology(ROOT / "topology.yaml", environment={})

@@ -16,11 +16,8 @@ import pytest
 from attune_mq.amqp.connecting import close_quietly, connection_failure, open_connection
 from pika.exceptions import IncompatibleProtocolError
 
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.management import ManagementClient, management_client
-from attune_mq.consuming.consumer import Consumer
+from attune_mq import BrokerSettings, Consumer, Publisher, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker, ManagementClient, management_client
 from attune_mq.errors import (
     BrokerUnavailable,
     InvalidInput,
@@ -28,7 +25,6 @@ from attune_mq.errors import (
     NotConfirmed,
     TlsRefused,
 )
-from attune_mq.publishing.publisher import Publisher
 from tests.broker.certificates import Authority, Certificate
 from tests.cli.running import runner
 from tests.messaging.bench import WAIT_S, Calls, handlers_of, request, running, topology_of

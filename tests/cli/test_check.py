@@ -11,8 +11,8 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
+from attune_mq import setup_infrastructure
+from attune_mq.broker import EmbeddedBroker
 from tests.cli.running import Ran, Run, runner
 
 FILE = """\

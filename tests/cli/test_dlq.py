@@ -11,13 +11,11 @@ from typing import Any
 import pika
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
+from attune_mq import instantiate, load_topology, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.cli.dlq import all_of
-from attune_mq.dead_letters.dead_letter import DeadLetter
+from attune_mq.dead_letters import DeadLetter
 from attune_mq.errors import InvalidInput
-from attune_mq.topology.families import instantiate
-from attune_mq.topology_file import load_topology
 from tests.cli.running import Run, runner
 from tests.cli.terminal import Terminal, rows_of
 from tests.messaging.bench import Bench

@@ -12,11 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
+from attune_mq import load_topology, parse_topology, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.definitions import export_definitions
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology_file import load_topology
 from tests.cli.running import Run, runner
 from tests.definitions.definitions_on_broker import objects_of
 from tests.versions import Rabbit

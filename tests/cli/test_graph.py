@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from attune_mq import load_topology
 from attune_mq.rendering import to_dot, to_mermaid, to_svg
-from attune_mq.topology_file import load_topology
 from tests.cli.running import Run, runner
 
 FILE = """\

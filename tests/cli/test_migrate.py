@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from attune_mq import migrate
 from attune_mq.exit_codes import EXIT_CONFLICT, EXIT_FINDINGS, EXIT_INVALID_INPUT, EXIT_OK
-from attune_mq.migration.migrating import migrate
-from attune_mq.migration.report import CountMismatch, Progress, Step
+from attune_mq.migration import CountMismatch, Progress, Step
 from attune_mq.migration.temporary_topology import TemporaryNames
 from tests.cli.running import Run, runner
 from tests.messaging.bench import DEAD, QUEUE, WORK, Bench, topology_of

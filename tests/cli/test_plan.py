@@ -10,10 +10,8 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.topology.families import instantiate
-from attune_mq.topology_file import load_topology
+from attune_mq import instantiate, load_topology, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker
 from tests.cli.running import Run, runner
 
 FILE = """\

@@ -13,19 +13,20 @@ from hypothesis import HealthCheck, assume, given, settings
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.compat import long
 
-from attune_mq.amqp.settings import BrokerSettings, virtual_host
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.management import ManagementClient
-from attune_mq.broker.observation import MIGRATION_MARK, ingress_name
-from attune_mq.broker.plan import make_plan, observe
-from attune_mq.broker.report import MissingInfrastructure, SetupReport
+from attune_mq import BrokerSettings, Topology, expand, parse_topology, setup_infrastructure
+from attune_mq.amqp import virtual_host
+from attune_mq.broker import (
+    MIGRATION_MARK,
+    EmbeddedBroker,
+    ManagementClient,
+    MissingInfrastructure,
+    SetupReport,
+    ingress_name,
+)
+from attune_mq.broker.planning import make_plan, observe
 from attune_mq.cli.plan import as_json as plan_as_json
 from attune_mq.cli.setup import as_json
-from attune_mq.topology.declarations import declarations
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
+from attune_mq.topology import declarations
 from tests.administration import Administration, url_for
 from tests.cli.running import Ran, Run, runner
 from tests.topology.any_topology import topologies

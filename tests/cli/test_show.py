@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.schema import topology_schema
+from attune_mq import expand, parse_topology
+from attune_mq.topology import topology_schema
 from tests.cli.running import Run, runner
 
 FILE = """\

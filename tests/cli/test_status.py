@@ -10,14 +10,10 @@ from typing import Any
 
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.observation import ObservedQueue
-from attune_mq.broker.status import QueueReport, QueueStatus
+from attune_mq import instantiate, load_topology, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker, ObservedQueue, QueueReport, QueueStatus
 from attune_mq.cli import status
 from attune_mq.cli.status import clipped, table
-from attune_mq.topology.families import instantiate
-from attune_mq.topology_file import load_topology
 from tests.cli.running import Ran, Run, runner
 from tests.cli.terminal import Terminal, rows_of
 from tests.messaging.bench import Bench

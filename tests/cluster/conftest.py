@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attune_mq.broker.embedded_cluster import EmbeddedCluster
+from attune_mq.broker import EmbeddedCluster
 
 
 @pytest.fixture(scope="package")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attune_mq.broker.embedded_cluster import EmbeddedCluster
+from attune_mq.broker import EmbeddedCluster
 from attune_mq.errors import BrokerUnavailable, InvalidInput
 from tests.leftovers import processes_of
 from tests.waiting import wait_until

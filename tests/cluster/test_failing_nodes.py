@@ -10,15 +10,9 @@ from functools import partial
 
 import pytest
 
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.embedded_cluster import EmbeddedCluster
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.plan import plan
-from attune_mq.consuming.consumer import Consumer
+from attune_mq import BrokerSettings, Consumer, Publisher, Topology, plan, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker, EmbeddedCluster
 from attune_mq.errors import PublishError
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Topology
 from tests.administration import virtual_host_of
 from tests.executor.rig import eventually
 from tests.messaging.bench import WORK, Calls, handlers_of, request, topology_of

@@ -14,16 +14,12 @@ from typing import Any
 import pika
 import pytest
 
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.embedded_cluster import EmbeddedCluster
-from attune_mq.broker.infrastructure import setup_infrastructure
+from attune_mq import BrokerSettings, Publisher, migrate, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker, EmbeddedCluster
 from attune_mq.errors import AttuneError
-from attune_mq.migration.migrating import migrate
+from attune_mq.migration import Progress, Step
 from attune_mq.migration.queue_reader import MOST_MESSAGES, QueueReader
-from attune_mq.migration.report import Progress, Step
 from attune_mq.migration.temporary_topology import TemporaryNames
-from attune_mq.publishing.publisher import Publisher
 from tests.administration import virtual_host_of
 from tests.executor.rig import eventually
 from tests.messaging.bench import QUEUE, topology_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 
 SECTIONS = ("exchanges", "queues", "bindings")
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from pydantic import ValidationError
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq import Topology, parse_topology
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.definitions import (
     InvalidDefinitions,
     export_definitions,
@@ -21,8 +22,6 @@ from attune_mq.definitions import (
     left_out_of_export,
 )
 from attune_mq.errors import InvalidInput
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
 from tests.definitions.definitions_on_broker import definitions_of, import_into, objects_of
 from tests.topology.any_topology import topologies
 from tests.versions import Rabbit

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from attune_mq import ask_health
+from attune_mq.health import ask_health
 from tests.deployment.files import ROOT, container, container_environment, pod
 from tests.executor.rig import RULES, eventually
 

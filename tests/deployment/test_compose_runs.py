@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from attune_mq import Publisher, ask_health, load_topology
+from attune_mq import Publisher, load_topology
+from attune_mq.health import ask_health
 from tests.deployment.files import COMPOSE, ROOT, compose_executors, compose_services
 from tests.deployment.pods import free_port
 from tests.executor.rig import enforcement

@@ -7,27 +7,21 @@ from typing import Any
 
 import pika
 
-from attune_mq.amqp.settings import DEFAULT_HEARTBEAT_S
+from attune_mq.amqp import DEFAULT_HEARTBEAT_S
+from attune_mq.consuming import DEFAULT_STOP_DEADLINE_S, LONGEST_PAUSE_S
 from attune_mq.consuming.channel_session import RETRY_S
-from attune_mq.consuming.consumer import DEFAULT_STOP_DEADLINE_S
-from attune_mq.consuming.pausing import LONGEST_PAUSE_S
-from attune_mq.message.delivery import MAX_HOLD_S, NOT_BEFORE, Delivery
-from attune_mq.message.outgoing import MAX_HEADER_BYTES, Outgoing
+from attune_mq.message import MAX_HEADER_BYTES, MAX_HOLD_S, NOT_BEFORE, Delivery, Outgoing
 from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
 from attune_mq.message.settlement import (
     MAX_DELAY_MS,
     MAX_ERROR_TEXT,
     MAX_ERROR_TRACE,
     MAX_REDELIVERIES,
-    CountRedelivery,
-    DeadLetter,
-    ErrorReport,
-    TryAgain,
 )
-from attune_mq.publishing.confirms import MAX_IN_FLIGHT
-from attune_mq.publishing.publisher import DEFAULT_TIMEOUT_S
-from attune_mq.topology.durations import format_duration
-from attune_mq.topology.objects import DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, DeadLetterTo
+from attune_mq.publishing import DEFAULT_TIMEOUT_S, MAX_IN_FLIGHT
+from attune_mq.testing import CountRedelivery, DeadLetter, ErrorReport, TryAgain
+from attune_mq.topology import DeadLetterTo, format_duration
+from attune_mq.topology.objects import DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS
 from tests.docs.markdown import code_names, page
 
 PAGE = page("how-a-message-travels.md")

@@ -20,7 +20,7 @@ from attune_executor.__main__ import main as attune_executor
 from attune_executor.migrations import migrate
 from attune_executor.settings import load_settings
 from attune_mq import expand, load_topology
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.broker.embedded_node import find_server
 from attune_mq.cli.main import COMMANDS, main as attune_mq
 from attune_mq.transactional import create_database_engine

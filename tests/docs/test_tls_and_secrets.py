@@ -6,7 +6,7 @@ import dataclasses
 import subprocess
 from pathlib import Path
 
-from attune_mq.amqp.settings import BrokerSettings
+from attune_mq import BrokerSettings
 from attune_mq.amqp.tls import REASONS, VERDICTS
 from tests.docs.markdown import code_names, page
 

@@ -11,19 +11,19 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from attune_mq.topology import contracts, model, objects
-from attune_mq.topology.declarations import (
+from attune_mq import InvalidTopology, expand, parse_topology
+from attune_mq.topology import (
     BindingDeclaration,
     Declaration,
     ExchangeDeclaration,
+    contracts,
     declarations,
+    format_duration,
+    model,
+    objects,
 )
 from attune_mq.topology.document import MAX_DEPTH, MAX_VALUES
-from attune_mq.topology.durations import format_duration
-from attune_mq.topology.expansion import expand
 from attune_mq.topology.fields import TopologyModel
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.source import InvalidTopology
 from attune_mq.topology_file import MAX_FILE_BYTES
 from tests.docs.markdown import Block, code_names, page
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from tests.docs.markdown import page
 from tests.docs.terminals import Reader
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from attune_executor.settings import ExecutorSettings
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from tests.executor.rig import SHIPPED, free_port, settings_for
 from tests.executor.two_executors import Pair, two_executors
 

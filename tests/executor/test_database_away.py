@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from attune_mq import QueueInspector
+from attune_mq.broker import QueueInspector
 from tests.databases import PostgreSQLServer
 from tests.executor.rig import (
     SHIPPED,

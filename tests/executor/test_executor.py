@@ -11,7 +11,8 @@ from uuid import uuid4
 import pika
 import pytest
 
-from attune_mq import Envelope, QueueInspector, Route, instantiate, load_topology
+from attune_mq import Envelope, Route, instantiate, load_topology
+from attune_mq.broker import QueueInspector
 from attune_mq.payloads import (
     ExecutionCancelRequested,
     ExecutionDispatch,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from attune_mq import Publisher, acl, load_topology
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq import Publisher, load_topology
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.topology import acl
 from tests.administration import Administration, url_for, virtual_host_of
 from tests.executor.rig import SHIPPED, enforcement, eventually, running, settings_for
 

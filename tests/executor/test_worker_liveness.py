@@ -9,7 +9,8 @@ import pytest
 
 from attune_executor import worker_liveness
 from attune_executor.worker_liveness import WorkerQueues
-from attune_mq import QueueInspector, load_topology
+from attune_mq import load_topology
+from attune_mq.broker import QueueInspector
 
 
 class Counting(QueueInspector):

@@ -24,10 +24,10 @@ from attune_executor.tables import executions, messages
 from attune_executor.transactions import Transactions
 from attune_executor.watchdog import DispatchWatchdog
 from attune_executor.worker_liveness import WorkerQueues
-from attune_mq import BrokerUnavailable, Envelope, Message, QueueInspector, load_topology
-from attune_mq.message.delivery import Delivery
+from attune_mq import BrokerUnavailable, Envelope, Message, load_topology
+from attune_mq.broker import QueueInspector
+from attune_mq.message import Delivery
 from attune_mq.message.republishing import retry_copy
-from attune_mq.message.settlement import ErrorReport, TryAgain
 from attune_mq.payloads import (
     ExecutionCancelRequested,
     ExecutionCompleted,
@@ -38,6 +38,7 @@ from attune_mq.payloads import (
     Payload,
     WorkerRegistered,
 )
+from attune_mq.testing import ErrorReport, TryAgain
 from attune_mq.transactional import create_database_engine, reading
 
 NUMBER = 60

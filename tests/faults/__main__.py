@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from tests.databases import own_postgresql_server
 from tests.faults.clock import library
 from tests.faults.kinds import KINDS, kinds_for

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 
 
 def pytest_configure(config: pytest.Config) -> None:

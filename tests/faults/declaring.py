@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pika
 from pika import exceptions as pika_errors
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 
 PAUSE_S = 0.03
 """Between two queues."""

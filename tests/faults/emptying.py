@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.message.envelope import decode
+from attune_mq.message import decode
 from tests.faults.sending import FULL, OPEN
 
 TAKE_FROM_FULL_EVERY_S = 0.005

@@ -13,11 +13,10 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from attune_mq import Publisher, Topology, instantiate, setup_infrastructure
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.message.envelope import decode
+from attune_mq import Publisher, Topology, instantiate, parse_topology, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.message import decode
 from attune_mq.payloads import ExecutionDispatch
-from attune_mq.topology.loading import parse_topology
 from tests.messaging.bench import Bench
 
 SHIPPED = Path(__file__).parents[2] / "topology.yaml"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from attune_mq import ask_health
+from attune_mq.health import ask_health
 from tests.faults.clock import clock_environment
 from tests.messaging.proxy import Proxy
 from tests.waiting import wait_until

@@ -19,17 +19,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from attune_mq import (
-    AttuneError,
-    MalformedMessage,
-    ManagementClient,
-    MigrationTimeouts,
-    migrate,
-    parse_topology,
-    setup_infrastructure,
-)
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.message.envelope import decode
+from attune_mq import AttuneError, MalformedMessage, migrate, parse_topology, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker, ManagementClient
+from attune_mq.message import decode
+from attune_mq.migration import MigrationTimeouts
 from tests.administration import Administration, virtual_host_of
 from tests.faults.accounts import Account
 from tests.faults.run import Verdict

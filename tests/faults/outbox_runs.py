@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from attune_mq import Publisher, setup_infrastructure
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.transactional import Outbox, OutboxRelay, create_database_engine
 from tests.faults import effects
 from tests.faults.accounts import Account

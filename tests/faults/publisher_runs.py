@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attune_mq import setup_infrastructure
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from tests.children import handed_on
 from tests.faults.emptying import Emptying
 from tests.faults.journal import read_journal

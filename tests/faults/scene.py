@@ -14,9 +14,8 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.management import ManagementClient
-from attune_mq.message.envelope import decode
+from attune_mq.broker import EmbeddedBroker, ManagementClient
+from attune_mq.message import decode
 from tests.faults import effects
 from tests.faults.accounts import Account
 from tests.faults.members import Member

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 from attune_executor import tables
 from attune_executor.migrations import migrate
 from attune_mq import Envelope, Payload, Publisher, Topology, expand, load_topology
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.payloads import EnforcementCreated, ExecutionRequested, ExecutionStatus
 from attune_mq.transactional import create_database_engine, reading
 from tests.executor.rig import RULES

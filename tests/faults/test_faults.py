@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from tests.faults.clock import library
 from tests.faults.migration_runs import POLICY, migrating
 from tests.faults.outbox_runs import SET_BACK, setting_clocks

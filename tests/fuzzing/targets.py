@@ -12,24 +12,17 @@ from contextlib import suppress
 import pika.data
 import pika.exceptions
 
-from attune_mq.dead_letters.dead_letter import DeadLetter, headers_without_deaths
+from attune_mq import expand, parse_topology
+from attune_mq.dead_letters import DeadLetter
+from attune_mq.dead_letters.dead_letter import headers_without_deaths
 from attune_mq.definitions import import_definitions
 from attune_mq.errors import AttuneError
 from attune_mq.lint import lint
-from attune_mq.message.envelope import decode, decode_payload
-from attune_mq.message.masking import shown_body
+from attune_mq.message import decode, decode_payload, shown_body
 from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
-from attune_mq.message.settlement import (
-    CountRedelivery,
-    DeadLetter as GivenUp,
-    ErrorReport,
-    TryAgain,
-)
 from attune_mq.payloads import PAYLOAD_TYPES
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.objects import DeadLetterTo
-from attune_mq.topology.writing import write_topology
+from attune_mq.testing import CountRedelivery, DeadLetter as GivenUp, ErrorReport, TryAgain
+from attune_mq.topology import DeadLetterTo, write_topology
 from tests.messaging.deliveries import delivery
 
 PIKA_ENDS_THE_CONNECTION = (

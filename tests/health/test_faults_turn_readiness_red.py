@@ -20,27 +20,28 @@ from typing import Any
 import pika
 import pytest
 
-from attune_mq.amqp import liveness
-from attune_mq.amqp.connection import Channel, Connection
+from attune_mq import (
+    BrokerSettings,
+    Consumer,
+    Envelope,
+    HealthServer,
+    Message,
+    Publisher,
+    Service,
+    Topology,
+)
+from attune_mq.amqp import DEFAULT_HEARTBEAT_S, Connection, liveness
+from attune_mq.amqp.connection import Channel
 from attune_mq.amqp.frames import method_frame
-from attune_mq.amqp.settings import DEFAULT_HEARTBEAT_S, BrokerSettings
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.observation import ingress_name
+from attune_mq.broker import EmbeddedBroker, ingress_name
 from attune_mq.consuming import registration, status as consumer_status
-from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import AttuneError, Reject
-from attune_mq.health import checks, topology_watch
-from attune_mq.health.checks import HealthReport
-from attune_mq.health.server import HealthServer
+from attune_mq.health import HealthReport, checks, topology_watch
 from attune_mq.health.topology_watch import TopologyWatch
 from attune_mq.lint import consumers
-from attune_mq.message.delivery import Message
-from attune_mq.message.envelope import Envelope, encode
+from attune_mq.message import encode
 from attune_mq.payloads import ExecutionRequested
 from attune_mq.publishing import confirm_connection
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.service import Service
-from attune_mq.topology.model import Topology
 from tests import planted
 from tests.messaging.bench import QUEUE, WORK, Bench, Gate, request, topology_of, wait_for
 from tests.messaging.proxy import Proxy

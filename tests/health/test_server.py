@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from attune_mq import HealthServer, InvalidInput, Service, ask_health
+from attune_mq import HealthServer, InvalidInput, Service, Topology
+from attune_mq.health import ask_health
 from attune_mq.payloads import ExecutionRequested
-from attune_mq.topology.model import Topology
 from tests.messaging.bench import CLOSED_URL, Bench
 from tests.waiting import wait_until
 

@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
+from attune_mq import parse_topology
 from attune_mq.lint import RULES, Rule, lint
-from attune_mq.topology.loading import parse_topology
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PAGES = Path(__file__).parents[2] / "docs" / "rules"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from attune_mq import parse_topology
 from attune_mq.lint import RULES, Finding, lint
-from attune_mq.topology.loading import parse_topology
 from tests.lint import rule_pages
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,9 @@ from types import FrameType
 
 import pytest
 
+from attune_mq import Topology, parse_topology
 from attune_mq.lint import Finding, lint
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
-from attune_mq.topology.objects import DeadLetterQueue, Exchange, Queue
+from attune_mq.topology import DeadLetterQueue, Exchange, Queue
 
 
 def found(text: str) -> tuple[Finding, ...]:

@@ -12,20 +12,19 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPChannelError, AMQPConnectionError, UnroutableError
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq import Topology, expand, parse_topology
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.broker.embedded_node import amqp_version
 from attune_mq.lint import lint
-from attune_mq.topology.arguments import QUEUE_ARGUMENTS, Kind, Text, Whole
-from attune_mq.topology.declarations import (
+from attune_mq.topology import (
     BindingDeclaration,
+    BrokerExpectation,
     ExchangeDeclaration,
+    Queue,
     QueueDeclaration,
     declarations,
 )
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import BrokerExpectation, Topology
-from attune_mq.topology.objects import Queue
+from attune_mq.topology.arguments import QUEUE_ARGUMENTS, Kind, Text, Whole
 from tests.topology.real_routing import on_a_broker
 
 FIXTURES = Path(__file__).parent / "fixtures"

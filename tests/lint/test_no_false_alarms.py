@@ -6,8 +6,8 @@ from textwrap import dedent
 
 import pytest
 
+from attune_mq import parse_topology
 from attune_mq.lint import lint
-from attune_mq.topology.loading import parse_topology
 
 FINE = {
     "a rejected message waits in a queue with a TTL and comes back by the default exchange": """

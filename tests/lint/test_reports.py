@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attune_mq import parse_topology
 from attune_mq.lint import RULES, Finding, lint
 from attune_mq.lint.reports import github_annotation, sarif
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.source import Where
+from attune_mq.topology import Where
 
 FAILS = Path(__file__).parent / "fixtures" / "message-unroutable" / "fails.yaml"
 

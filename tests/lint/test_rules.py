@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from attune_mq import parse_topology
 from attune_mq.lint import RULES, Rule, lint
-from attune_mq.topology.loading import parse_topology
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MARK = "# <- here"

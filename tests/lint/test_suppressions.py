@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from attune_mq import parse_topology
 from attune_mq.lint import lint
-from attune_mq.topology.loading import parse_topology
 
 FILE = """version: 1
 exchanges:

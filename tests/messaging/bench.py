@@ -12,13 +12,8 @@ import pika
 import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.consuming.consumer import Consumer
-from attune_mq.consuming.handlers import Handlers
-from attune_mq.message.delivery import Message
+from attune_mq import Consumer, Handlers, Message, Topology, parse_topology, setup_infrastructure
 from attune_mq.payloads import ExecutionRequested
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
 from tests import planted
 from tests.waiting import wait_until
 

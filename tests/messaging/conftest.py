@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attune_mq.topology.model import Topology
+from attune_mq import Topology
 from tests.messaging.bench import Bench, Gate, topology_of
 from tests.messaging.proxy import Proxy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from attune_mq.dead_letters.operations import replay_dead_letters
+from attune_mq import replay_dead_letters
 from tests.messaging.bench import QUEUE, topology_of
 
 

@@ -13,11 +13,10 @@ from typing import Any
 import pika
 
 import attune_mq
+from attune_mq import Envelope, Publisher, Receipt, Route
 from attune_mq.errors import PublishRefused
-from attune_mq.message.envelope import Envelope
-from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Route
+from attune_mq.message import Outgoing
+from attune_mq.message.outgoing import Outcome
 from tests.messaging.bench import WORK, Bench, request, topology_of
 
 LIBRARY = str(Path(attune_mq.__file__).parent)

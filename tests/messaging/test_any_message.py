@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
+from attune_mq import Envelope
 from attune_mq.errors import MalformedMessage, UnknownMessageType
-from attune_mq.message.envelope import Envelope, MessageHeaders, decode, decode_payload, encode
+from attune_mq.message import MessageHeaders, decode, decode_payload, encode
 from attune_mq.payloads import PAYLOAD_TYPES, Payload
 from tests.messaging.bodies import BODIES, body
 

@@ -9,12 +9,11 @@ import pika
 import pytest
 from pika import frame, spec
 
+from attune_mq import Publisher, Receipt, Telemetry, Topology
 from attune_mq.errors import NotConfirmed, PublishRefused, Unroutable
-from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
-from attune_mq.message.telemetry import Telemetry
+from attune_mq.message import Outgoing
+from attune_mq.message.outgoing import Outcome
 from attune_mq.publishing import confirm_connection, confirms
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Topology
 from tests.messaging.scripted_broker import (
     Conversation,
     Script,

@@ -14,22 +14,27 @@ from typing import Any, Literal
 import pika
 import pytest
 
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq import (
+    BrokerSettings,
+    Consumer,
+    Envelope,
+    Handlers,
+    Message,
+    Publisher,
+    Route,
+    Topology,
+)
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.consuming import channel_session
-from attune_mq.consuming.consumer import Consumer
-from attune_mq.consuming.handlers import Handlers
 from attune_mq.errors import DuplicateConsumerTag, Reject, RetryLater
-from attune_mq.message.delivery import Message
-from attune_mq.message.envelope import Envelope, decode, encode
+from attune_mq.message import decode, encode
 from attune_mq.message.settlement import MAX_REDELIVERIES
 from attune_mq.payloads import (
     EnforcementCreated,
     ExecutionCompleted,
     ExecutionRequested,
 )
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Route, Topology, UnknownName
+from attune_mq.topology import UnknownName
 from tests.administration import virtual_host_of
 from tests.messaging.bench import (
     CLOSED_URL,

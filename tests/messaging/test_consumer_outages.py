@@ -12,17 +12,20 @@ from typing import Any
 
 import pytest
 
+from attune_mq import (
+    BrokerSettings,
+    Consumer,
+    Envelope,
+    Message,
+    Publisher,
+    Topology,
+    setup_infrastructure,
+)
 from attune_mq.amqp import liveness
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.consuming import channel_session
-from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import Reject, RetryLater
-from attune_mq.message.delivery import Message
-from attune_mq.message.envelope import Envelope, decode, encode
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Topology
+from attune_mq.message import decode, encode
 from tests.messaging.bench import (
     CLOSED_URL,
     DEAD,

@@ -8,13 +8,9 @@ from typing import Any
 
 import pytest
 
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.consuming.consumer import Consumer
-from attune_mq.consuming.handlers import Handlers
+from attune_mq import BrokerSettings, Consumer, Envelope, Handlers, Message, Topology
 from attune_mq.errors import RetryLater
-from attune_mq.message.delivery import Message
-from attune_mq.message.envelope import Envelope, encode
-from attune_mq.topology.model import Topology
+from attune_mq.message import encode
 from tests.messaging.bench import (
     DEAD,
     QUEUE,

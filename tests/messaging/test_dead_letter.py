@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from attune_mq.dead_letters.dead_letter import DeadLetter, Origin, headers_without_deaths
-from attune_mq.message.delivery import Delivery
-from attune_mq.message.masking import MASK, shown_body
+from attune_mq.dead_letters import DeadLetter, Origin
+from attune_mq.dead_letters.dead_letter import headers_without_deaths
+from attune_mq.message import Delivery, shown_body
+from attune_mq.message.masking import MASK
 from attune_mq.message.republishing import dead_letter_copy
-from attune_mq.message.settlement import DeadLetter as GivenUp, ErrorReport
-from attune_mq.topology.objects import DeadLetterTo
+from attune_mq.testing import DeadLetter as GivenUp, ErrorReport
+from attune_mq.topology import DeadLetterTo
 from tests.messaging.deliveries import as_it_arrives, delivery
 
 DIED_AT = datetime(2026, 11, 24, 3, 1, 52, tzinfo=UTC)

@@ -14,16 +14,18 @@ from typing import Any
 import pika
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.dead_letters.operations import (
-    DeadLetterCount,
+from attune_mq import (
+    Envelope,
+    Topology,
+    instantiate,
     list_dead_letters,
     purge_dead_letters,
     replay_dead_letters,
+    setup_infrastructure,
     show_dead_letters,
 )
-from attune_mq.dead_letters.replaying import Replay
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.dead_letters import DeadLetterCount, Replay
 from attune_mq.errors import (
     AttuneError,
     InfrastructureError,
@@ -32,10 +34,8 @@ from attune_mq.errors import (
     PermissionRefused,
     Reject,
 )
-from attune_mq.message.envelope import Envelope, encode
-from attune_mq.message.properties import amqp_properties
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.model import Topology, UnknownName
+from attune_mq.message import amqp_properties, encode
+from attune_mq.topology import UnknownName
 from tests.administration import Administration, url_for, virtual_host_of
 from tests.messaging.bench import (
     DEAD,

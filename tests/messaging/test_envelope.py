@@ -11,16 +11,10 @@ import pika
 import pytest
 from pydantic import ValidationError
 
+from attune_mq import Envelope
 from attune_mq.errors import MalformedMessage
-from attune_mq.message.envelope import (
-    Envelope,
-    Ids,
-    MessageHeaders,
-    decode,
-    decode_payload,
-    encode,
-)
-from attune_mq.message.properties import amqp_properties
+from attune_mq.message import MessageHeaders, amqp_properties, decode, decode_payload, encode
+from attune_mq.message.envelope import Ids
 from attune_mq.payloads import PAYLOAD_TYPES, PackDeleted
 from tests.messaging.bodies import ENVELOPE, REQUEST, body, canonical, with_config
 

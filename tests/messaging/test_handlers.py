@@ -7,20 +7,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from attune_mq.consuming.handlers import Handlers
+from attune_mq import Handlers, Message, Payload
 from attune_mq.consuming.processing import settlement_of
 from attune_mq.errors import ConsumeError
-from attune_mq.message.delivery import NOT_BEFORE, Message
-from attune_mq.message.payload import Payload
-from attune_mq.message.settlement import (
-    CountRedelivery,
-    Done,
-    Failed,
-    RetryPolicy,
-    Unhandled,
-    Unreadable,
-)
+from attune_mq.message import NOT_BEFORE
+from attune_mq.message.settlement import Done, Failed, RetryPolicy, Unhandled, Unreadable
 from attune_mq.payloads import ExecutionDispatch, ExecutionRequested
+from attune_mq.testing import CountRedelivery
 from tests.messaging.bench import Calls
 from tests.messaging.bodies import body
 from tests.messaging.deliveries import delivery

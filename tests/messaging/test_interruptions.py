@@ -13,13 +13,9 @@ from typing import Any
 
 import pytest
 
+from attune_mq import Envelope, Publisher, Receipt, Telemetry, Topology
 from attune_mq.errors import NotConfirmed, PublishRefused
-from attune_mq.message.envelope import Envelope
-from attune_mq.message.outgoing import Receipt
-from attune_mq.message.telemetry import Telemetry
 from attune_mq.publishing.confirm_connection import ConfirmConnection
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Topology
 from tests.messaging.bench import Bench, request
 from tests.messaging.interruptions import (
     FULL,

@@ -7,7 +7,7 @@ import logging
 import pika
 import pytest
 
-from attune_mq.topology.model import Topology
+from attune_mq import Topology
 from tests.messaging.bench import DEAD, QUEUE, Bench, consumer_of, failing, running
 from tests.messaging.deliveries import delivery
 

@@ -9,14 +9,11 @@ from typing import Any
 
 import pytest
 
+from attune_mq import Envelope, HealthServer, Publisher, Service, Topology
 from attune_mq.errors import BrokerUnavailable, DuplicateConsumerTag, LifecycleError, NotConfirmed
-from attune_mq.health.server import HealthServer
-from attune_mq.message.envelope import Envelope
 from attune_mq.payloads import ExecutionRequested
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.service import Service
 from attune_mq.testing import RecordingPublisher
-from attune_mq.topology.model import Topology, UnknownName
+from attune_mq.topology import UnknownName
 from tests.messaging.bench import (
     CLOSED_URL,
     QUEUE,

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from attune_mq import Message, logs
-from attune_mq.message import log_context as handling
-from attune_mq.message.envelope import Envelope, encode
-from attune_mq.message.settlement import ErrorReport
-from attune_mq.topology.model import Topology
+from attune_mq import Envelope, Message, Topology, logs
+from attune_mq.message import encode, log_context as handling
+from attune_mq.testing import ErrorReport
 from tests.messaging.bench import Bench, Calls, consumer_of, request, running
 from tests.messaging.deliveries import delivery
 from tests.waiting import wait_until

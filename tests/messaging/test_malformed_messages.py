@@ -8,15 +8,9 @@ import traceback
 import pytest
 from pydantic import ValidationError
 
+from attune_mq import Envelope
 from attune_mq.errors import MalformedMessage
-from attune_mq.message.envelope import (
-    Envelope,
-    MessageHeaders,
-    decode,
-    decode_payload,
-    encode,
-)
-from attune_mq.message.fields import MAX_PAYLOAD_DEPTH
+from attune_mq.message import MAX_PAYLOAD_DEPTH, MessageHeaders, decode, decode_payload, encode
 from attune_mq.payloads import PAYLOAD_TYPES
 from tests.messaging.bodies import ENVELOPE, REQUEST, body, with_config
 

@@ -12,13 +12,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from attune_mq import Consumer, Message, Publisher, Telemetry, Topology
 from attune_mq.consuming import channel_session
-from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import BrokerUnavailable, DependencyUnavailable
-from attune_mq.message.delivery import Message
-from attune_mq.message.telemetry import Telemetry
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Topology
 from tests.messaging.bench import (
     DEAD,
     QUEUE,

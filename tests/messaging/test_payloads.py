@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from attune_mq import Envelope
 from attune_mq.errors import MalformedMessage, UnknownMessageType
-from attune_mq.message.envelope import Envelope, decode, decode_payload, encode
-from attune_mq.message.fields import MAX_PAYLOAD_DEPTH, Id, JsonData, Text
+from attune_mq.message import MAX_PAYLOAD_DEPTH, Id, JsonData, Text, decode, decode_payload, encode
 from attune_mq.message.payload import by_message_type, payload_class
 from attune_mq.payloads import (
     PAYLOAD_TYPES,

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq import BrokerSettings, Envelope, Publisher, Route, Topology
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.errors import (
     BrokerUnavailable,
     LoginRefused,
@@ -25,11 +25,10 @@ from attune_mq.errors import (
     Unroutable,
     VirtualHostRefused,
 )
-from attune_mq.message.envelope import Envelope, decode, encode
+from attune_mq.message import decode, encode
 from attune_mq.payloads import EnforcementCreated, NotificationCreated
-from attune_mq.publishing.confirms import MAX_IN_FLIGHT
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Route, Topology, UnknownName
+from attune_mq.publishing import MAX_IN_FLIGHT
+from attune_mq.topology import UnknownName
 from tests.administration import Administration, url_for, virtual_host_of
 from tests.messaging.bench import CLOSED_URL, WORK, Bench, request, topology_of
 from tests.waiting import wait_until

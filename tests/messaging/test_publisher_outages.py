@@ -11,17 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pika
 import pytest
 
+from attune_mq import Consumer, Envelope, Publisher, Topology, setup_infrastructure
 from attune_mq.amqp import liveness
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.consuming.consumer import Consumer
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused
-from attune_mq.message.envelope import Envelope, decode
-from attune_mq.message.outgoing import Outgoing
-from attune_mq.publishing import confirm_connection
-from attune_mq.publishing.confirms import MAX_IN_FLIGHT
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Topology
+from attune_mq.message import Outgoing, decode
+from attune_mq.publishing import MAX_IN_FLIGHT, confirm_connection
 from tests.messaging.bench import (
     WAIT_S,
     Bench,

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from attune_mq.message.delivery import MAX_HOLD_S, Delivery, Message
-from attune_mq.message.envelope import decode
-from attune_mq.message.outgoing import MAX_HEADER_BYTES
+from attune_mq import Message
+from attune_mq.message import MAX_HEADER_BYTES, MAX_HOLD_S, Delivery, decode
 from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
-from attune_mq.message.settlement import CountRedelivery, DeadLetter, ErrorReport, TryAgain
-from attune_mq.topology.objects import DeadLetterTo
+from attune_mq.testing import CountRedelivery, DeadLetter, ErrorReport, TryAgain
+from attune_mq.topology import DeadLetterTo
 from tests.messaging.deliveries import REQUEST, as_it_arrives, delivery
 from tests.waiting import wait_until
 

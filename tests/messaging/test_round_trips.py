@@ -41,12 +41,9 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from attune_mq.consuming.handlers import Handlers
+from attune_mq import Envelope, Handlers, Message, Payload
 from attune_mq.errors import MalformedMessage
-from attune_mq.message.delivery import Message
-from attune_mq.message.envelope import Envelope, decode, encode
-from attune_mq.message.fields import JsonData, Secret, Timestamp
-from attune_mq.message.payload import Payload
+from attune_mq.message import JsonData, Secret, Timestamp, decode, encode
 from attune_mq.payloads import PackTestRequested
 from attune_mq.testing import Acknowledge, deliver
 from tests.messaging.bodies import BODIES

@@ -14,13 +14,10 @@ from typing import Any
 
 import pytest
 
+from attune_mq import Message, Service, Topology, instantiate, load_topology
 from attune_mq.errors import BrokerUnavailable, NotConfirmed
-from attune_mq.message.delivery import Message
 from attune_mq.payloads import EnforcementCreated, ExecutionDispatch, ExecutionRequested
-from attune_mq.service import Service
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.model import Topology, UnknownName
-from attune_mq.topology_file import load_topology
+from attune_mq.topology import UnknownName
 from tests.messaging.bench import (
     CLOSED_URL,
     QUEUE,

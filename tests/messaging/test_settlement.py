@@ -14,22 +14,18 @@ from attune_mq.message.settlement import (
     MAX_ERROR_TRACE,
     MAX_ERROR_TYPE,
     MAX_REDELIVERIES,
-    Acknowledge,
-    CountRedelivery,
-    DeadLetter,
     Done,
-    ErrorReport,
     Failed,
     Rejected,
     RetryPolicy,
-    TryAgain,
     Unhandled,
     Unreadable,
     decide,
     decide_before_handling,
     failure_of,
 )
-from attune_mq.topology.objects import Queue, Retry
+from attune_mq.testing import Acknowledge, CountRedelivery, DeadLetter, ErrorReport, TryAgain
+from attune_mq.topology import Queue, Retry
 
 ERROR = ErrorReport("ValueError", "no")
 HELD = RetryPolicy()

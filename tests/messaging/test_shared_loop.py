@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from attune_mq import Envelope, Publisher, Receipt, Topology
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused
-from attune_mq.message.envelope import Envelope, decode
-from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Topology
+from attune_mq.message import Outgoing, decode
+from attune_mq.message.outgoing import Outcome
 from tests.messaging.bench import Bench, request
 from tests.messaging.proxy import Proxy
 from tests.waiting import wait_until

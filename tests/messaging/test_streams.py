@@ -10,14 +10,11 @@ from typing import Any
 
 import pytest
 
-from attune_mq.amqp.connection import Connection
-from attune_mq.amqp.settings import BrokerSettings
+from attune_mq import BrokerSettings, Consumer, Envelope, Message, Topology
+from attune_mq.amqp import Connection
 from attune_mq.consuming import stream_seeking
-from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import ConsumeError, DependencyUnavailable, Reject, RetryLater
-from attune_mq.message.delivery import Message
-from attune_mq.message.envelope import Envelope, encode
-from attune_mq.topology.model import Topology
+from attune_mq.message import encode
 from tests.messaging.bench import (
     Bench,
     Calls,

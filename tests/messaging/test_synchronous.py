@@ -15,19 +15,22 @@ from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
-from attune_mq.consuming.handlers import Handlers
-from attune_mq.dead_letters.operations import replay_dead_letters
+from attune_mq import (
+    Envelope,
+    Handlers,
+    HealthServer,
+    Message,
+    Service,
+    Telemetry,
+    Topology,
+    migrate,
+    replay_dead_letters,
+)
 from attune_mq.errors import NotSynchronous
-from attune_mq.health.server import HealthServer
-from attune_mq.message.delivery import Delivery, Message
-from attune_mq.message.envelope import Envelope
+from attune_mq.message import Delivery, Telemetries
 from attune_mq.message.settlement import Failed, Outcome, Unavailable
-from attune_mq.message.telemetry import Telemetries, Telemetry
-from attune_mq.migration.migrating import migrate
 from attune_mq.payloads import ExecutionRequested
-from attune_mq.service import Service
 from attune_mq.testing import Acknowledge, DeadLetter, TryAgain, deliver
-from attune_mq.topology.model import Topology
 from tests.messaging.bench import CLOSED_URL, DEAD, QUEUE, Bench, request, topology_of
 from tests.messaging.deliveries import delivery
 

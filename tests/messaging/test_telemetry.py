@@ -11,29 +11,12 @@ from typing import Any
 import pytest
 
 import attune_mq.message.telemetry as telemetry_module
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq import Envelope, Publisher, Receipt, Route, Service, Telemetry, Topology
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.errors import PublishError, Reject, RetryLater, Unroutable
-from attune_mq.message.delivery import Delivery
-from attune_mq.message.envelope import Envelope
-from attune_mq.message.outgoing import Outgoing, Receipt
-from attune_mq.message.settlement import (
-    Acknowledge,
-    DeadLetter,
-    Done,
-    Failed,
-    Outcome,
-    TryAgain,
-)
-from attune_mq.message.telemetry import (
-    Dropped,
-    Requeued,
-    Settled,
-    Telemetries,
-    Telemetry,
-)
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.service import Service
-from attune_mq.topology.model import Route, Topology
+from attune_mq.message import Delivery, Dropped, Outgoing, Requeued, Settled, Telemetries
+from attune_mq.message.settlement import Done, Failed, Outcome
+from attune_mq.testing import Acknowledge, DeadLetter, TryAgain
 from tests.messaging.bench import (
     DEAD,
     QUEUE,

@@ -11,15 +11,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq import Message, Route, Service, Topology, instantiate, parse_topology
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.errors import DependencyUnavailable, Reject, RetryLater, Unroutable
-from attune_mq.message.delivery import Message
 from attune_mq.metrics import METRICS, SCRAPE_TIMEOUT_S, Metrics
 from attune_mq.payloads import ExecutionRequested
-from attune_mq.service import Service
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Route, Topology
 from attune_mq.transactional import Backlog, Failing
 from tests.messaging.bench import DEAD, QUEUE, Bench, Calls, Gate, request, topology_of, wait_for
 from tests.messaging.bodies import body

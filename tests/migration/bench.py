@@ -7,14 +7,9 @@ from typing import Any
 import pika
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.management import ManagementClient
-from attune_mq.broker.observation import observe_by_management
-from attune_mq.broker.plan import plan
-from attune_mq.migration.context import MigrationTimeouts
-from attune_mq.migration.migrating import migrate
-from attune_mq.migration.report import Progress, Step
-from attune_mq.topology.model import Topology
+from attune_mq import Topology, migrate, plan
+from attune_mq.broker import EmbeddedBroker, ManagementClient, observe_by_management
+from attune_mq.migration import MigrationTimeouts, Progress, Step
 from tests.administration import virtual_host_of
 from tests.messaging.bench import QUEUE, Bench, topology_of
 

@@ -11,13 +11,11 @@ from typing import Any
 import pika
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq import Publisher, Topology, migrate
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.errors import AttuneError
-from attune_mq.migration.migrating import migrate
+from attune_mq.migration import Progress, Step
 from attune_mq.migration.queue_reader import QueueReader
-from attune_mq.migration.report import Progress, Step
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Topology
 from tests.messaging.bench import QUEUE, Bench
 
 MESSAGES = 600

@@ -16,13 +16,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from attune_mq.migration.context import MigrationTimeouts
+from attune_mq import Publisher, migrate, parse_topology
+from attune_mq.migration import MigrationTimeouts, Progress, Step
 from attune_mq.migration.control import Control
-from attune_mq.migration.migrating import migrate
 from attune_mq.migration.queue_reader import QueueReader
-from attune_mq.migration.report import Progress, Step
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.loading import parse_topology
 
 QUIET = ("counts", "has_exchange")
 """Of the control: these only look."""

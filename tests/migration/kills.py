@@ -17,12 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.migration.migrating import migrate
+from attune_mq import migrate, parse_topology, setup_infrastructure
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.migration import Step
 from attune_mq.migration.queue_reader import MOST_MESSAGES
-from attune_mq.migration.report import Step
-from attune_mq.topology.loading import parse_topology
 from tests.messaging.bench import QUEUE, topology_of
 from tests.migration.broker_deaths import (
     MESSAGES,

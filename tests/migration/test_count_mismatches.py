@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pika
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.migration.migrating import migrate
-from attune_mq.migration.report import CountMismatch, MigratedQueue, Progress, Step
+from attune_mq import migrate
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.migration import CountMismatch, MigratedQueue, Progress, Step
 from attune_mq.migration.temporary_topology import TemporaryNames
 from tests.messaging.bench import QUEUE, Bench
 from tests.migration.bench import OLD, QUORUM, ends_at, ids, is_as, leftovers, put

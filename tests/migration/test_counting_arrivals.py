@@ -8,12 +8,10 @@ from typing import Any
 import pika
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.inspection import QueueCounts
+from attune_mq import Topology, migrate
+from attune_mq.broker import EmbeddedBroker, QueueCounts
+from attune_mq.migration import MigratedQueue, Progress, Step
 from attune_mq.migration.control import Control
-from attune_mq.migration.migrating import migrate
-from attune_mq.migration.report import MigratedQueue, Progress, Step
-from attune_mq.topology.model import Topology
 from tests.messaging.bench import QUEUE, Bench, topology_of
 from tests.migration.bench import OLD, QUORUM, ids, is_as, leftovers, put
 from tests.migration.policy import policy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attune_mq.broker.inspection import QueueCounts
+from attune_mq.broker import QueueCounts
 from attune_mq.migration.drain import drain
 
 

@@ -7,14 +7,9 @@ from typing import Any
 
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.management import ManagementClient
-from attune_mq.broker.observation import observe_by_management
-from attune_mq.broker.plan import plan
-from attune_mq.migration.migrating import migrate
-from attune_mq.migration.report import MigratedExchange, Step
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
+from attune_mq import Topology, migrate, parse_topology, plan
+from attune_mq.broker import EmbeddedBroker, ManagementClient, observe_by_management
+from attune_mq.migration import MigratedExchange, Step
 from tests.administration import virtual_host_of
 from tests.messaging.bench import Bench
 from tests.migration.dying_processes import Death, migrate_in_a_process

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pika
 import pytest
 
-from attune_mq.amqp.connection import Connection
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.message.outgoing import Outgoing
+from attune_mq import BrokerSettings
+from attune_mq.amqp import Connection
+from attune_mq.message import Outgoing
 from attune_mq.migration.queue_reader import MOST_BYTES, MOST_MESSAGES, QueueReader, holding
 from tests.messaging.bench import QUEUE, Bench
 

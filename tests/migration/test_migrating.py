@@ -8,18 +8,13 @@ from typing import Any
 import pika
 import pytest
 
-from attune_mq.amqp.connection import Connection
-from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.observation import MIGRATION_MARK, ingress_name
-from attune_mq.broker.report import MissingInfrastructure
-from attune_mq.migration.context import MigrationTimeouts
+from attune_mq import BrokerSettings, migrate, setup_infrastructure
+from attune_mq.amqp import Connection
+from attune_mq.broker import MIGRATION_MARK, EmbeddedBroker, MissingInfrastructure, ingress_name
+from attune_mq.migration import Migration, MigrationTimeouts, Progress, Step
 from attune_mq.migration.control import Control
-from attune_mq.migration.migrating import migrate
-from attune_mq.migration.report import Migration, Progress, Step
 from attune_mq.migration.temporary_topology import TemporaryNames
-from attune_mq.topology.model import UnknownName
+from attune_mq.topology import UnknownName
 from tests.messaging.bench import DEAD, QUEUE, Bench, topology_of, wait_for
 from tests.migration.bench import (
     OLD,

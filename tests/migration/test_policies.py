@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.migration.context import MigrationTimeouts
-from attune_mq.migration.migrating import migrate
+from attune_mq import migrate
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.migration import CountMismatch, MigrationTimeouts, Progress, Step
 from attune_mq.migration.policies import Policies, Policy
-from attune_mq.migration.report import CountMismatch, Progress, Step
 from attune_mq.migration.temporary_topology import MIRRORED, TemporaryNames
-from attune_mq.topology.declarations import QueueDeclaration
+from attune_mq.topology import QueueDeclaration
 from tests.messaging.bench import QUEUE, Bench, topology_of
 from tests.migration.bench import (
     OLD,

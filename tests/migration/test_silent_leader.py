@@ -9,13 +9,12 @@ import time
 import pika
 import pytest
 
-from attune_mq.broker.inspection import QueueCounts
-from attune_mq.message.delivery import Delivery
-from attune_mq.migration.context import MigrationTimeouts
+from attune_mq import migrate
+from attune_mq.broker import QueueCounts
+from attune_mq.message import Delivery
+from attune_mq.migration import MigrationTimeouts, Progress, Step
 from attune_mq.migration.control import Control
-from attune_mq.migration.migrating import migrate
 from attune_mq.migration.queue_reader import QueueReader
-from attune_mq.migration.report import Progress, Step
 from attune_mq.migration.temporary_topology import TemporaryNames
 from tests.messaging.bench import QUEUE, Bench, topology_of
 from tests.migration.bench import QUORUM, ids, is_as, put

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pika
 import pytest
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.migration.context import MigrationTimeouts
-from attune_mq.migration.migrating import migrate
-from attune_mq.migration.report import Progress, Step
+from attune_mq import migrate
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.migration import MigrationTimeouts, Progress, Step
 from tests.messaging.bench import QUEUE, Bench, topology_of
 from tests.migration.bench import SOON, is_as, leftovers
 

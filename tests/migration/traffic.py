@@ -10,14 +10,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from attune_mq.consuming.consumer import Consumer
-from attune_mq.consuming.handlers import Handlers
-from attune_mq.message.delivery import Message
-from attune_mq.message.envelope import Envelope
-from attune_mq.message.outgoing import Receipt
+from attune_mq import Consumer, Envelope, Handlers, Message, Publisher, Receipt, parse_topology
 from attune_mq.payloads import ExecutionRequested
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.loading import parse_topology
 from tests.messaging.bench import request
 from tests.waiting import wait_until
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from pydantic import ValidationError
 
+from attune_mq import Topology, expand, parse_topology
 from attune_mq.definitions import import_definitions
 from attune_mq.lint import Finding, lint
 from attune_mq.rendering import to_dot, to_mermaid, to_svg
@@ -23,9 +24,6 @@ from attune_mq.rendering.composing import compose
 from attune_mq.rendering.diagram import DEAD, Diagram, EdgeKind
 from attune_mq.rendering.layers import Item
 from attune_mq.rendering.layout import Layout, lay_out
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
 from tests.topology.any_topology import topologies
 
 ROOT = Path(__file__).parents[2]

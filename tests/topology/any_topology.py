@@ -7,16 +7,21 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from attune_mq.topology.contracts import ConsumerSpec, Family, MessageContract
-from attune_mq.topology.durations import MAX_DURATION_MS
-from attune_mq.topology.model import BrokerExpectation, Defaults, QueueDefaults, Topology
-from attune_mq.topology.objects import (
+from attune_mq import Topology
+from attune_mq.topology import (
+    MAX_DURATION_MS,
     Binding,
+    BrokerExpectation,
+    ConsumerSpec,
     DeadLetterQueue,
     DeadLetterTo,
+    Defaults,
     Exchange,
+    Family,
+    MessageContract,
     OwnDeadLetterQueue,
     Queue,
+    QueueDefaults,
     Retry,
 )
 

@@ -11,16 +11,15 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
 
-from attune_mq.topology.declarations import (
+from attune_mq import Topology, expand
+from attune_mq.topology import (
     BindingDeclaration,
     Declaration,
     ExchangeDeclaration,
+    Queue,
     QueueDeclaration,
     declarations,
 )
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.model import Topology
-from attune_mq.topology.objects import Queue
 from attune_mq.topology.routing import NO_HEADERS
 from tests.topology.small_topologies import BUILT_IN, Dying
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from attune_mq.topology.dead_lettering import REASONS, Reason
-from attune_mq.topology.model import Topology
-from attune_mq.topology.objects import Binding, DeadLetterTo, Exchange, Queue
+from attune_mq import Topology
+from attune_mq.topology import REASONS, Binding, DeadLetterTo, Exchange, Queue, Reason
 
 QUEUES = ("q0", "q1", "q2")
 EXCHANGES = ("x0", "x1", "x2")

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from attune_mq.topology.acl import NOTHING, Permissions, acl
+from attune_mq import load_topology, parse_topology
+from attune_mq.topology import Permissions, UnknownName, acl
 from attune_mq.topology.families import literal
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import UnknownName
-from attune_mq.topology_file import load_topology
+from attune_mq.topology.permissions import NOTHING
 
 SHIPPED = load_topology(Path(__file__).parents[2] / "topology.yaml", environment={})
 

@@ -10,22 +10,28 @@ import pika
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.report import MissingInfrastructure
-from attune_mq.consuming.consumer import Consumer
-from attune_mq.consuming.handlers import Handlers
-from attune_mq.message.delivery import Message
+from attune_mq import (
+    Consumer,
+    Handlers,
+    Message,
+    Publisher,
+    Topology,
+    expand,
+    instantiate,
+    parse_topology,
+    setup_infrastructure,
+)
+from attune_mq.broker import EmbeddedBroker, MissingInfrastructure
 from attune_mq.payloads import ExecutionRequested
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.acl import Need, acl
-from attune_mq.topology.declarations import declarations, private_declarations
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import ExpandedTopology, Topology
-from attune_mq.topology.objects import DeadLetterTo
-from attune_mq.topology.selection import needed_by
+from attune_mq.topology import (
+    DeadLetterTo,
+    ExpandedTopology,
+    acl,
+    declarations,
+    needed_by,
+    private_declarations,
+)
+from attune_mq.topology.permissions import Need
 from tests.administration import Administration, url_for, virtual_host_of
 
 SERVICE = "service"

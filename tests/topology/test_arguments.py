@@ -6,22 +6,21 @@ import json
 
 import pytest
 
+from attune_mq import InvalidTopology, expand, parse_topology
 from attune_mq.definitions import export_definitions, import_definitions
 from attune_mq.lint import lint
 from attune_mq.migration.survey import _corrected
-from attune_mq.topology.arguments import CLASSIC, QUEUE_ARGUMENTS, QUORUM, QueueArgument, Whole
-from attune_mq.topology.declarations import QueueDeclaration, declarations
-from attune_mq.topology.equivalence import (
+from attune_mq.topology import (
     BrokerRules,
     Difference,
     Equal,
     Inequivalent,
+    QueueDeclaration,
     SilentlyIgnored,
     answer_to_queue,
+    declarations,
 )
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.source import InvalidTopology
+from attune_mq.topology.arguments import CLASSIC, QUEUE_ARGUMENTS, QUORUM, QueueArgument, Whole
 
 RENAMED = "x-made-up-priority"
 """What the key ``max_priority`` becomes, of a broker that never was: quorum queues take it."""

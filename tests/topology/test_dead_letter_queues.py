@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from attune_mq import Route, load_topology, parse_topology
 from attune_mq.errors import InvalidInput
+from attune_mq.topology import UnknownName
 from attune_mq.topology.dead_letter_queues import DeadLetterQueues, DeadLetterRoute
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Route, UnknownName
-from attune_mq.topology_file import load_topology
 
 SHIPPED = DeadLetterQueues(load_topology("topology.yaml", environment={}))
 LATER = DeadLetterQueues(load_topology("examples/later-topology.yaml", environment={}))

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from attune_mq.topology.dead_lettering import REASONS, Loss, Reason
-from attune_mq.topology.routing import Router
+from attune_mq.topology import REASONS, Loss, Reason, Router
 from tests.topology.test_routing import SHIPPED, router
 
 RETRY = """

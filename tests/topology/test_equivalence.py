@@ -6,24 +6,21 @@ from typing import Any
 
 import pytest
 
-from attune_mq.topology.arguments import Version, release
-from attune_mq.topology.declarations import (
-    BindingDeclaration,
-    ExchangeDeclaration,
-    QueueDeclaration,
-)
-from attune_mq.topology.equivalence import (
+from attune_mq.topology import (
     Answer,
+    BindingDeclaration,
     BrokerRules,
     Difference,
     Equal,
+    ExchangeDeclaration,
     Inequivalent,
+    QueueDeclaration,
     SilentlyIgnored,
     answer_to_exchange,
     answer_to_queue,
-    binding_identity,
-    written,
 )
+from attune_mq.topology.arguments import Version, release
+from attune_mq.topology.equivalence import binding_identity, written
 
 OLD, MIDDLE, NEW = BrokerRules("3.10.8"), BrokerRules("4.0.5"), BrokerRules("4.3.6")
 ALL = pytest.mark.parametrize("rules", [OLD, MIDDLE, NEW], ids=lambda rules: rules.version)

@@ -16,14 +16,15 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings, strategies as st
 from pika.exceptions import ChannelClosedByBroker
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from attune_mq.broker.replies import Different, parse_reply
-from attune_mq.topology.declarations import ExchangeDeclaration, QueueDeclaration
-from attune_mq.topology.equivalence import (
+from attune_mq.topology import (
     Answer,
     BrokerRules,
     Equal,
+    ExchangeDeclaration,
     Inequivalent,
+    QueueDeclaration,
     SilentlyIgnored,
     answer_to_exchange,
     answer_to_queue,

@@ -7,12 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
-from attune_mq.topology.contracts import ConsumerSpec
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
-from attune_mq.topology.objects import DeadLetterTo
+from attune_mq import Topology, expand, instantiate, parse_topology
+from attune_mq.topology import ConsumerSpec, DeadLetterTo
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from attune_mq.topology.declarations import queue_arguments
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import ExpandedTopology, Topology
-from attune_mq.topology.objects import Binding, Retry
+from attune_mq import Topology, expand, parse_topology
+from attune_mq.topology import Binding, ExpandedTopology, Retry, queue_arguments
 
 TWO_QUEUES = """\
 version: 1

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from attune_mq import Route, expand, instantiate, load_topology
 from attune_mq.errors import InvalidInput
-from attune_mq.topology.declarations import queue_arguments
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.model import Route, UnknownName
-from attune_mq.topology_file import load_topology
+from attune_mq.topology import UnknownName, queue_arguments
 
 SHIPPED = load_topology("topology.yaml", environment={})
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from attune_mq.topology.flow import Flow, trace
-from attune_mq.topology.loading import parse_topology
+from attune_mq import parse_topology
+from attune_mq.topology import Flow, trace
 from attune_mq.topology.source import Path as SourcePath
 
 ROOT = Path(__file__).parents[2]

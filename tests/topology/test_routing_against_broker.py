@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings, strategies as st
 
-from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.topology.dead_lettering import REASONS, Reason
-from attune_mq.topology.model import Topology
-from attune_mq.topology.objects import Binding, Exchange, Queue
-from attune_mq.topology.routing import Router
+from attune_mq import Topology
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.topology import REASONS, Binding, Exchange, Queue, Reason, Router
 from tests.topology.real_routing import Refused, mortal, on_a_broker
 from tests.topology.small_topologies import (
     Dying,

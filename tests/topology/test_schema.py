@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
-from attune_mq.topology.schema import topology_schema
+from attune_mq import Topology, parse_topology
+from attune_mq.topology import topology_schema
 from tests.topology.any_topology import topologies
 
 ROOT = Path(__file__).parents[2]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import UnknownName
-from attune_mq.topology.selection import needed_by, services
-from attune_mq.topology_file import load_topology
+from attune_mq import load_topology, parse_topology
+from attune_mq.topology import UnknownName, needed_by
+from attune_mq.topology.selection import services
 
 SHIPPED = load_topology("topology.yaml", environment={})
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from attune_mq.topology.expansion import expand
-from attune_mq.topology_file import TopologyFileError, load_topology
+from attune_mq import expand, load_topology
+from attune_mq.topology_file import TopologyFileError
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
+from attune_mq import Topology, expand, parse_topology
+from attune_mq.topology import write_topology
 from attune_mq.topology.source import Path as SourcePath
-from attune_mq.topology.writing import WIDTH, write_topology
+from attune_mq.topology.writing import WIDTH
 from tests.topology.any_topology import topologies
 
 SHIPPED = Path(__file__).parents[2] / "topology.yaml"

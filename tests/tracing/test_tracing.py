@@ -13,12 +13,9 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
-from attune_mq.dead_letters.operations import replay_dead_letters
+from attune_mq import Message, Publisher, Route, Topology, replay_dead_letters
 from attune_mq.errors import DependencyUnavailable, Reject, RetryLater, Unroutable
-from attune_mq.message.delivery import Message
-from attune_mq.message.outgoing import MAX_HEADER_BYTES
-from attune_mq.publishing.publisher import Publisher
-from attune_mq.topology.model import Route, Topology
+from attune_mq.message import MAX_HEADER_BYTES
 from attune_mq.tracing import Tracing
 from tests.messaging.bench import (
     DEAD,

@@ -6,9 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, select
 
-from attune_mq.message.delivery import Message
-from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
+from attune_mq import Message, Topology, parse_topology
 from attune_mq.transactional import StreamPositions, define_stream_positions
 
 STREAM = "log"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, MetaData, event, inspect, text
 
+from attune_mq import Envelope, Payload
 from attune_mq.errors import MalformedMessage
-from attune_mq.message.envelope import Envelope, decode
-from attune_mq.message.payload import Payload
+from attune_mq.message import decode
 from attune_mq.transactional import (
     Backlog,
     ClaimedMessage,

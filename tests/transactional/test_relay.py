@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import Engine, select, update
 
+from attune_mq import Payload
 from attune_mq.errors import (
     BrokerUnavailable,
     NotConfirmed,
@@ -13,7 +14,6 @@ from attune_mq.errors import (
     PublishRefused,
     Unroutable,
 )
-from attune_mq.message.payload import Payload
 from attune_mq.transactional import (
     OutboundMessage,
     Outbox,

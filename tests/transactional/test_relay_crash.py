@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, MetaData
 
-from attune_mq.message.payload import Payload
+from attune_mq import Payload
 from attune_mq.transactional import (
     Inbox,
     Outbox,

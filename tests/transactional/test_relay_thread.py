@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy.exc
 from sqlalchemy import Engine, MetaData
 
+from attune_mq import Payload
 from attune_mq.errors import BrokerUnavailable, NotConfirmed
-from attune_mq.message.payload import Payload
 from attune_mq.transactional import (
     OutboundMessage,
     Outbox,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
 from tests.deployment.files import ROOT
 from tests.deployment.on_debian.system import Buildah
 from tests.deployment.pods import free_port

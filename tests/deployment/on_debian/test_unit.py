@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from attune_mq import ask_health
-from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker import EmbeddedBroker
+from attune_mq.health import ask_health
 from tests.deployment.files import ROOT, UNIT
 from tests.deployment.on_debian.system import System
 from tests.deployment.pods import free_port

@@ -35,7 +35,7 @@ from attune_mq.broker.report import (
     Unknown,
 )
 from attune_mq.topology.arguments import key_of
-from attune_mq.topology.declarations import BindingDeclaration, Declaration, declarations
+from attune_mq.topology.declaration import BindingDeclaration, Declaration, declarations
 from attune_mq.topology.equivalence import (
     Difference,
     Equal,
@@ -94,7 +94,7 @@ class ConsumerPresence:
 @dataclass(frozen=True)
 class Health:
     """``missing`` (there to ``create``), ``conflicts`` and ``unknown`` as in a
-    :class:`~attune_mq.broker.plan.Plan`, of which it has the ``outcomes``."""
+    :class:`~attune_mq.broker.planning.Plan`, of which it has the ``outcomes``."""
 
     outcomes: tuple[Step | Extra, ...]
     consumers: tuple[ConsumerPresence, ...]

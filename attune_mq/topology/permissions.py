@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANGE, release
-from attune_mq.topology.declarations import (
+from attune_mq.topology.declaration import (
     BindingDeclaration,
     Declaration,
     QueueDeclaration,
