@@ -20,7 +20,7 @@ from attune_mq.errors import PublishError
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.administration import virtual_host_of
-from tests.executor.rig import eventually
+from tests.executor.harness import eventually
 from tests.messaging.bench import WORK, Calls, handlers_of, request, topology_of
 
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "0"))

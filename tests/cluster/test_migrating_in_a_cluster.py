@@ -26,7 +26,7 @@ from attune_mq.migration.progress import Progress, Step
 from attune_mq.migration.scaffold import Scaffold
 from attune_mq.publishing.publisher import Publisher
 from tests.administration import virtual_host_of
-from tests.executor.rig import eventually
+from tests.executor.harness import eventually
 from tests.messaging.bench import QUEUE, topology_of
 from tests.migration.broker_deaths import MESSAGES, fill_queue, taken
 

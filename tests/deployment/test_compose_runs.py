@@ -17,7 +17,7 @@ import psycopg
 from attune_mq import Publisher, ask_health, load_topology
 from tests.deployment.files import COMPOSE, ROOT, compose_executors, compose_services
 from tests.deployment.pods import free_port
-from tests.executor.rig import enforcement
+from tests.executor.harness import enforcement
 from tests.waiting import wait_until
 
 DEADLINE_S = 60

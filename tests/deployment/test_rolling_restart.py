@@ -12,7 +12,7 @@ from pathlib import Path
 from attune_mq import Publisher
 from tests.deployment.files import ROOT, manifest
 from tests.deployment.pods import Pod, Volumes
-from tests.executor.rig import Rig, enforcement, running, settings_for
+from tests.executor.harness import Rig, enforcement, running, settings_for
 
 BATCH = 10
 BACKLOG = 100

@@ -10,7 +10,7 @@ import pytest
 
 from attune_mq import QueueInspector
 from tests.databases import PostgreSQLServer
-from tests.executor.rig import (
+from tests.executor.harness import (
     SHIPPED,
     Rig,
     dead_letter_queue,

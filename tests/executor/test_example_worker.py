@@ -15,7 +15,15 @@ from attune_executor import store
 from attune_mq import Envelope, Service, instantiate
 from attune_mq.payloads import ExecutionCancelRequested, ExecutionDispatch
 from attune_mq.transactional import reading
-from tests.executor.rig import ROOT, SHIPPED, Rig, enforcement, eventually, running, settings_for
+from tests.executor.harness import (
+    ROOT,
+    SHIPPED,
+    Rig,
+    enforcement,
+    eventually,
+    running,
+    settings_for,
+)
 
 
 def example() -> ModuleType:

@@ -20,7 +20,7 @@ from attune_mq.payloads import (
     ExecutionStatusChanged,
     Payload,
 )
-from tests.executor.rig import (
+from tests.executor.harness import (
     ROOT,
     SHIPPED,
     Rig,

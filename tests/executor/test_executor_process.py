@@ -13,7 +13,7 @@ import pytest
 
 from attune_mq import Publisher, load_topology
 from tests.children import handed_on
-from tests.executor.rig import ROOT, SHIPPED, enforcement, eventually, running, settings_for
+from tests.executor.harness import ROOT, SHIPPED, enforcement, eventually, running, settings_for
 
 
 class ExecutorProcess:

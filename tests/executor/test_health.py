@@ -18,7 +18,7 @@ from attune_executor.tables import messages
 from attune_mq import InvalidInput, Route
 from attune_mq.transactional import Outbox, database_watch
 from tests.databases import PostgreSQLServer
-from tests.executor.rig import (
+from tests.executor.harness import (
     SHIPPED,
     enforcement,
     eventually,

@@ -12,7 +12,7 @@ import pytest
 from attune_mq import Publisher, acl, load_topology
 from attune_mq.broker.embedded import EmbeddedBroker
 from tests.administration import Administration, url_for, virtual_host_of
-from tests.executor.rig import SHIPPED, enforcement, eventually, running, settings_for
+from tests.executor.harness import SHIPPED, enforcement, eventually, running, settings_for
 
 
 @pytest.fixture

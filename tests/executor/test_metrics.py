@@ -9,7 +9,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from attune_executor.settings import ExecutorSettings
-from tests.executor.rig import (
+from tests.executor.harness import (
     SHIPPED,
     Rig,
     enforcement,

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from attune_executor.settings import ExecutorSettings
-from tests.executor.rig import enforcement, eventually, free_port, running
+from tests.executor.harness import enforcement, eventually, free_port, running
 from tests.metrics.rules import (
     ALERTS,
     ALERTS_FILE,

@@ -15,7 +15,7 @@ from opentelemetry.trace import TracerProvider
 
 from attune_executor.service import Executor
 from attune_mq.tracing import Tracing
-from tests.executor.rig import SHIPPED, Rig, enforcement, eventually, settings_for
+from tests.executor.harness import SHIPPED, Rig, enforcement, eventually, settings_for
 from tests.tracing.spans import Spans, parent_id, span_id, trace_ids
 
 STORY = [

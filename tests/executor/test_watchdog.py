@@ -24,7 +24,7 @@ from attune_mq.payloads import (
     WorkerRegistered,
 )
 from attune_mq.transactional import reading
-from tests.executor.rig import (
+from tests.executor.harness import (
     SHIPPED,
     Rig,
     enforcement,

@@ -19,7 +19,7 @@ from attune_mq.message.delivery import Message
 from attune_mq.message.payloads import ExecutionRequested
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
-from tests import planted
+from tests import secret_canaries
 from tests.waiting import wait_until
 
 WAIT_S = 30.0
@@ -55,7 +55,7 @@ def topology_of(text: str = WORK, **queue: str) -> Topology:
 
 
 def request(number: int) -> ExecutionRequested:
-    config = {"message": planted.PAYLOAD}
+    config = {"message": secret_canaries.PAYLOAD}
     return ExecutionRequested(execution_id=number, action_ref="core.echo", config=config)
 
 

@@ -39,7 +39,7 @@ from attune_mq.payloads import (
     WorkerRegistered,
 )
 from attune_mq.transactional import reading
-from tests import planted
+from tests import secret_canaries
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def enforcement(number: int, rule: str = "demo.greet") -> EnforcementCreated:
         enforcement_id=number,
         rule_ref=rule,
         trigger_ref="demo.tick",
-        payload={"n": number, "token": planted.PAYLOAD},
+        payload={"n": number, "token": secret_canaries.PAYLOAD},
     )
 
 
