@@ -1,4 +1,4 @@
-"""What the page says that a command says is what it says."""
+"""The output that the page shows is the output of the command."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def commands() -> dict[str, list[str]]:
     """The rows' commands, with all that they are said to print."""
     found: dict[str, list[str]] = {}
     for row in ROWS:
-        if row["type"].startswith("`"):
-            [command], [says] = code_names(row["type"]), code_names(row["it says"])
+        if row["command"].startswith("`"):
+            [command], [says] = code_names(row["command"]), code_names(row["output"])
             found.setdefault(command, []).append(says)
     return found
 
@@ -63,7 +63,7 @@ def test_a_command_to_a_neglected_broker_says_what_is_shown(
         assert flowing(says) in printed
 
 
-@pytest.mark.parametrize("says", [code_names(r["it says"])[0] for r in ROWS if "log" in r["type"]])
+@pytest.mark.parametrize("says", [code_names(r["output"])[0] for r in ROWS if "log" in r["command"]])
 def test_what_a_log_is_said_to_hold_is_what_somebody_logs(says: str) -> None:
     sources = [*(DOCS.parent / "attune_mq").rglob("*.py"), DOCS / "tutorial.md"]
     known = " ".join(path.read_text(encoding="utf-8") for path in sources)
@@ -72,7 +72,7 @@ def test_what_a_log_is_said_to_hold_is_what_somebody_logs(says: str) -> None:
 
 
 def test_each_of_the_historical_faults_has_an_entry() -> None:
-    assert len(ROWS) == 15  # the thirteen, a broker that is not there, and a consumer that pauses
+    assert len(ROWS) == 15  # the thirteen, an unreachable broker, and a paused consumer
 
 
 def flowing(text: str) -> str:
