@@ -180,7 +180,7 @@ OLD_TEXTS = (
     Term(r"\bA worker failed\b", "unhandled exception in worker thread %s"),
     Term(r"\bfailed with a message\b", "internal error while processing a message"),
     Term(r"systemd could not be", "sd_notify failed: %s"),
-    Term(r"goes on after\b", "outbox relay recovered from: %s"),
+    Term(r"goes on after\b", "outbox relay recovered from: %s", PYTHON),
     Term(r"of the broker, else ATTUNE", "AMQP URL(s), comma-separated (env: ATTUNE_MQ_URL)"),
     Term(r"of its health, 0", "port for health endpoints (0 disables)"),
     Term(r"messages go on without it", "telemetry listener %s raised; ignored"),
