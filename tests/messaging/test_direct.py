@@ -139,7 +139,7 @@ def test_nobody_sends_while_pika_is_at_a_frame(ends: tuple[socket.socket, socket
     assert connection.held_elsewhere == [True]
 
 
-def test_nobody_sends_while_pika_takes_leave_of_a_lost_connection(
+def test_send_is_blocked_while_pika_tears_down_a_lost_connection(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It forgets its transport first, says so in the log, and marks the connection as closed then.
