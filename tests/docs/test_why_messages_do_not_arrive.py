@@ -19,7 +19,7 @@ NEEDS_NO_BROKER = ("lint", "route")
 
 @pytest.fixture
 def neglected_broker_url(broker_url: str) -> str:
-    """A broker on which somebody made one queue, without the TTL that the file says."""
+    """A broker with one queue, declared without the TTL of the file."""
     with pika.BlockingConnection(pika.URLParameters(broker_url)) as connection:
         connection.channel().queue_declare("attune.events.queue.dlq", durable=True)
     return broker_url
@@ -38,7 +38,7 @@ def commands() -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "command", [one for one in commands() if one.split()[1] in NEEDS_NO_BROKER]
 )
-def test_a_command_without_a_broker_says_what_is_shown_of_the_historical_faults(
+def test_a_command_without_a_broker_prints_what_is_shown_of_the_historical_faults(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main([*shlex.split(command)[1:], "--topology", FAULTY])
@@ -51,7 +51,7 @@ def test_a_command_without_a_broker_says_what_is_shown_of_the_historical_faults(
 @pytest.mark.parametrize(
     "command", [one for one in commands() if one.split()[1] not in NEEDS_NO_BROKER]
 )
-def test_a_command_to_a_neglected_broker_says_what_is_shown(
+def test_a_command_to_a_neglected_broker_prints_what_is_shown(
     command: str, neglected_broker_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = shlex.split(command)[1:]
@@ -63,8 +63,11 @@ def test_a_command_to_a_neglected_broker_says_what_is_shown(
         assert flowing(says) in printed
 
 
-@pytest.mark.parametrize("says", [code_names(r["output"])[0] for r in ROWS if "log" in r["command"]])
-def test_what_a_log_is_said_to_hold_is_what_somebody_logs(says: str) -> None:
+LOGGED = [code_names(row["output"])[0] for row in ROWS if "log" in row["command"]]
+
+
+@pytest.mark.parametrize("says", LOGGED)
+def test_a_log_text_of_the_page_is_one_of_the_code(says: str) -> None:
     sources = [*(DOCS.parent / "attune_mq").rglob("*.py"), DOCS / "tutorial.md"]
     known = " ".join(path.read_text(encoding="utf-8") for path in sources)
 
