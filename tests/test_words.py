@@ -99,7 +99,7 @@ IDENTIFIERS = (
     Term(r"\bPicture\b", "QueueReport, HealthReport, Diagram, LiveView", PYTHON),
     Term(r"\bFOUND\b", "EXIT_FINDINGS, EXIT_DIFFERENCES", PYTHON),
     Term(r"\bclass Notes\b|\bNotes\(", "BatchedCounter", PYTHON),
-    Term(r"\brun_beside\b|\bBackground\b", "add_background_task, BackgroundTask"),
+    Term(r"\brun_beside\b|\bBackground\b(?! task)", "add_background_task, BackgroundTask"),
     Term(r"\.whole\b", "full_topology", PYTHON),
     Term(r"\bstor(y|ies)\b", "rationale"),
     Term(r"\bWorkerQueues\b", "WorkerLiveness"),
