@@ -14,6 +14,8 @@ def watch(metrics: Metrics, service: Service, ledger: Ledger, settings: Executor
     Raises :class:`~attune_mq.InvalidInput` for a URL that is none of the HTTP API.
     """
     metrics.watch(service)
-    metrics.watch_queues(service.whole, service.settings, management_url=settings.http_api_url)
+    metrics.watch_queues(
+        service.full_topology, service.settings, management_url=settings.http_api_url
+    )
     metrics.watch_outbox(ledger.backlog, ledger.failing)
     metrics.watch_database(lambda: ledger.trouble)

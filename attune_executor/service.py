@@ -64,7 +64,7 @@ class Executor:
             telemetry=Telemetries([metrics, traces.telemetry]) if traces else metrics,
         )
         self._inspector = QueueInspector(self.service.settings)
-        workers = WorkerQueues(self.service.whole, self._inspector)
+        workers = WorkerQueues(self.service.full_topology, self._inspector)
         ledger = self.ledger = Ledger(
             self.engine,
             self.service.publisher,
@@ -102,7 +102,7 @@ class Executor:
         )
         watchdog = Periodic("dispatch-watchdog", _look_interval_s(settings), look)
         for background in (ledger.relay, ledger.watch, housekeeping, watchdog):
-            self.service.run_beside(background)
+            self.service.add_background_task(background)
         return watchdog
 
     def run(self) -> None:

@@ -24,12 +24,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attune_mq import logs as logs, payloads as payloads
     from attune_mq.amqp.settings import BrokerSettings as BrokerSettings
-    from attune_mq.broker.checking import Health as Health, check as check
     from attune_mq.broker.infrastructure import setup_infrastructure as setup_infrastructure
     from attune_mq.broker.inspection import QueueInspector as QueueInspector
     from attune_mq.broker.management import ManagementClient as ManagementClient
-    from attune_mq.broker.plan import Plan as Plan
-    from attune_mq.broker.planning import plan as plan
+    from attune_mq.broker.plan import (
+        Health as Health,
+        Plan as Plan,
+        check as check,
+        plan as plan,
+    )
     from attune_mq.broker.report import (
         ConflictingInfrastructure as ConflictingInfrastructure,
         MissingInfrastructure as MissingInfrastructure,
@@ -165,10 +168,10 @@ _HOMES = {
     "InvalidTopology": "attune_mq.topology.source",
     "TopologyFileError": "attune_mq.topology_file",
     "load_topology": "attune_mq.topology_file",
-    "plan": "attune_mq.broker.planning",
+    "plan": "attune_mq.broker.plan",
     "Plan": "attune_mq.broker.plan",
-    "Health": "attune_mq.broker.checking",
-    "check": "attune_mq.broker.checking",
+    "Health": "attune_mq.broker.plan",
+    "check": "attune_mq.broker.plan",
     "CountMismatch": "attune_mq.migration.conservation",
     "migrate": "attune_mq.migration.migrating",
     "Migration": "attune_mq.migration.report",

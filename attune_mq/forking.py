@@ -30,11 +30,9 @@ _callbacks: list[Callable[[], Callback | None]] = []
 def after_fork(callback: Callback) -> None:
     """Has it called in each child, before anything else runs there. A bound method is forgotten
     with its object."""
-    if hasattr(callback, "__self__"):
-        reference = weakref.WeakMethod(callback, _callbacks.remove)
-        _callbacks.append(reference)
-    else:
-        _callbacks.append(lambda: callback)
+    _callbacks[:] = [reference for reference in _callbacks if reference() is not None]
+    is_method = hasattr(callback, "__self__")
+    _callbacks.append(weakref.WeakMethod(callback) if is_method else lambda: callback)
 
 
 def _in_child() -> None:

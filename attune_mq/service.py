@@ -1,4 +1,4 @@
-"""A service on the topology: it sets up, consumes, publishes, and stops in order."""
+"""A service on the topology: it sets up, consumes, publishes, and stops cleanly."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
-from types import FrameType
 from typing import Literal, Protocol, TypeVar
 
 from attune_mq.amqp.backoff import Backoff
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.report import SetupReport
 from attune_mq.consuming.consumer import DEFAULT_STOP_DEADLINE_S, Consumer
 from attune_mq.consuming.handlers import Handler, Handlers, Probe, Sign
 from attune_mq.consuming.status import ConsumerStatus
@@ -37,7 +36,7 @@ P = TypeVar("P", bound=Payload)
 Phase = Literal["starting", "running", "stopping", "stopped"]
 
 
-class Background(Protocol):
+class BackgroundTask(Protocol):
     """Something that runs beside the consumers: an outbox relay, a timer."""
 
     def start(self) -> object: ...
@@ -46,7 +45,7 @@ class Background(Protocol):
 
 
 class Service:
-    """Everything that a service needs, in ten lines::
+    """A service and everything that it needs::
 
         service = Service("notifier")
 
@@ -88,10 +87,10 @@ class Service:
         **parameters: str | int,
     ) -> None:
         self.name = name
-        self.whole = topology if isinstance(topology, Topology) else load_topology(topology)
-        self.topology = self.whole
+        self.full_topology = topology if isinstance(topology, Topology) else load_topology(topology)
+        self.topology = self.full_topology
         if family is not None:
-            self.topology = instantiate(self.whole, family, **parameters)
+            self.topology = instantiate(self.full_topology, family, **parameters)
         self.settings = BrokerSettings.of(broker)
         self.publisher = Publisher(
             self.topology, self.settings, source_service=name, telemetry=telemetry
@@ -103,8 +102,8 @@ class Service:
         self._wait_s = wait_s
         self._telemetry = telemetry
         self._positions = positions
-        self._backgrounds: list[Background] = []
-        self._running_beside: list[Background] = []
+        self._tasks: list[BackgroundTask] = []
+        self._running_tasks: list[BackgroundTask] = []
         self._consumers: list[Consumer] = []
         self._life = threading.RLock()  # of whoever starts or stops it
         self._has_begun = False
@@ -120,7 +119,7 @@ class Service:
         self._life = threading.RLock()
         self._requests = SimpleQueue()
         if self._process.has_begun:
-            self._running_beside = []
+            self._running_tasks = []
             self.phase = "stopped"
 
     def on(self, payload: type[P]) -> Callable[[Handler[P]], Handler[P]]:
@@ -131,20 +130,21 @@ class Service:
         """Which errors of handlers say that ``name`` is away; see :meth:`Handlers.depends_on`."""
         self.handlers.depends_on(name, *signs, probe=probe)
 
-    def run_beside(self, background: Background) -> None:
+    def add_background_task(self, task: BackgroundTask) -> None:
         """Starts it before the consumers and stops it after them.
 
         Raises :class:`~attune_mq.errors.NotSynchronous` where its ``start`` or ``stop`` is a
         coroutine function, and :class:`~attune_mq.errors.LifecycleError` once the service was
         started: it would not be.
         """
-        name = type(background).__name__
-        check_synchronous(background.start, f"start of {name}")
-        check_synchronous(background.stop, f"stop of {name}")
+        name = type(task).__name__
+        check_synchronous(task.start, f"start of {name}")
+        check_synchronous(task.stop, f"stop of {name}")
         with self._life:
             if self._has_begun or self._is_to_stop:
-                raise LifecycleError(f"service '{self.name}': expected run_beside before start")
-            self._backgrounds.append(background)
+                expected = "expected add_background_task before start"
+                raise LifecycleError(f"service '{self.name}': {expected}")
+            self._tasks.append(task)
 
     @property
     def consumers(self) -> tuple[ConsumerStatus, ...]:
@@ -157,8 +157,8 @@ class Service:
         Raises what :func:`setup_infrastructure` raises, and
         :class:`~attune_mq.topology.model.UnknownName` where handlers are registered and the file
         has no consumer for any of them: nothing was started then, and it may be called again. What
-        a background or a consumer raises is raised, too: what had been started by then is stopped,
-        and the service with it.
+        a background task or a consumer raises is raised, too: what had been started by then is
+        stopped, and the service with it.
 
         Raises :class:`~attune_mq.errors.LifecycleError` for a service that was started before, or
         stopped before or meanwhile: nothing changes then.
@@ -176,10 +176,10 @@ class Service:
                 raise
 
     def _start_all(self, tags: list[str]) -> None:
-        for background in self._backgrounds:
+        for task in self._tasks:
             self._check_goes_on()
-            check_ran(background.start(), f"start of {type(background).__name__}")
-            self._running_beside.append(background)
+            check_ran(task.start(), f"start of {type(task).__name__}")
+            self._running_tasks.append(task)
         for tag in tags:
             self._check_goes_on()
             consumer = self._consumer(tag)
@@ -198,7 +198,7 @@ class Service:
 
     def _check_goes_on(self) -> None:
         if self._is_to_stop:
-            raise _StopRequested(f"service '{self.name}': stopped while it started")
+            raise _StopRequested(f"service '{self.name}': stopped during start-up")
 
     def run(self, *, deadline_s: float = DEFAULT_STOP_DEADLINE_S) -> None:
         """:meth:`start`, then consume until SIGTERM or SIGINT (Ctrl-C), then drain.
@@ -215,7 +215,7 @@ class Service:
                 f"service '{self.name}': expected run in the main thread, which gets the signals, "
                 f"got it in '{threading.current_thread().name}'; call start and stop instead"
             )
-        restore = [(one, signal.signal(one, self._on_signal)) for one in _SIGNALS]
+        restore = [(one, signal.signal(one, lambda *_: self.request_stop())) for one in _SIGNALS]
         try:
             self.start()
             # A signal that comes between Python's last look for one and its falling asleep wakes
@@ -223,7 +223,7 @@ class Service:
             while not self._is_to_stop and not self._requested_within(_LOOK_AGAIN_S):
                 pass
         except _StopRequested:
-            logger.info("Stopped while it started")
+            logger.info("Stopped during start-up")
         finally:
             self.stop(deadline_s)
             for one, handler in restore:
@@ -234,7 +234,7 @@ class Service:
         self._requests.put(None)
 
     def stop(self, deadline_s: float = DEFAULT_STOP_DEADLINE_S) -> None:
-        """Drains the consumers, stops what runs beside them, closes the publisher.
+        """Drains the consumers, stops the background tasks, closes the publisher.
 
         Handlers may take ``deadline_s`` to finish; what has not finished then is delivered again.
         Called again meanwhile, the new deadline counts; once it is stopped nothing happens. Before
@@ -253,38 +253,36 @@ class Service:
         if self._consumers:
             logger.info("Stopping: handlers have %g s to finish", deadline_s)
         stop_at = self._stop_consumers(deadline_s)
-        while self._running_beside:
-            background = self._running_beside.pop()
-            name = type(background).__name__
+        while self._running_tasks:
+            task = self._running_tasks.pop()
+            name = type(task).__name__
             try:
-                check_ran(background.stop(max(1.0, stop_at - time.monotonic())), f"stop of {name}")
+                check_ran(task.stop(max(1.0, stop_at - time.monotonic())), f"stop of {name}")
             except Exception:  # the others are to be stopped all the same
-                logger.exception("%s could not be stopped in order", name)
+                logger.exception("%s failed to stop cleanly", name)
         self.publisher.close()
         self.phase = "stopped"
 
     def _stop_consumers(self, deadline_s: float) -> float:
-        """Returns when they have stopped, or did not in time; with the time by which to be done,
+        """Returns when they have stopped, or did not in time. Returns the time by which to be done,
         on the monotonic clock."""
         stop_at = time.monotonic() + deadline_s
         for consumer in self._consumers:
             consumer.stop(deadline_s)
-        while not self._consumers_stopped() and time.monotonic() < stop_at + _GRACE_S:
+        while not all(consumer.join(0) for consumer in self._consumers):
+            if time.monotonic() >= stop_at + _GRACE_S:
+                break
             if self._requested_within(0.1):
                 stop_at = time.monotonic()
                 for consumer in self._consumers:
                     consumer.stop(0)
         return stop_at
 
-    def _consumers_stopped(self) -> bool:
-        return all(consumer.join(0) for consumer in self._consumers)
-
     def _requested_within(self, timeout_s: float) -> bool:
-        try:
+        with suppress(Empty):
             self._requests.get(timeout=timeout_s)
-        except Empty:
-            return False
-        return True
+            return True
+        return False
 
     def _stops_within(self, pause_s: float) -> bool:
         until_s = time.monotonic() + pause_s
@@ -292,9 +290,6 @@ class Service:
             if self._requested_within(min(left_s, _LOOK_AGAIN_S)):
                 return True
         return self._is_to_stop
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._requests.put(None)
 
     def _consumer(self, tag: str) -> Consumer:
         return Consumer(
@@ -309,20 +304,20 @@ class Service:
             positions=self._positions,
         )
 
-    def _set_up(self) -> SetupReport:
+    def _set_up(self) -> None:
         """The whole file, and the instance that the service belongs to."""
+        topologies = [self.full_topology]
+        if self.topology is not self.full_topology:
+            topologies.append(self.topology)
         deadline = time.monotonic() + self._wait_s
         backoff = Backoff()
         while True:
             try:
-                report = setup_infrastructure(
-                    self.whole, self.settings, required_by=self.name, mode=self._setup
-                )
-                if self.topology is not self.whole:
-                    report = setup_infrastructure(
-                        self.topology, self.settings, required_by=self.name, mode=self._setup
+                for each in topologies:
+                    setup_infrastructure(
+                        each, self.settings, required_by=self.name, mode=self._setup
                     )
-                return report
+                return
             except BrokerUnavailable as error:
                 pause_s = backoff.next_s()
                 if time.monotonic() + pause_s > deadline:

@@ -45,7 +45,7 @@ from attune_mq.message.settlement import (
     TryAgain,
     Unavailable,
 )
-from attune_mq.message.telemetry import Dropped, GivenBack, Scope, Settled, Telemetry
+from attune_mq.message.telemetry import Dropped, Requeued, Scope, Settled, Telemetry
 from attune_mq.topology.model import Topology
 
 TRACEPARENT = "traceparent"
@@ -209,7 +209,7 @@ def _told(how: Settled) -> tuple[str, str | None]:
             return "dead-lettered", reason
         case Dropped(DeadLetter(reason)):
             return "dropped", reason
-        case GivenBack(reason):
+        case Requeued(reason):
             return "given back", reason
 
 

@@ -9,8 +9,9 @@ import logging
 import time
 from unittest import mock
 
-from attune_mq import Consumer, Handlers, Topology, parse_topology
 from attune_mq.amqp.pulse import Pulse
+
+from attune_mq import Consumer, Handlers, Topology, parse_topology
 from attune_mq.broker.embedded import EmbeddedBroker
 
 ROUNDS = 3

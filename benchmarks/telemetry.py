@@ -28,8 +28,8 @@ from attune_mq.message.payloads import ExecutionRequested
 from attune_mq.message.properties import amqp_properties
 from attune_mq.message.telemetry import Telemetries, Telemetry
 from attune_mq.metrics import Metrics
+from attune_mq.metrics.counters import Counts, Durations
 from attune_mq.metrics.table import CONSUMED, HANDLING
-from attune_mq.metrics.tallies import Counts, Durations
 from attune_mq.testing import RecordingPublisher
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology

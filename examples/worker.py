@@ -217,7 +217,7 @@ def main() -> None:
 
     actions = yaml.safe_load(Path(options.actions).read_text(encoding="utf-8"))["actions"]
     service = Service("worker", family="worker", worker_id=options.id, wait_s=30)
-    service.run_beside(Worker(service, options.id, actions))
+    service.add_background_task(Worker(service, options.id, actions))
     service.run()
 
 

@@ -57,7 +57,7 @@ def test_there_is_an_example_of_each_service_beside_the_executor() -> None:
         ("import json, attune_mq", set()),
         ("from attune_mq import Publisher, payloads", set()),
         ("from attune_mq.payloads import EventCreated", set()),
-        ("import attune_mq.amqp.connecting", {"attune_mq.amqp.connecting"}),
+        ("import attune_mq.amqp.connection", {"attune_mq.amqp.connection"}),
         ("from attune_mq.errors import AttuneError", {"attune_mq.errors"}),
         ("from attune_mq import publishing", {"attune_mq.publishing"}),
         ("def late():\n    import pika", {"pika"}),

@@ -1,4 +1,4 @@
-"""Asking a broker one question after the other, such that a refusal takes none along.
+"""Questions to a broker, such that the refusal of one does not fail those after it.
 
 RabbitMQ answers a refusal by closing the channel, on some versions the connection: both are opened
 anew for the next question, the connection only where it is our own.
@@ -6,20 +6,17 @@ anew for the next question, the connection only where it is our own.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import pika
-from pika import exceptions as pika_errors
-from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.amqp.connecting import abandon, close_quietly, expected_refusals, open_connection
+from attune_mq.amqp.channel_methods import ChannelMethods, Refused
+from attune_mq.amqp.connection import Channel, Connection
+from attune_mq.amqp.pika_link import BorrowedChannel
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.errors import BrokerUnavailable
-
-CONNECTION_FORCED = 320
-"""The broker ends connections for reasons of its own, and refuses nothing with it."""
 
 
 class Refusal(NamedTuple):
@@ -29,35 +26,15 @@ class Refusal(NamedTuple):
     text: str
 
 
-@contextlib.contextmanager
-def answering_within(
-    connection: pika.BlockingConnection, timeout_s: float | None
-) -> Iterator[None]:
-    """Within the block the broker has so long to answer; then the connection is abandoned, and what
-    waits for it raises pika's ``AMQPHeartbeatTimeout``. ``None``: as long as the heartbeat lets it,
-    twice its interval. Of a question that was abandoned it is not known whether it was done.
-
-    pika's blocking calls have no deadline of their own."""
-    if timeout_s is None:
-        yield
-        return
-    beneath: Any = connection
-    reason = f"the broker did not answer for {timeout_s:g} s"
-    timer = beneath._impl._adapter_call_later(timeout_s, lambda: abandon(connection, reason))
-    try:
-        yield
-    finally:
-        beneath._impl._adapter_remove_timeout(timer)
-
-
-class Asker:
+class ProbeChannel:
     """``broker``: settings, by which a connection called ``name`` is opened with the first question
-    and closed in the end; or an open connection, which stays open. ``answer_within_s``: see
-    :func:`answering_within`."""
+    and closed in the end; or an open connection, which stays open. ``answer_within_s``: how long
+    the broker may take over one question; ``None``: as long as the heartbeat lets it. For one
+    thread at a time; a context manager."""
 
     def __init__(
         self,
-        broker: pika.BlockingConnection | BrokerSettings,
+        broker: Connection | pika.BlockingConnection | BrokerSettings,
         *,
         name: str,
         answer_within_s: float | None = None,
@@ -66,45 +43,62 @@ class Asker:
         self._connection = None if isinstance(broker, BrokerSettings) else broker
         self._name = name
         self._answer_within_s = answer_within_s
-        self._channel: BlockingChannel | None = None
+        self._channel: Channel | BorrowedChannel | None = None
 
-    def ask(self, question: Callable[[BlockingChannel], object]) -> Refusal | None:
-        """``None`` when the broker agreed. Raises ``BrokerUnavailable`` and its kin, and pika's
-        errors for a connection that was lost."""
-        connection = self._open_connection()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def ask(self, question: Callable[[ChannelMethods], object]) -> Refusal | None:
+        """``None`` when the broker agreed. Raises ``BrokerUnavailable`` and its kin."""
         try:
-            with answering_within(connection, self._answer_within_s), expected_refusals.expected():
-                question(self._open_channel(connection))
-        except pika_errors.ChannelClosedByBroker as error:
-            return Refusal(error.reply_code, error.reply_text)
-        except pika_errors.ConnectionClosedByBroker as error:
-            if self._settings is None or error.reply_code == CONNECTION_FORCED:
-                raise
-            self._connection = None  # a type of exchange that RabbitMQ 3.10 does not know: 503
-            return Refusal(error.reply_code, error.reply_text)
+            question(self.open_channel())
+        except Refused as error:
+            if not error.is_connection:
+                return Refusal(error.code, error.text)
+            if self._settings is None:
+                text = f"the broker closed the connection: {error}"
+                raise BrokerUnavailable(text) from error
+            self.close()  # a type of exchange that RabbitMQ 3.10 does not know: 503
+            return Refusal(error.code, error.text)
         return None
+
+    def open_channel(self) -> Channel | BorrowedChannel:
+        """The one for the next question. Raises as :meth:`ask`."""
+        if self._channel is None or not self._channel.is_open:
+            self._channel = self._new_channel()
+        return self._channel
 
     @property
     def version(self) -> str:
         """Of the broker that answered last; ``""`` where it does not say."""
-        beneath: Any = self._connection
-        told = beneath._impl.server_properties if beneath is not None else {}
-        return str((told or {}).get("version", ""))
+        if isinstance(self._connection, Connection):
+            return self._connection.version
+        return self._channel.version if isinstance(self._channel, BorrowedChannel) else ""
 
     def close(self) -> None:
-        if self._settings is not None and self._connection is not None:
-            close_quietly(self._connection)
-        elif self._channel is not None and self._channel.is_open:
-            self._channel.close()
+        """The next question opens a connection again, where it is our own."""
+        channel, self._channel = self._channel, None
+        if self._settings is not None and isinstance(self._connection, Connection):
+            self._connection.close()
+            self._connection = None
+        elif channel is not None and channel.is_open:
+            channel.close()
 
-    def _open_connection(self) -> pika.BlockingConnection:
+    def _new_channel(self) -> Channel | BorrowedChannel:
+        if isinstance(self._connection, pika.BlockingConnection):
+            return BorrowedChannel(self._connection, self._answer_within_s)
         if self._connection is None or not self._connection.is_open:
             if self._settings is None:
                 raise BrokerUnavailable("the connection that was given is closed")
-            self._connection = open_connection(self._settings, name=self._name)
-        return self._connection
-
-    def _open_channel(self, connection: pika.BlockingConnection) -> BlockingChannel:
-        if self._channel is None or not self._channel.is_open:
-            self._channel = connection.channel()
-        return self._channel
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = Connection.open(self._settings, name=self._name)
+        return self._connection.channel(self._answer_within_s)

@@ -1,197 +1,154 @@
-"""One connection after another, on a thread of its own, to any of the hosts."""
+"""One connection after another, to any of the hosts, with a jittered pause between attempts."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import random
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from pika import exceptions as pika_errors
-from pika.connection import Connection
-
 from attune_mq.amqp.backoff import LONGEST_PAUSE_S, Backoff
-from attune_mq.amqp.connecting import connection_failure
-from attune_mq.amqp.io_loop import SharedLoop
-from attune_mq.amqp.pika_link import DirectConnection
+from attune_mq.amqp.connection import Connection
+from attune_mq.amqp.runtime import Runtime
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.errors import AttuneError, BrokerUnavailable
 
 logger = logging.getLogger(__name__)
 
-CLOSING_S = 1.0
-"""How long the broker may take to agree that the connection is closed."""
 
+class ConnectionOwner(Protocol):
+    """Who uses the connections, one after the other. Called on the thread of :meth:`run`."""
 
-class Tenant(Protocol):
-    """Who uses the connection."""
+    def serve(self, connection: Connection) -> AttuneError:
+        """One that was opened, until it is over, and why; what it raises ends the connection."""
 
-    def on_open(self, connection: DirectConnection) -> None:
-        """By whoever turns its loop."""
-
-    def on_lost(self, failure: AttuneError, *, was_open: bool) -> None:
-        """After each attempt, and after each connection."""
-
-    def on_refused(self, failure: AttuneError) -> None:
-        """No host lets us in."""
-
-    def is_busy(self) -> bool:
-        """Whether something is expected of the connection; asked all the time."""
+    def lost(self, failure: Exception, *, was_open: bool) -> None:
+        """After each attempt that failed, and after each connection."""
 
 
 class Reconnecting:
-    """Start it, use its connection, close it; with a jittered pause between attempts."""
+    """Runs until :meth:`end`, on the caller's thread (:meth:`run`) or on one of its own
+    (:meth:`start`). ``lock``: of the state of every connection, its own unless given."""
 
-    def __init__(self, settings: BrokerSettings, tenant: Tenant, *, name: str) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        owner: ConnectionOwner,
+        *,
+        name: str,
+        runtime: Runtime,
+        lock: threading.RLock | None = None,
+    ) -> None:
+        self.opened = 0
+        """How many connections have been opened so far."""
+        self.connection: Connection | None = None
         self._settings = settings
-        self._tenant = tenant
+        self._owner = owner
         self._name = name
+        self._runtime = runtime
+        self._lock = lock
+        self._ending = runtime.event()
+        self._aborted: AttuneError | None = None
         self._thread: threading.Thread | None = None
         self._threads: list[threading.Thread] = []  # and those that an interruption left behind
-        self.has_started = False
-        """Whether its thread lives."""
-        self._closing = threading.Event()
-        self._aborted = False
-        self._loop: SharedLoop | None = None
-        self.opened = 0
-        """How many have been opened so far."""
-
-    @property
-    def is_closing(self) -> bool:
-        return self._closing.is_set()
-
-    @property
-    def thread_id(self) -> int | None:
-        """Of its thread, as :func:`threading.get_ident` has it there."""
-        return self._thread.ident if self._thread is not None and self.has_started else None
+        self.is_running = False
+        """Whether the thread that :meth:`start` made lives."""
 
     def start(self) -> None:
-        """By one thread at a time, unless it :attr:`has_started`. Where one was interrupted here,
+        """By one thread at a time, unless it :attr:`is_running`. Where one was interrupted here,
         the thread that it made may have begun: it ends, since it is not the last that was made, and
         the next waits for that."""
         before = tuple(self._threads)
-        self._thread = threading.Thread(
-            target=self._run, args=(before,), name=self._name, daemon=True
-        )
+        self._thread = self._runtime.thread(self._name, lambda: self._run_thread(before))
         self._threads.append(self._thread)
-        self.drop()
+        self.wake()
         self._thread.start()
-        self.has_started = True
+        self.is_running = True
 
-    def turn_while(self, is_wanted: Callable[[], bool], until_s: float) -> None:
-        """See :meth:`SharedLoop.turn_while`."""
-        loop = self._loop
-        if loop is not None:
-            loop.turn_while(is_wanted, until_s)
+    def is_on(self, thread_id: int) -> bool:
+        """Whether that is its own thread, by :func:`threading.get_ident`."""
+        return self.is_running and self._thread is not None and self._thread.ident == thread_id
 
-    def drop(self) -> None:
-        """Ends the connection that there is, if there is one; another follows. From any thread."""
-        loop = self._loop
-        if loop is not None:
-            loop.call_soon(lambda: self._close_connection(loop))
-
-    def abort(self, why: AttuneError) -> None:
-        """By a thread that was interrupted while it used the connection: ends it, and another one
-        follows at once. See :meth:`SharedLoop.abort`."""
-        self._aborted = True
-        loop = self._loop
-        if loop is not None:
-            loop.abort(why)
-
-    def close(self, timeout_s: float) -> None:
-        """Ends the thread; from any other."""
-        self._closing.set()
-        self.drop()
+    def join(self, timeout_s: float) -> None:
+        """Waits for its own thread to end."""
         if self._thread is not None and self._thread.is_alive():
             self._thread.join(timeout_s)
 
+    def _run_thread(self, before: Sequence[threading.Thread]) -> None:
+        for thread in before:
+            if thread.is_alive():
+                thread.join()
+        try:
+            self.run()
+        finally:
+            if not self._is_left_behind:
+                self.is_running = False  # whoever needs it next starts another
+
     @property
-    def _is_to_end(self) -> bool:
-        return self.is_closing or self._thread is not threading.current_thread()
+    def is_ending(self) -> bool:
+        return self._ending.is_set() or self._is_left_behind
 
-    def _run(self, before: Sequence[threading.Thread]) -> None:
-        for one in before:
-            if one.is_alive():
-                one.join()
-        backoff = Backoff()
-        try:
-            while not self._is_to_end:
-                self._aborted = False
-                try:
-                    if self._try_each_host() > LONGEST_PAUSE_S:
-                        backoff.reset()
-                except Exception:  # a defect, here or in pika, must not end publishing
-                    logger.exception("Publisher '%s': its connection failed", self._name)
-                if not self._aborted:
-                    self._closing.wait(backoff.next_s())
-        finally:
-            if self._thread is threading.current_thread():
-                self.has_started = False  # whoever publishes next makes another
+    @property
+    def _is_left_behind(self) -> bool:
+        here = threading.current_thread()
+        return here in self._threads and here is not self._thread
 
-    def _try_each_host(self) -> float:
-        """Until one takes messages and is lost again; for how many seconds it did.
-
-        A host that refuses us (wrong password, no such virtual host, no trust) is an outcome for
-        those who wait, unless another takes us: waiting does not mend it.
-        """
-        refusals: list[AttuneError] = []
-        for url in random.sample(self._settings.urls, len(self._settings.urls)):
-            opened = self.opened
-            started_at = time.monotonic()
-            failure: AttuneError = BrokerUnavailable("the connection failed: see the log")
+    def run(self) -> None:
+        backoff = Backoff(runtime=self._runtime)
+        while not self.is_ending:
+            self._aborted = None
+            started_at_s = self._runtime.monotonic()
             try:
-                failure = self._run_connection(url)
-            finally:
-                self._tenant.on_lost(failure, was_open=self.opened > opened)
-            if self._is_to_end or self._aborted or self.opened > opened:
-                return time.monotonic() - started_at
-            if not isinstance(failure, BrokerUnavailable):
-                refusals.append(failure)
-        if refusals:
-            self._tenant.on_refused(refusals[0])
-        return 0.0
+                self._run_connection()
+            except Exception:  # a defect, of ours or of pika's, ends no publisher or consumer
+                logger.exception("Internal error on the connection '%s'", self._name)
+            if self._runtime.monotonic() - started_at_s > LONGEST_PAUSE_S:
+                backoff.reset()
+            if self._aborted is None:
+                self._ending.wait(backoff.next_s())
 
-    def _run_connection(self, url: str) -> AttuneError:
-        """One connection from its opening to its end, and why it ended."""
+    def end(self) -> None:
+        """Has :meth:`run` end, after the connection that there is. From any thread."""
+        self._ending.set()
+        self.wake()
 
-        def on_end(_connection: Connection, error: BaseException) -> None:
-            loop.end(connection_failure(error, url, self._settings))
+    def wake(self) -> None:
+        """Has whoever leads look at once. From any thread."""
+        connection = self.connection
+        if connection is not None:
+            connection.loop.wake()
 
+    def abort(self, why: AttuneError) -> None:
+        """By a thread that was interrupted while it used the connection: ends it without a closing
+        handshake, and another one follows at once."""
+        self._aborted = why
+        connection = self.connection
+        if connection is not None:
+            connection.loop.abort(why)
+
+    def _run_connection(self) -> None:
+        """One connection from its opening to its end."""
+        failure: Exception = BrokerUnavailable("internal error on the connection: see the log")
+        was_open = False
         try:
-            parameters = self._settings.parameters(url, name=self._name)
-        except AttuneError as error:  # a file with a password or a certificate
-            return error
-        connection = DirectConnection(
-            parameters,
-            on_open_callback=self._on_open,
-            on_open_error_callback=on_end,
-            on_close_callback=on_end,
-        )
-        self._loop = loop = SharedLoop(connection, is_busy=self._tenant.is_busy)
-        if self._is_to_end or self._aborted:  # when there was no connection to end
-            self.drop()
-        try:
-            return loop.run()
-        finally:
+            connection = Connection.open(
+                self._settings,
+                name=self._name,
+                runtime=self._runtime,
+                lock=self._lock,
+                is_given_up=lambda: self.is_ending,
+            )
+            was_open = True
+            self.opened += 1
+            self.connection = connection
             try:
-                loop.close()  # while a thread that was interrupted still finds what it holds of it
+                if self._aborted is not None:  # when there was no connection to end
+                    connection.loop.abort(self._aborted)
+                failure = self._owner.serve(connection)
             finally:
-                self._loop = None
-
-    def _on_open(self, connection: Connection) -> None:
-        assert isinstance(connection, DirectConnection)
-        self.opened += 1
-        self._tenant.on_open(connection)
-
-    @staticmethod
-    def _close_connection(loop: SharedLoop) -> None:
-        connection = loop.connection
-        if connection.is_closing or connection.is_closed:
-            return
-        with contextlib.suppress(pika_errors.AMQPError):
-            connection.close()
-        unanswered = BrokerUnavailable("the broker does not answer")
-        connection.ioloop.call_later(CLOSING_S, lambda: loop.end(unanswered))
+                connection.close()
+                self.connection = None
+        except AttuneError as error:
+            failure = error
+        finally:
+            self._owner.lost(failure, was_open=was_open)

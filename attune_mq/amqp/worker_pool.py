@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
+
+from attune_mq.amqp.runtime import SYSTEM, Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -22,19 +22,27 @@ class WorkerPool(Generic[T]):
     do not hold up the end of the process: a handler that never returns is left behind.
     """
 
-    def __init__(self, work: Callable[[T], None], *, concurrency: int, name: str) -> None:
+    def __init__(
+        self,
+        work: Callable[[T], None],
+        *,
+        concurrency: int,
+        name: str,
+        runtime: Runtime = SYSTEM,
+    ) -> None:
         self.concurrency = concurrency
+        self._name = name
         self._work = work
         self._items: deque[T] = deque()
-        self._lock = threading.Lock()
-        self._to_do = threading.Condition(self._lock)
-        self._idle = threading.Condition(self._lock)
+        self._runtime = runtime
+        self._lock = runtime.lock()
+        self._to_do = runtime.condition(self._lock)
+        self._idle = runtime.condition(self._lock)
         self._while_idle: Callable[[], bool] | None = None
         self._running = 0
         self._closed = False
         self._threads = [
-            threading.Thread(target=self._run, name=f"{name}#{number}", daemon=True)
-            for number in range(1, concurrency + 1)
+            runtime.thread(f"{name}#{number}", self._run) for number in range(1, concurrency + 1)
         ]
         for thread in self._threads:
             thread.start()
@@ -68,6 +76,11 @@ class WorkerPool(Generic[T]):
         return self._running
 
     @property
+    def has_work(self) -> bool:
+        """Whether there is an item that has not begun."""
+        return bool(self._items)
+
+    @property
     def is_alive(self) -> bool:
         """Whether all of its threads live."""
         return all(thread.is_alive() for thread in self._threads)
@@ -83,9 +96,9 @@ class WorkerPool(Generic[T]):
         with self._to_do:
             self._closed = True
             self._to_do.notify_all()
-        give_up_at = time.monotonic() + timeout_s
+        give_up_at = self._runtime.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(max(0.0, give_up_at - time.monotonic()))
+            thread.join(max(0.0, give_up_at - self._runtime.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
@@ -93,7 +106,7 @@ class WorkerPool(Generic[T]):
             try:
                 self._work(item)
             except Exception:  # a defect must not cost the thread
-                logger.exception("A worker failed")
+                logger.exception("Unhandled exception in worker thread %s", self._name)
 
     def _coming(self) -> Iterator[T]:
         """What is to be done next, again and again; asking for more says that it is done."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, MutableSet, Sequence
-from typing import Any
+from dataclasses import replace
 
-from pika.adapters.blocking_connection import BlockingChannel
+from pika import spec
+from pika.amqp_object import Method
 
-from attune_mq.amqp.probe_channel import Asker, Refusal
-from attune_mq.broker.migration_marks import MARK, ingress_name
-from attune_mq.broker.plan import Absent, Verdict
+from attune_mq.amqp.channel_methods import ChannelMethods
+from attune_mq.amqp.probe_channel import ProbeChannel, Refusal
+from attune_mq.broker.observation import MIGRATION_MARK, Absent, Verdict, ingress_name
 from attune_mq.broker.replies import (
-    CUT_OFF,
+    TRUNCATED,
     Different,
     Invalid,
     NotPermitted,
@@ -56,7 +57,7 @@ class Declarer:
 
     def __init__(
         self,
-        asker: Asker,
+        asker: ProbeChannel,
         topology: Topology,
         made: MutableSet[tuple[str, str]],
         was_there: Callable[[BindingDeclaration], Verdict],
@@ -141,7 +142,7 @@ class Declarer:
         match parse_reply(*refusal):
             case Different(field, expected, found):
                 place = self._topology.where(*declaration.path, FIELD_OF_ARGUMENT.get(field, field))
-                if expected == CUT_OFF:
+                if expected == TRUNCATED:
                     expected = str(declaration.arguments.get(field, "none"))
                 return Conflict(declaration, place, field, expected, found)
             case NotPermitted(permission, detail):
@@ -156,13 +157,13 @@ class Declarer:
 class Migrations:
     """Which queues somebody else sees to just now, with their bindings."""
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: ProbeChannel) -> None:
         self._asker = asker
         self._known: dict[str, bool] = {}
 
     @property
     def are_any(self) -> bool:
-        return self._has_exchange(MARK)
+        return self._has_exchange(MIGRATION_MARK)
 
     def has(self, queue: str) -> bool:
         return self.are_any and self._has_exchange(ingress_name(queue))
@@ -196,70 +197,54 @@ def _existed(looked: Refusal | None) -> bool | None:
 
 
 def declare(
-    channel: BlockingChannel,
+    channel: ChannelMethods,
     declaration: ExchangeDeclaration | QueueDeclaration,
     *,
     passive: bool = False,
 ) -> None:
     """``passive``: only asks whether it is there."""
-    if isinstance(declaration, ExchangeDeclaration):
-        channel.exchange_declare(
-            declaration.name,
-            exchange_type=declaration.type,
-            passive=passive,
-            durable=declaration.durable,
-            auto_delete=declaration.auto_delete,
-            internal=declaration.internal,
-            arguments=dict(declaration.arguments),
-        )
-    else:
-        _declare_queue(channel, declaration, passive=passive)
+    channel.ask(_method(declaration, passive=passive))
 
 
-def _declare_existing(channel: BlockingChannel, batch: Sequence[Declaration]) -> None:
-    """Without waiting but in the end. What is missing closes the channel, before it is declared.
-
-    ``BlockingChannel`` waits for each answer; the channel beneath it does not.
-    """
-    beneath: Any = channel
+def _declare_existing(channel: ChannelMethods, batch: Sequence[Declaration]) -> None:
+    """Pipelined. What is missing closes the channel, before it is declared."""
+    methods: list[Method] = []
     for one in batch:
-        if isinstance(one, BindingDeclaration):
-            bind(beneath._impl, one)
-        else:
-            declare(beneath._impl, one, passive=True)
-            declare(beneath._impl, one)
-    channel.basic_qos(prefetch_count=0)  # a question that is never refused, so answered last
+        if not isinstance(one, BindingDeclaration):
+            methods.append(_method(one, passive=True))
+        methods.append(_method(one))
+    channel.ask_all(methods)
 
 
-def declare_queue(channel: BlockingChannel, declaration: QueueDeclaration) -> str:
+def declare_queue(channel: ChannelMethods, declaration: QueueDeclaration) -> str:
     """Declares one queue; returns its name, which the server chose where it was left empty."""
-    return str(_declare_queue(channel, declaration, passive=False).method.queue)
+    return str(channel.ask(_method(declaration), spec.Queue.DeclareOk).queue)
 
 
-def _declare_queue(
-    channel: BlockingChannel, declaration: QueueDeclaration, *, passive: bool
-) -> Any:
-    return channel.queue_declare(
-        declaration.name,
-        passive=passive,
-        durable=declaration.durable,
-        exclusive=declaration.exclusive,
-        auto_delete=declaration.auto_delete,
-        arguments=dict(declaration.arguments),
+def bind(
+    channel: ChannelMethods, binding: BindingDeclaration, destination: str | None = None
+) -> None:
+    """``destination``: where its name is another one on the broker."""
+    channel.ask(
+        _method(binding if destination is None else replace(binding, destination=destination))
     )
 
 
-def bind_queue(channel: BlockingChannel, binding: BindingDeclaration, queue: str) -> None:
-    channel.queue_bind(queue, binding.source, binding.routing_key, dict(binding.arguments))
-
-
-def bind(channel: BlockingChannel, binding: BindingDeclaration) -> None:
-    if binding.destination_type == "queue":
-        bind_queue(channel, binding, binding.destination)
-    else:
-        channel.exchange_bind(
-            binding.destination, binding.source, binding.routing_key, dict(binding.arguments)
-        )
+def _method(declaration: Declaration, *, passive: bool = False) -> Method:
+    arguments = dict(declaration.arguments)
+    match declaration:
+        case ExchangeDeclaration(name, kind, durable, auto_delete, internal):
+            return spec.Exchange.Declare(
+                0, name, kind, passive, durable, auto_delete, internal, False, arguments
+            )
+        case QueueDeclaration(name, durable, exclusive, auto_delete):
+            return spec.Queue.Declare(
+                0, name, passive, durable, exclusive, auto_delete, False, arguments
+            )
+        case BindingDeclaration(source, destination, "queue", key):
+            return spec.Queue.Bind(0, destination, source, key, False, arguments)
+        case BindingDeclaration(source, destination, _, key):
+            return spec.Exchange.Bind(0, destination, source, key, False, arguments)
 
 
 def _log_declared(declaration: Declaration, level: int) -> None:

@@ -8,8 +8,7 @@ and listens on the loopback address alone; several run side by side. It is gone 
 when its owner is: after ``stop()``, after the process ended without it, and after SIGKILL
 (:mod:`attune_mq.broker.embedded_guard` says how). It runs as whatever user its owner is.
 
-It is no place for messages that matter: ``stop()`` deletes its data. ``kill()`` and ``restart()``
-keep them, so what a killed node of a service would lose is lost here too, and no more than that.
+``stop()`` deletes its data; ``kill()`` and ``restart()`` keep them.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -31,7 +29,6 @@ from attune_mq.broker.embedded_node import (
     PASSWORD,
     USER,
     Installation,
-    Membership,
     Node,
     Ports,
     amqp_version,
@@ -50,12 +47,7 @@ USAGE_EXIT_CODES = range(64, 66)
 """Those with which rabbitmqctl says that its arguments are wrong (``sysexits.h``)."""
 
 
-def new_node_name() -> str:
-    """A name that no other node has."""
-    return f"attune-{secrets.token_hex(4)}@localhost"
-
-
-class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
+class EmbeddedBroker:
     """A private node. ``with`` or ``start()`` starts it; the end of ``with`` or ``stop()`` ends it.
 
     ``port``: of AMQP; by default a free one. All other ports are free ones in any case.
@@ -68,8 +60,6 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
     of their own; ``/tmp`` is shared with it, and nothing stays mounted. Where neither ``root`` nor
     ``server`` is given, the environment variable ``RABBITMQ_TEST_ROOT`` may name one.
     ``start_timeout_s``: from spawn to ready. Usual are 4 to 8 s, on a busy machine 15.
-
-    ``membership``: of a cluster, see :mod:`attune_mq.broker.embedded_cluster`.
 
     ``url`` and its like are known once it is started, and stay until it is stopped.
     One object is for one thread; a process forked off the owner cannot use it. Raises
@@ -86,12 +76,11 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         server: Path | None = None,
         root: Path | None = None,
         start_timeout_s: float = 60.0,
-        membership: Membership | None = None,
     ) -> None:
         if port is not None and not 0 < port < 65536:
             raise InvalidInput(f"port: expected 1 to 65535, got {port}")
-        self.node_name = membership.name if membership else new_node_name()
-        self._membership = membership
+        self.node_name = f"attune-{secrets.token_hex(4)}@localhost"
+        self._cookie = secrets.token_hex(16)
         self._fixed_port = port
         self._management = management
         self._plugins = (*plugins, *(["rabbitmq_management"] if management else []))
@@ -100,12 +89,11 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         self._root = root
         self._start_timeout_s = start_timeout_s
         self._ports = self._choose_ports()
-        self._version = ""
+        self.version = ""
+        """Of RabbitMQ, as the node itself tells it; "" before the first start."""
         self._processes: GuardedProcesses | None = None
         self._system: Installation
         self._environment: dict[str, str] = {}
-
-    # what the node is
 
     @property
     def port(self) -> int:
@@ -129,11 +117,6 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         return f"http://{USER}:{PASSWORD}@{LOOPBACK}:{self._ports.management}"
 
     @property
-    def version(self) -> str:
-        """The version of RabbitMQ as the node itself tells it, "" before the first start."""
-        return self._version
-
-    @property
     def directory(self) -> Path:
         """Where its files are. Raises ``BrokerUnavailable`` if it was not started."""
         return self._started().directory
@@ -148,8 +131,6 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
     def running(self) -> bool:
         """Whether its process is there: also while it is paused, not when it was killed."""
         return self._processes is not None and self._processes.exit_code("node") is None
-
-    # its life
 
     def start(self) -> Self:
         """Start the node and return when it is ready: it has answered an AMQP handshake.
@@ -207,15 +188,8 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    # what can be asked of it
 
     def rabbitmqctl(self, *arguments: str, timeout_s: float = 60.0) -> str:
         """What ``rabbitmqctl`` prints for these arguments. A call takes half a second or more.
@@ -237,9 +211,9 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
             raise BrokerUnavailable(f"rabbitmqctl took longer than {timeout_s} s") from error
         if done.returncode:
             kind = InvalidInput if done.returncode in USAGE_EXIT_CODES else BrokerUnavailable
-            told = (done.stderr or done.stdout).strip()
+            printed = (done.stderr or done.stdout).strip()
             command = " ".join(arguments[:1])  # no more of them: one may be a password
-            raise kind(f"rabbitmqctl {command} failed ({done.returncode}): {told}")
+            raise kind(f"rabbitmqctl {command} failed ({done.returncode}): {printed}")
         return done.stdout
 
     @contextmanager
@@ -249,30 +223,18 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         It costs some 50 ms with management, and two seconds by ``rabbitmqctl`` without.
         """
         name = f"fresh-{secrets.token_hex(4)}"
-        self._make_vhost(name)
-        try:
-            yield self.url_of(name)
-        finally:
-            if self.running:
-                self._delete_vhost(name)
-
-    def _make_vhost(self, name: str) -> None:
         if self._management:
-            self._call_management("PUT", f"vhosts/{name}")  # its creator gets all permissions
+            call_management(self._ports.management, "PUT", f"vhosts/{name}")  # grants all to us
         else:
             self.rabbitmqctl("add_vhost", name)
             self.rabbitmqctl("set_permissions", "--vhost", name, USER, ".*", ".*", ".*")
-
-    def _delete_vhost(self, name: str) -> None:
-        if self._management:
-            self._call_management("DELETE", f"vhosts/{name}")
-        else:
-            self.rabbitmqctl("delete_vhost", name)
-
-    def _call_management(self, method: str, path: str) -> None:
-        call_management(self._ports.management, method, path)
-
-    # how it starts
+        try:
+            yield self.url_of(name)
+        finally:
+            if self.running and self._management:
+                call_management(self._ports.management, "DELETE", f"vhosts/{name}")
+            elif self.running:
+                self.rabbitmqctl("delete_vhost", name)
 
     def _started(self) -> GuardedProcesses:
         if self._processes is None:
@@ -289,12 +251,12 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         try:
             processes = self._processes = GuardedProcesses(system.temporary_directory)
             home = processes.directory
-            cookie = self._membership.cookie if self._membership else secrets.token_hex(16)
-            node = Node(self.node_name, self._ports, home, self._plugins, self._config, cookie)
+            node = Node(
+                self.node_name, self._ports, home, self._plugins, self._config, self._cookie
+            )
             node.write_files()
             self._environment = node.environment()
-            if self._membership is None:
-                self._start_epmd(system, processes)
+            self._start_epmd(system, processes)
             self._start_node(system, processes)
         except BaseException:
             self.stop()
@@ -302,13 +264,16 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         return self
 
     def _choose_ports(self) -> Ports:
-        epmd_port = self._membership.epmd_port if self._membership else None
-        return Ports.choose(self._fixed_port, epmd_port)
+        return Ports.choose(self._fixed_port)
 
     def _start_epmd(self, system: Installation, processes: GuardedProcesses) -> None:
         port = self._ports.epmd
         processes.start("epmd", system.epmd_command(port), self._environment)
         processes.wait_until("epmd", lambda: not is_free(port), self._start_timeout_s)
+
+    def _node_names(self) -> tuple[str, ...]:
+        """One of which it tells in its handshake."""
+        return (self.node_name,)
 
     def _start_node(self, system: Installation, processes: GuardedProcesses) -> None:
         started_at = time.monotonic()
@@ -325,11 +290,10 @@ class EmbeddedBroker(AbstractContextManager["EmbeddedBroker"]):
         )
 
     def _is_ready(self) -> bool:
-        names = self._membership.names if self._membership else (self.node_name,)
-        self._version = amqp_version(self.port, *names) or ""
-        if self._version and self._management:
+        self.version = amqp_version(self.port, *self._node_names()) or ""
+        if self.version and self._management:
             try:
-                self._call_management("GET", "overview")  # it answers 500 for a moment
+                call_management(self._ports.management, "GET", "overview")  # 500 for a moment
             except BrokerUnavailable:
                 return False
-        return bool(self._version)
+        return bool(self.version)

@@ -1,4 +1,4 @@
-"""A private cluster of RabbitMQ nodes: for tests of what a failing node does to a service.
+"""A private cluster of RabbitMQ nodes, to see what a failing node does to a service.
 
     with EmbeddedCluster() as cluster:
         settings = BrokerSettings(urls=cluster.urls)
@@ -25,20 +25,42 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from attune_mq.broker.embedded import EmbeddedBroker, new_node_name
-from attune_mq.broker.embedded_node import (
-    Installation,
-    Membership,
-    free_ports,
-    is_free,
-)
+from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.broker.embedded_node import Installation, Ports, free_ports, is_free
 from attune_mq.broker.embedded_processes import POLL_S, GuardedProcesses
 from attune_mq.errors import BrokerUnavailable, InvalidInput
 
 EPMD_STARTS_S = 30.0
+
+
+class Member(EmbeddedBroker):
+    """A node of a cluster, with whose others it shares a cookie and an epmd that is not its own.
+    ``names``: of all nodes of the cluster."""
+
+    def __init__(
+        self, name: str, names: tuple[str, ...], cookie: str, epmd_port: int, **options: Any
+    ) -> None:
+        self._names = names
+        self._epmd_port = epmd_port
+        super().__init__(**options)
+        self.node_name = name
+        self._cookie = cookie
+
+    def _choose_ports(self) -> Ports:
+        return _PortsOfMember(**{**vars(Ports.choose()), "epmd": self._epmd_port})
+
+    def _start_epmd(self, system: Installation, processes: GuardedProcesses) -> None:
+        """The cluster has started it."""
+
+    def _node_names(self) -> tuple[str, ...]:
+        return self._names
+
+
+class _PortsOfMember(Ports):
+    def taken(self) -> list[int]:
+        return [port for port in super().taken() if port != self.epmd]
 
 
 class EmbeddedCluster(AbstractContextManager["EmbeddedCluster"]):
@@ -64,19 +86,22 @@ class EmbeddedCluster(AbstractContextManager["EmbeddedCluster"]):
     ) -> None:
         if size < 1:
             raise InvalidInput(f"size: expected one node or more, got {size}")
-        names = tuple(new_node_name() for _ in range(size))
+        names = tuple(f"attune-{secrets.token_hex(4)}@localhost" for _ in range(size))
         self._installation = (server, root)
         self._epmd_port = next(free_ports())
         self._epmd: GuardedProcesses | None = None
         cookie = secrets.token_hex(16)
         self.nodes = tuple(
-            EmbeddedBroker(
+            Member(
+                name,
+                names,
+                cookie,
+                self._epmd_port,
                 management=management,
                 config={**_formation(names), **(config or {})},
                 server=server,
                 root=root,
                 start_timeout_s=start_timeout_s,
-                membership=Membership(name, names, cookie, self._epmd_port),
             )
             for name in names
         )
@@ -90,8 +115,6 @@ class EmbeddedCluster(AbstractContextManager["EmbeddedCluster"]):
     def urls_of(self, vhost: str) -> tuple[str, ...]:
         """Of another virtual host. It need not exist."""
         return tuple(node.url_of(vhost) for node in self.nodes)
-
-    # its life
 
     def start(self) -> Self:
         """Start all nodes at once and return when each is ready: they are one cluster then.
@@ -123,15 +146,8 @@ class EmbeddedCluster(AbstractContextManager["EmbeddedCluster"]):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    # what can be asked of it
 
     def running_node(self) -> EmbeddedBroker:
         """One that runs. Raises ``BrokerUnavailable`` where none does."""

@@ -1,20 +1,15 @@
-"""The guard of a private node: a process that outlives its owner just long enough to tidy up.
+"""The guard of a private node: a process that outlives its owner just long enough to clean up.
 
 A node must be gone when its owner is gone, and an owner that is killed with SIGKILL can do nothing
-about it. So the owner starts this program first, and the program does what must be undone: it
-makes the directory, and it is the parent of every process in it. It takes requests on its standard
-input, one JSON object a line, and answers each with one line. Once that pipe is closed, it ends
-the processes (SIGTERM, then SIGKILL to the whole process group), removes the directory and exits.
-The kernel closes the pipe however the owner ends, so an orderly stop and a killed owner take one
-and the same path.
-
-Why not otherwise: Linux alone knows ``PR_SET_PDEATHSIG`` (``setpriv --pdeathsig``); it fires as
-soon as the *thread* that started the child ends, and it removes no directory. ``atexit`` and signal
-handlers do not run under SIGKILL. A pipe works on every POSIX system.
+about it. So the owner starts this program first. It makes the directory, and is the parent of every
+process in it. It takes requests on its standard input, one JSON object a line, and answers each
+with one line. Once that pipe is closed, which the kernel does however the owner ends, it ends the
+processes (SIGTERM, then SIGKILL to the whole process group), removes the directory and exits.
+(``PR_SET_PDEATHSIG`` is Linux's alone, and fires when the *thread* ends that started the child.)
 
 The guard has a session of its own, as have its processes: a Ctrl-C in the terminal reaches the
-owner, which then stops its node in order. A process that the owner forked holds a copy of the pipe
-and would keep it open, so the guard also looks whether its parent is still the owner.
+owner alone. A process that the owner forked holds a copy of the pipe and would keep it open, so the
+guard also looks whether its parent is still the owner.
 
 What is left behind: everything, where the guard itself gets SIGKILL and its owner does not live to
 call ``stop()``; the directory, where all of them are killed at one moment.
@@ -139,24 +134,10 @@ class Guard:
             shutil.rmtree(self._directory, ignore_errors=True)
 
 
-class _Terminated:
-    """Whether SIGTERM came. A flag: an exception could fall between a start and its record."""
-
-    def __init__(self) -> None:
-        self._came = False
-        signal.signal(signal.SIGTERM, self._note)
-
-    def _note(self, *_: object) -> None:
-        self._came = True
-
-    def __bool__(self) -> bool:
-        return self._came
-
-
-def _requests(owner_pid: int, terminated: _Terminated) -> Iterator[dict[str, Any]]:
-    """The owner's requests, until the pipe is closed, the owner is gone or SIGTERM comes."""
+def _requests(owner_pid: int, signals: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """The owner's requests, until the pipe is closed, the owner is gone or a signal has come."""
     pending = b""
-    while os.getppid() == owner_pid and not terminated:
+    while os.getppid() == owner_pid and not signals:
         if not select.select([sys.stdin], [], [], OWNER_CHECK_S)[0]:
             continue
         received = os.read(sys.stdin.fileno(), 65536)
@@ -182,7 +163,8 @@ def main(owner_pid: int, parent_directory: str) -> None:
     """Serve the owner until it is gone; then leave no process and no file."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    terminated = _Terminated()
+    signals: list[int] = []  # noted: an exception could fall between a start and its record
+    signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     try:
         directory = Path(tempfile.mkdtemp(prefix="attune-mq-", dir=parent_directory))
     except OSError as error:
@@ -191,7 +173,7 @@ def main(owner_pid: int, parent_directory: str) -> None:
     guard = Guard(directory)
     try:
         _say(value=str(directory))
-        for request in _requests(owner_pid, terminated):
+        for request in _requests(owner_pid, signals):
             _say(**_answer(guard, request))
     except BrokenPipeError:
         pass  # the owner is gone and reads no answers: that is what the guard is for

@@ -30,10 +30,12 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import ProxyHandler, Request, build_opener
 
 from attune_mq.errors import BrokerUnavailable, RabbitMQNotInstalled
 
 LOOPBACK = "127.0.0.1"
+API_TIMEOUT_S = 10.0
 USER, PASSWORD = "guest", "guest"
 """RabbitMQ's own first user. Whoever has an account on the machine can connect as it."""
 
@@ -60,29 +62,25 @@ def find_server(places: Iterable[Path] = USUAL_PLACES, path: str | None = None) 
 
     Raises ``RabbitMQNotInstalled``, whose message says how to get one.
     """
-    looked_in = [place / "rabbitmq-server" for place in places]
-    for candidate in looked_in:
-        if os.access(candidate, os.X_OK):
-            return candidate
-    if found := shutil.which("rabbitmq-server", path=path):
-        return Path(found)
+    usual = [str(place / "rabbitmq-server") for place in places]
+    for candidate in (*usual, "rabbitmq-server"):
+        if found := shutil.which(candidate, path=path):
+            return Path(found)
     raise RabbitMQNotInstalled(
-        "no RabbitMQ server here (looked for "
-        + ", ".join(str(candidate) for candidate in looked_in)
-        + ", and on PATH). Install it: apt-get install rabbitmq-server (Debian, Ubuntu) or "
-        "brew install rabbitmq (macOS); or run one, docker run -p 5672:5672 rabbitmq:4, "
+        f"no RabbitMQ server here (looked for {', '.join(usual)}, and on PATH). Install it: "
+        "apt-get install rabbitmq-server (Debian, Ubuntu) or brew install rabbitmq (macOS); "
+        "or run one, docker run -p 5672:5672 rabbitmq:4, "
         "and set ATTUNE_MQ_URL=amqp://guest:guest@localhost:5672/%2F"
     )
 
 
-def find_epmd(path: str | None = None) -> Path:
-    """Erlang's port mapper: on ``path`` (``PATH``), else beside the ``erl`` found there."""
-    if found := shutil.which("epmd", path=path):
-        return Path(found)
-    erl = shutil.which("erl", path=path)
-    beside = Path(erl).resolve().with_name("epmd") if erl else None
-    if beside is not None and os.access(beside, os.X_OK):
-        return beside
+def find_epmd() -> Path:
+    """Erlang's port mapper: on ``PATH``, else beside the ``erl`` found there."""
+    erl = shutil.which("erl")
+    beside = [str(Path(erl).resolve().with_name("epmd"))] if erl else []
+    for candidate in ("epmd", *beside):
+        if found := shutil.which(candidate):
+            return Path(found)
     raise RabbitMQNotInstalled("Erlang's epmd is not on PATH; it comes with Erlang: install erlang")
 
 
@@ -127,9 +125,7 @@ class Installation:
             server, epmd = server or USUAL_PLACES[0] / "rabbitmq-server", Path("/usr/bin/epmd")
             outside = root / server.relative_to("/")
         if not os.access(outside, os.X_OK):
-            raise RabbitMQNotInstalled(
-                f"there is no RabbitMQ server at {outside}, where it was said to be"
-            )
+            raise RabbitMQNotInstalled(f"no executable RabbitMQ server at {outside}, as configured")
         return cls(server, epmd, root)
 
     def command(self, program: Path, *arguments: str) -> list[str]:
@@ -151,45 +147,29 @@ class Installation:
 
 
 @dataclass(frozen=True)
-class Membership:
-    """What a node of a cluster shares with the others: all their names, a cookie and an epmd,
-    which is not the node's to start."""
-
-    name: str
-    names: tuple[str, ...]
-    cookie: str
-    epmd_port: int
-
-
-@dataclass(frozen=True)
 class Ports:
-    """The ports of one node, all different. ``epmd``: its own, or that of its cluster."""
+    """The ports of one node, all different. ``epmd``: of its Erlang port mapper."""
 
     amqp: int
     management: int
     distribution: int
     epmd: int
-    shares_epmd: bool = False
 
     @classmethod
-    def choose(cls, amqp: int | None = None, epmd: int | None = None) -> Ports:
+    def choose(cls, amqp: int | None = None) -> Ports:
         """Ports that are free now. Another process can still take one before the node does."""
         free = free_ports(but=amqp)
-        own = next(free) if amqp is None else amqp
-        ports = own, next(free), next(free), next(free) if epmd is None else epmd
-        return cls(*ports, shares_epmd=epmd is not None)
+        return cls(next(free) if amqp is None else amqp, next(free), next(free), next(free))
 
     def taken(self) -> list[int]:
-        """Those of its own on which somebody listens."""
-        ports = [self.amqp, self.management, self.distribution]
-        if not self.shares_epmd:
-            ports.append(self.epmd)
+        """Those on which somebody listens."""
+        ports = (self.amqp, self.management, self.distribution, self.epmd)
         return [port for port in ports if not is_free(port)]
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node as its processes are told of it. ``home`` is its directory."""
+    """One node. ``home`` is its directory."""
 
     name: str
     ports: Ports
@@ -244,35 +224,20 @@ class Node:
 def amqp_version(port: int, *node_names: str, timeout_s: float = 2.0) -> str | None:
     """The version of the node that answers an AMQP 0-9-1 handshake here, None if none does yet.
 
-    An answer counts only if it bears the name of our node, or of one in its cluster (in its
-    ``cluster_name``): another process may have taken the port, and it may well be another RabbitMQ.
+    An answer counts only if it bears one of these names (in its ``cluster_name``): another process
+    may have taken the port, and it may well be another RabbitMQ.
     """
     try:
         with socket.create_connection((LOOPBACK, port), timeout_s) as connection:
-            connection.settimeout(timeout_s)
             connection.sendall(b"AMQP\x00\x00\x09\x01")
-            start = _read_frame(connection)
+            with connection.makefile("rb") as stream:  # type, channel, size, frame
+                start = stream.read(int.from_bytes(stream.read(7)[3:], "big"))
     except OSError:
         return None
     if not any(name.split("@")[0].encode() + b"@" in start for name in node_names):
         return None
-    return _string_field(start, b"version")
-
-
-def _read_frame(connection: socket.socket) -> bytes:
-    """The payload of one frame: type, channel and size come first, one octet follows."""
-    with connection.makefile("rb") as stream:
-        size = int.from_bytes(stream.read(7)[3:], "big")
-        return stream.read(size)
-
-
-def _string_field(table: bytes, name: bytes) -> str | None:
-    """The value of a long string in an encoded field table."""
-    _, found, rest = table.partition(bytes([len(name)]) + name + b"S")
-    if not found:
-        return None
-    size = int.from_bytes(rest[:4], "big")
-    return rest[4 : 4 + size].decode()
+    _, found, rest = start.partition(b"\x07versionS")  # a long string in a field table
+    return rest[4 : 4 + int.from_bytes(rest[:4], "big")].decode() if found else None
 
 
 def complaint(printed: str) -> str:
@@ -284,25 +249,19 @@ def complaint(printed: str) -> str:
     lines = [line for line in printed.splitlines() if line.strip() and "\x1b" not in line]
     errors = [at for at, line in enumerate(lines) if " [error] " in line]
     start = errors[0] if errors else max(0, len(lines) - COMPLAINT_LINES)
-    told = (LOGGED_AS_ERROR.sub("", line) for line in lines[start:][:COMPLAINT_LINES])
-    return "\n".join(line for line in told if line)
+    texts = (LOGGED_AS_ERROR.sub("", line) for line in lines[start:][:COMPLAINT_LINES])
+    return "\n".join(line for line in texts if line)
 
 
-def call_management(port: int, method: str, path: str, *, timeout_s: float = 10.0) -> None:
+def call_management(port: int, method: str, path: str) -> None:
     """One request to the HTTP API, never by a proxy.
 
     Raises ``BrokerUnavailable`` where there is no answer, or the answer is not a success.
     """
     token = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout_s)
+    request = Request(f"http://{LOOPBACK}:{port}/api/{path}", headers=headers, method=method)
     try:
-        connection.request(method, f"/api/{path}", headers=headers)
-        response = connection.getresponse()
-        told = response.read().decode(errors="replace")
+        build_opener(ProxyHandler({})).open(request, timeout=API_TIMEOUT_S).close()
     except (OSError, http.client.HTTPException) as error:
-        raise BrokerUnavailable(f"{method} {path}: {error!r}") from error
-    finally:
-        connection.close()
-    if response.status >= 400:
-        raise BrokerUnavailable(f"{method} {path}: {response.status} {told}")
+        raise BrokerUnavailable(f"{method} {path}: {error}") from error

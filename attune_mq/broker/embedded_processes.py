@@ -66,7 +66,7 @@ class GuardedProcesses:
         self._ask(do="end", name=name, grace_s=grace_s)
 
     def wait_until(self, name: str, done: Callable[[], bool], timeout_s: float) -> None:
-        """Poll, for want of anything to wait on, until what a process was started for is done.
+        """Poll until what a process was started for is done.
 
         Raises ``BrokerNotStarted``, with what it printed to say why, where it ends before, or
         takes longer than ``timeout_s``.
@@ -74,15 +74,13 @@ class GuardedProcesses:
         deadline = time.monotonic() + timeout_s
         while not done():
             exit_code = self.exit_code(name)
-            if exit_code is not None:
-                raise self._not_started(name, f"ended with exit code {exit_code}")
-            if time.monotonic() > deadline:
-                raise self._not_started(name, f"was not ready in {timeout_s} s")
-            time.sleep(POLL_S)
-
-    def _not_started(self, name: str, what: str) -> BrokerNotStarted:
-        reason = f"the {name} of a private RabbitMQ node {what}"
-        return BrokerNotStarted(reason, complaint(self.output(name)))
+            if exit_code is None and time.monotonic() <= deadline:
+                time.sleep(POLL_S)
+                continue
+            ended = f"ended with exit code {exit_code}"
+            what = f"was not ready in {timeout_s} s" if exit_code is None else ended
+            reason = f"the {name} of a private RabbitMQ node {what}"
+            raise BrokerNotStarted(reason, complaint(self.output(name)))
 
     def output(self, name: str) -> str:
         """What it has printed so far."""
@@ -98,15 +96,11 @@ class GuardedProcesses:
             with suppress(subprocess.TimeoutExpired):
                 self._guard.wait(GUARD_ENDS_S)
             self._guard.kill()
-        if self.directory.exists():
-            self._clean_up_for_the_guard()
-
-    def _clean_up_for_the_guard(self) -> None:
-        """The guard was killed: do what it can no longer do."""
-        for pid in reversed(self._pids):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        if self.directory.exists():  # the guard was killed
+            for pid in reversed(self._pids):
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def _ask(self, **request: object) -> object:
         self._own_process.require("a private RabbitMQ node")
@@ -115,14 +109,14 @@ class GuardedProcesses:
             self._guard.stdin.write(json.dumps(request).encode() + b"\n")
             self._guard.stdin.flush()
         except (BrokenPipeError, ValueError) as error:
-            raise BrokerUnavailable("the guard of a private RabbitMQ node is gone") from error
+            raise BrokerUnavailable("the guard of a private RabbitMQ node has ended") from error
         return self._answer()
 
     def _answer(self) -> object:
         assert self._guard.stdout is not None
         line = self._guard.stdout.readline()
         if not line:
-            raise BrokerUnavailable("the guard of a private RabbitMQ node is gone")
+            raise BrokerUnavailable("the guard of a private RabbitMQ node has ended")
         answer = json.loads(line)
         if "error" in answer:
             raise BrokerUnavailable(f"the guard of a private RabbitMQ node: {answer['error']}")

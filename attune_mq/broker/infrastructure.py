@@ -11,17 +11,17 @@ from typing import Literal, TypeVar
 
 import pika
 
-from attune_mq.amqp.connecting import our_errors
-from attune_mq.amqp.probe_channel import Asker
+from attune_mq.amqp.connection import Connection
+from attune_mq.amqp.probe_channel import ProbeChannel
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
-from attune_mq.broker.declaring import (
-    Declarer,
-    bind_queue as bind_queue,
-    declare_queue as declare_queue,
-)
+from attune_mq.broker.declaring import Declarer
 from attune_mq.broker.management import ManagementClient, management_client
-from attune_mq.broker.observation import listed_bindings
-from attune_mq.broker.plan import BINDING_UNSEEN, Verdict, listed_binding
+from attune_mq.broker.observation import (
+    BINDINGS_NOT_LISTED,
+    Verdict,
+    listed_binding,
+    listed_bindings,
+)
 from attune_mq.broker.report import (
     ConflictingInfrastructure,
     MissingInfrastructure,
@@ -53,7 +53,7 @@ ANSWERED_WITHIN_S = 30.0
 
 def setup_infrastructure(
     topology: Topology | str | os.PathLike[str] | None = None,
-    broker: pika.BlockingConnection | BrokerSettings | str | None = None,
+    broker: Connection | pika.BlockingConnection | BrokerSettings | str | None = None,
     *,
     service: str | None = None,
     required_by: str | None = None,
@@ -136,7 +136,7 @@ B = TypeVar("B", bound=Declaration)
 
 def _outcomes(
     wanted: Topology,
-    broker: pika.BlockingConnection | BrokerSettings | str | None,
+    broker: Connection | pika.BlockingConnection | BrokerSettings | str | None,
     mode: Literal["create", "verify"],
     management_url: str | None,
 ) -> list[Outcome]:
@@ -158,14 +158,13 @@ def _outcomes(
             works = [
                 Declarer(one, wanted, known, bound.verdict).ensure_all for one in askers.askers
             ]
-        with our_errors(askers.settings):
-            found = _by_identity(objects, _side_by_side(works, objects))
-            bound.look()
-            listed = [one for one in bindings if bound.verdict(one) == Equal()]
-            there = [Unchanged(one, wanted.where(*one.path)) for one in listed]
-            found |= _by_identity(listed, there)
-            others = [one for one in bindings if id(one) not in found]
-            found |= _by_identity(others, _side_by_side(works, others))
+        found = _by_identity(objects, _side_by_side(works, objects))
+        bound.look()
+        listed = [one for one in bindings if bound.verdict(one) == Equal()]
+        there = [Unchanged(one, wanted.where(*one.path)) for one in listed]
+        found |= _by_identity(listed, there)
+        others = [one for one in bindings if id(one) not in found]
+        found |= _by_identity(others, _side_by_side(works, others))
     return [found[id(one)] for one in every]
 
 
@@ -189,13 +188,13 @@ class _Bound:
 
     def __init__(
         self,
-        broker: pika.BlockingConnection | BrokerSettings | str | None,
+        broker: Connection | pika.BlockingConnection | BrokerSettings | str | None,
         management_url: str | None,
     ) -> None:
         self._identities: frozenset[Hashable] | None = None
         self._client: ManagementClient | None = None
         if management_url is not None:
-            if isinstance(broker, pika.BlockingConnection):
+            if isinstance(broker, Connection | pika.BlockingConnection):
                 raise InvalidInput(
                     "management_url: expected the broker as a URL or settings beside it, got an "
                     "open connection"
@@ -211,7 +210,7 @@ class _Bound:
 
     def verdict(self, binding: BindingDeclaration) -> Verdict:
         if self._identities is None:
-            return BINDING_UNSEEN
+            return BINDINGS_NOT_LISTED
         return listed_binding(binding, self._identities)
 
 
@@ -219,16 +218,18 @@ class _Askers(contextlib.ExitStack):
     """``count`` connections of our own, opened when they are needed; or the one that was given."""
 
     def __init__(
-        self, broker: pika.BlockingConnection | BrokerSettings | str | None, count: int
+        self, broker: Connection | pika.BlockingConnection | BrokerSettings | str | None, count: int
     ) -> None:
         super().__init__()
-        if isinstance(broker, pika.BlockingConnection):
+        if isinstance(broker, Connection | pika.BlockingConnection):
             self.settings = BrokerSettings()
-            self.askers = [Asker(broker, name="attune_mq setup", answer_within_s=ANSWERED_WITHIN_S)]
+            self.askers = [
+                ProbeChannel(broker, name="attune_mq setup", answer_within_s=ANSWERED_WITHIN_S)
+            ]
         else:
             settings = self.settings = BrokerSettings.of(broker)
             self.askers = [
-                Asker(settings, name="attune_mq setup", answer_within_s=ANSWERED_WITHIN_S)
+                ProbeChannel(settings, name="attune_mq setup", answer_within_s=ANSWERED_WITHIN_S)
                 for _ in range(count)
             ]
         for asker in self.askers:

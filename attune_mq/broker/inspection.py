@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from typing import NamedTuple
 
-import pika
-from pika import exceptions as pika_errors
-from pika.adapters.blocking_connection import BlockingChannel
+from pika import spec
 
-from attune_mq.amqp.connecting import (
-    abandon,
-    close_quietly,
-    expected_refusals,
-    open_connection,
-    our_errors,
-)
-from attune_mq.amqp.probe_channel import answering_within
+from attune_mq.amqp.channel_methods import Refused
+from attune_mq.amqp.probe_channel import ProbeChannel
+from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.errors import PermissionRefused
+from attune_mq.errors import BrokerUnavailable, PermissionRefused
 from attune_mq.forking import after_fork
 
 ANSWERED_WITHIN_S = 10.0
@@ -34,7 +25,7 @@ class QueueCounts(NamedTuple):
 
 
 class QueueInspector:
-    """How many consumers a queue has, how many messages wait in it.
+    """How many consumers a queue has, how many messages are ready in it.
 
     Safe from any thread; one connection, opened when asked, in a fork one of its own.
 
@@ -44,15 +35,19 @@ class QueueInspector:
     :data:`ANSWERED_WITHIN_S`, is opened anew.
     """
 
-    def __init__(self, broker: BrokerSettings | str | None = None) -> None:
+    def __init__(
+        self, broker: BrokerSettings | str | None = None, *, runtime: Runtime = SYSTEM
+    ) -> None:
         self._settings = BrokerSettings.of(broker)
+        self._runtime = runtime
         self._begin()
         after_fork(self._begin)
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
-        self._connection: pika.BlockingConnection | None = None
-        self._channel: BlockingChannel | None = None
+        self._lock = self._runtime.lock()
+        self._probe = ProbeChannel(
+            self._settings, name="attune_mq inspection", answer_within_s=ANSWERED_WITHIN_S
+        )
 
     def consumer_count(self, queue: str) -> int | None:
         """``None`` when there is no such queue.
@@ -60,17 +55,21 @@ class QueueInspector:
         Raises ``BrokerUnavailable`` and its kin, and
         :class:`~attune_mq.errors.PermissionRefused` where the broker does not tell.
         """
-        found = self._inspect(queue)
-        return None if found is None else found.consumer_count
+        found = self.counts(queue)
+        return None if found is None else found.consumers
 
     def message_count(self, queue: str) -> int | None:
         """Messages that are ready, not those that a consumer has; ``None``: no such queue."""
-        found = self._inspect(queue)
-        return None if found is None else found.message_count
+        found = self.counts(queue)
+        return None if found is None else found.messages
 
     def counts(self, queue: str) -> QueueCounts | None:
         """Both at once; ``None`` when there is no such queue."""
-        found = self._inspect(queue)
+        with self._lock:
+            try:
+                found = self._ask_or_close(queue)
+            except BrokerUnavailable:  # idle, so the broker took us for dead: a fresh one tells
+                found = self._ask_or_close(queue)
         if found is None:
             return None
         return QueueCounts(int(found.message_count or 0), int(found.consumer_count or 0))
@@ -78,52 +77,23 @@ class QueueInspector:
     def close(self) -> None:
         """The next question opens a connection again."""
         with self._lock:
-            self._drop()
+            self._probe.close()
 
-    def _inspect(self, queue: str) -> pika.spec.Queue.DeclareOk | None:
-        with self._lock:
-            try:
-                return self._ask_or_leave(queue)
-            except (pika_errors.AMQPConnectionError, OSError):
-                pass  # idle, so the broker took us for dead: a fresh one tells
-            with our_errors(self._settings):
-                return self._ask_or_leave(queue)
-
-    def _ask_or_leave(self, queue: str) -> pika.spec.Queue.DeclareOk | None:
+    def _ask_or_close(self, queue: str) -> spec.Queue.DeclareOk | None:
         """Whatever comes between a question and its answer ends the connection: what is still to
         come would be taken for the answer to the next question."""
         try:
-            return self._ask(queue)
-        except PermissionRefused:
-            raise
-        except BaseException:
-            connection, self._connection, self._channel = self._connection, None, None
-            if connection is not None:
-                with contextlib.suppress(Exception):  # whatever state pika was interrupted in
-                    abandon(connection, "a question was given up")
-                    close_quietly(connection)
-            raise
-
-    def _ask(self, queue: str) -> pika.spec.Queue.DeclareOk | None:
-        if self._connection is None:
-            self._connection = open_connection(self._settings, name="attune_mq inspection")
-        try:
-            with (
-                answering_within(self._connection, ANSWERED_WITHIN_S),
-                expected_refusals.expected(),
-            ):
-                if self._channel is None or not self._channel.is_open:  # the last was refused
-                    self._channel = self._connection.channel()
-                return self._channel.queue_declare(queue, passive=True).method
-        except pika_errors.ChannelClosedByBroker as error:
-            if error.reply_code == 404:
+            return self._probe.open_channel().queue_declare(queue, passive=True)
+        except Refused as error:
+            if error.is_connection:
+                self._probe.close()
+                raise BrokerUnavailable(f"the broker closed the connection: {error}") from error
+            if error.code == 404:
                 return None
             raise PermissionRefused(
-                f"the broker refuses to tell about queue '{queue}': {error.reply_text}; give the "
+                f"the broker refuses to tell about queue '{queue}': {error.text}; give the "
                 f"user some permission on it, such as read"
             ) from error
-
-    def _drop(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None:
-            close_quietly(connection)
+        except BaseException:
+            self._probe.close()
+            raise

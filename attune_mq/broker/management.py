@@ -1,4 +1,4 @@
-"""RabbitMQ's HTTP API, for what AMQP cannot tell: bindings, arguments, and what else there is.
+"""RabbitMQ's HTTP API, for what AMQP does not show: bindings, arguments, and what else there is.
 
 Read only, with the standard library alone. Source: https://www.rabbitmq.com/docs/http-api-reference.
 """
@@ -12,16 +12,14 @@ import re
 import socket
 import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.amqp.tls import refusal
 from attune_mq.errors import (
-    AttuneError,
     BrokerUnavailable,
     InvalidInput,
     LoginRefused,
@@ -80,19 +78,17 @@ class ManagementClient:
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         parts = _checked(url)
-        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-        self._base = self._shown.removesuffix("/api") + "/api"
+        path = parts.path.rstrip("/")
+        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
+        self._path = path.removesuffix("/api") + "/api"
         if parts.username is not None:
             user, password = unquote(parts.username), unquote(parts.password or "")
         self._user = user
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
-        self._authorization = f"Basic {token}"
+        self._headers = {"Authorization": f"Basic {token}", "Accept": "application/json"}
         self._timeout_s = timeout_s
-        self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}),
-            _NoRedirection(),
-            urllib.request.HTTPSHandler(context=_context(parts.scheme, tls)),
-        )
+        self._host, self._port = parts.hostname, parts.port
+        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
 
     def __repr__(self) -> str:
         return f"ManagementClient({self._shown!r})"
@@ -106,8 +102,7 @@ class ManagementClient:
 
     def version(self) -> str:
         """Of RabbitMQ, such as ``4.0.5``."""
-        overview = self.overview()
-        version = overview.get("rabbitmq_version")
+        version = self.overview().get("rabbitmq_version")
         if not isinstance(version, str):
             raise self._not_the_api("JSON without rabbitmq_version")
         return version
@@ -126,9 +121,8 @@ class ManagementClient:
     def queues(self, vhost: str, columns: Sequence[str] = QUEUE_COLUMNS) -> Listing:
         """All queues as they were declared, those exclusive to a connection included. Without
         statistics, which take the broker ten times as long: some seconds for 10,000 queues."""
-        return self._listing(
-            "queues", vhost, query=f"disable_stats=true&columns={_joined(columns)}"
-        )
+        joined = ",".join(map(quote, columns))
+        return self._listing("queues", vhost, query=f"disable_stats=true&columns={joined}")
 
     def queue_statistics(self, vhost: str) -> Listing:
         """All queues with their statistics: ``messages``, ``consumers``, rates, … The broker
@@ -138,8 +132,8 @@ class ManagementClient:
     def queue_totals(self, vhost: str, queue: str) -> QueueTotals | None:
         """Of one queue, counted at one moment, as long ago as :meth:`queue_statistics`; ``None``
         where the broker has not counted yet."""
-        told = self._mapping("queues", vhost, queue)
-        messages, consumers = told.get("messages"), told.get("consumers")
+        answer = self._mapping("queues", vhost, queue)
+        messages, consumers = answer.get("messages"), answer.get("consumers")
         if not isinstance(messages, int) or not isinstance(consumers, int):
             return None
         return QueueTotals(messages, consumers)
@@ -166,15 +160,15 @@ class ManagementClient:
         RabbitMQ 4.3 leaves internal exchanges out of these and keeps the bindings to them; here
         they are with the others.
         """
-        told = self._mapping("definitions", vhost)
-        there = {each.get("name") for each in told.get("exchanges", ())}
+        answer = self._mapping("definitions", vhost)
+        there = {each.get("name") for each in answer.get("exchanges", ())}
         left_out = [
             {name: value for name, value in each.items() if name in EXCHANGE_FIELDS}
             for each in self.exchanges(vhost)
             if each["internal"] and each["name"] not in there
             if not each["name"].startswith(RESERVED_PREFIX)
         ]
-        return {**told, "exchanges": [*told.get("exchanges", ()), *left_out]}
+        return {**answer, "exchanges": [*answer.get("exchanges", ()), *left_out]}
 
     def _mapping(self, *path: str) -> dict[str, Any]:
         answer = self._get(*path)
@@ -189,48 +183,53 @@ class ManagementClient:
         return answer
 
     def _get(self, *path: str, query: str = "") -> Any:
-        address = "/".join((self._base, *(quote(step, safe="") for step in path)))
-        request = urllib.request.Request(f"{address}?{query}" if query else address)
-        request.add_unredirected_header("Authorization", self._authorization)
-        request.add_header("Accept", "application/json")
+        target = "/".join((self._path, *(quote(step, safe="") for step in path)))
         try:
-            body = self._answer(request)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refusal(error, path) from error
+            status, body = self._answer(f"{target}?{query}" if query else target)
         except http.client.RemoteDisconnected as error:
             raise self._no_answer("it closed the connection") from error
         except (http.client.BadStatusLine, http.client.LineTooLong) as error:
             raise self._not_the_api("no HTTP") from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
-            raise self._failure(error) from error
+            if why := refusal(error, plain="http"):
+                raise TlsRefused(f"{self._shown}: {why}") from error
+            raise self._no_answer(_reason(error)) from error
+        if status != http.client.OK:
+            raise self._refusal(status, _said(body), path)
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
             raise self._not_the_api(_kind_of(body)) from None
 
-    def _answer(self, request: urllib.request.Request) -> bytes:
-        """The whole body within the deadline, however slowly it comes."""
+    def _connection(self) -> http.client.HTTPConnection:
+        host, port, timeout = self._host, self._port, self._timeout_s
+        if self._tls is None:
+            return http.client.HTTPConnection(host, port, timeout)
+        return http.client.HTTPSConnection(host, port, timeout=timeout, context=self._tls)
+
+    def _answer(self, target: str) -> tuple[int, bytes]:
+        """The status and the whole body within the deadline, however slowly it comes."""
         deadline = time.monotonic() + self._timeout_s
         chunks = []
-        with self._opener.open(request, timeout=self._timeout_s) as response:
+        with closing(self._connection()) as connection:
+            connection.request("GET", target, headers=self._headers)
+            response = connection.getresponse()
             while chunk := response.read1(_CHUNK_BYTES):
                 chunks.append(chunk)
                 if time.monotonic() > deadline:
                     raise TimeoutError
             if response.length:
                 raise http.client.IncompleteRead(b"", response.length)
-        return b"".join(chunks)
+        return response.status, b"".join(chunks)
 
-    def _refusal(self, error: urllib.error.HTTPError, path: Sequence[str]) -> Exception:
-        said = _said(error)
-        if error.code in (401, 403):
+    def _refusal(self, status: int, said: str, path: Sequence[str]) -> Exception:
+        if status in (401, 403):
             return self._unauthorized(said, path)
-        if error.code == 404 and len(path) > 1:
+        if status == 404 and len(path) > 1:
             return self._no_vhost(path[1])
-        if error.code >= 500:
-            return BrokerUnavailable(f"{self._shown}: the HTTP API answers {error.code} {said}")
-        return self._not_the_api(f"{error.code} {said}".rstrip())
+        if status >= 500:
+            return BrokerUnavailable(f"{self._shown}: the HTTP API answers {status} {said}")
+        return self._not_the_api(f"{status} {said}".rstrip())
 
     def _unauthorized(self, said: str, path: Sequence[str]) -> Exception:
         if "virtual host" in said:
@@ -259,12 +258,6 @@ class ManagementClient:
             f"address (port 15672 by default), and is the plugin rabbitmq_management enabled?"
         )
 
-    def _failure(self, error: Exception) -> AttuneError:
-        cause = getattr(error, "reason", None)  # of urllib's; some others have a text there
-        if why := refusal(cause if isinstance(cause, Exception) else error, plain="http"):
-            return TlsRefused(f"{self._shown}: {why}")
-        return self._no_answer(_reason(error))
-
     def _no_answer(self, reason: str) -> BrokerUnavailable:
         return BrokerUnavailable(f"{self._shown}: the HTTP API does not answer: {reason}")
 
@@ -280,20 +273,6 @@ def management_client(
     return ManagementClient(url, user=user, password=password, tls=tls, timeout_s=timeout_s)
 
 
-class _NoRedirection(urllib.request.HTTPRedirectHandler):
-    """The API does not redirect. Whoever does shall get no second request."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-def _context(scheme: str, given: ssl.SSLContext | None) -> ssl.SSLContext:
-    """Without TLS one that trusts nobody: to read the system's authorities takes some 70 ms."""
-    if scheme == "https":
-        return given or ssl.create_default_context()
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
 def _checked(url: str) -> Any:
     shown = re.sub(r"//.*@", "//…@", url)
     try:
@@ -306,19 +285,11 @@ def _checked(url: str) -> Any:
     return parts
 
 
-def _joined(columns: Sequence[str]) -> str:
-    return ",".join(quote(column) for column in columns)
-
-
-def _said(error: urllib.error.HTTPError) -> str:
-    """The reason in RabbitMQ's own answer; of another's answer no more than its first words."""
-    try:
-        body = error.read(4096)
-    except (OSError, http.client.HTTPException):
-        return ""
+def _said(body: bytes) -> str:
+    """The reason in RabbitMQ's own answer; of another's answer what it is."""
     try:
         return str(json.loads(body)["reason"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return _kind_of(body) if body else ""
 
 
@@ -330,16 +301,15 @@ def _kind_of(body: bytes) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    cause = getattr(error, "reason", error)
-    known = (reason for kind, reason in _REASONS.items() if isinstance(cause, kind))
-    return next(known, str(cause) or type(cause).__name__)
+    known = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+    return next(known, str(error) or type(error).__name__)
 
 
 _REASONS: dict[type[BaseException], str] = {
     socket.gaierror: "the host name is not known",
-    ConnectionRefusedError: "nothing listens there",
+    ConnectionRefusedError: "connection refused",
     UnicodeError: "the host name cannot be one",
-    ConnectionResetError: "it hung up; is this its port (15672 by default)?",
+    ConnectionResetError: "connection reset; is this its port (15672 by default)?",
     TimeoutError: "it took too long",
     http.client.IncompleteRead: "it broke off in the middle of its answer",
 }

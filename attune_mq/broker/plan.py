@@ -1,31 +1,46 @@
-"""Desired and observed, compared: what set-up would do, and what else differs. Pure."""
+"""``plan`` and ``check``: desired and observed, compared: what set-up would do, and what else
+differs; for health probes, whether all of it is there and consumed."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from attune_mq.broker.report import Conflict, Unchanged, Unknown, Why
-from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
-from attune_mq.topology.declarations import (
-    BindingDeclaration,
-    Declaration,
-    ExchangeDeclaration,
-    QueueDeclaration,
-    declarations,
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
+from attune_mq.broker.management import DEFAULT_TIMEOUT_S, management_client
+from attune_mq.broker.observation import (
+    Absent,
+    AmqpObservation,
+    Indeterminate,
+    ManagementObservation,
+    Observation,
+    ObservedQueue,
+    Source,
+    Verdict,
+    observe_by_management,
 )
+from attune_mq.broker.probing import Prober, QuietProber
+from attune_mq.broker.report import (
+    Conflict,
+    Create,
+    Extra,
+    Ignored,
+    OfKind,
+    Step,
+    Unchanged,
+    Unknown,
+)
+from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
+from attune_mq.topology.declarations import BindingDeclaration, Declaration, declarations
 from attune_mq.topology.equivalence import (
-    Answer,
-    BrokerRules,
     Difference,
     Equal,
     Inequivalent,
     SilentlyIgnored,
-    answer_to_exchange,
-    answer_to_queue,
     binding_identity,
     written,
 )
@@ -33,79 +48,11 @@ from attune_mq.topology.expansion import expand
 from attune_mq.topology.family_names import name_pattern
 from attune_mq.topology.model import Topology
 from attune_mq.topology.objects import RESERVED_PREFIX
+from attune_mq.topology.selection import needed_by
 from attune_mq.topology.source import Where
+from attune_mq.topology_file import load_topology
 
-Source = Literal["amqp", "management"]
-"""Where an observation comes from: AMQP alone, or the HTTP API of the management plugin."""
-
-
-@dataclass(frozen=True)
-class Absent:
-    """There is nothing of this name."""
-
-
-@dataclass(frozen=True)
-class Unseen:
-    """The source cannot tell; ``detail`` says to people why not."""
-
-    detail: str
-    why: Why = "amqp"
-
-
-Verdict = Answer | Absent | Unseen
-
-BINDING_UNSEEN = Unseen("AMQP cannot list bindings")
-
-
-@dataclass(frozen=True)
-class ManagementObservation:
-    """All that a virtual host has, as the HTTP API lists it."""
-
-    rules: BrokerRules
-    exchanges: Mapping[str, ExchangeDeclaration]
-    queues: Mapping[str, QueueDeclaration]
-    bindings: tuple[BindingDeclaration, ...]
-
-    source: Source = field(default="management", init=False)
-
-
-@dataclass(frozen=True)
-class AmqpObservation:
-    """What the broker said to each exchange and queue that it was asked about, by kind and name."""
-
-    verdicts: Mapping[tuple[str, str], Verdict]
-
-    source: Source = field(default="amqp", init=False)
-
-
-Observation = ManagementObservation | AmqpObservation
-
-
-@dataclass(frozen=True)
-class Create:
-    """It is not there, so set-up declares it. Whether the broker takes it shows only then."""
-
-    declaration: Declaration
-    where: Where
-
-
-@dataclass(frozen=True)
-class Ignored:
-    """It is there, without an argument that the file gives it or with another value, and the
-    broker will not say so: it does not know this argument for this type, and ignores it."""
-
-    declaration: Declaration
-    where: Where
-    field: str
-    expected: str
-    found: str
-
-
-@dataclass(frozen=True)
-class Extra:
-    """It is there and the file does not have it. Set-up lets it be."""
-
-    declaration: Declaration
+CHECK_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -119,12 +66,14 @@ class Plan:
     """
 
     source: Source
-    create: tuple[Create, ...]
-    unchanged: tuple[Unchanged, ...]
-    conflicts: tuple[Conflict, ...]
-    ignored: tuple[Ignored, ...]
-    extra: tuple[Extra, ...]
-    unknown: tuple[Unknown, ...]
+    outcomes: tuple[Step | Extra, ...]
+
+    create = OfKind(Create)
+    unchanged = OfKind(Unchanged)
+    conflicts = OfKind(Conflict)
+    ignored = OfKind(Ignored)
+    extra = OfKind(Extra)
+    unknown = OfKind(Unknown)
 
     @property
     def has_differences(self) -> bool:
@@ -132,30 +81,153 @@ class Plan:
         return bool(self.create or self.conflicts or self.extra)
 
 
-Step = Create | Unchanged | Conflict | Ignored | Unknown
+@dataclass(frozen=True)
+class ConsumerPresence:
+    """``present`` is ``None`` where the source cannot tell: over AMQP, of a queue that belongs to
+    its consumer's connection."""
+
+    tag: str
+    queue: str
+    present: bool | None
+
+
+@dataclass(frozen=True)
+class Health:
+    """``missing`` (there to ``create``), ``conflicts`` and ``unknown`` as in a
+    :class:`~attune_mq.broker.plan.Plan`, of which it has the ``outcomes``."""
+
+    outcomes: tuple[Step | Extra, ...]
+    consumers: tuple[ConsumerPresence, ...]
+
+    missing = OfKind(Create)
+    conflicts = OfKind(Conflict)
+    unknown = OfKind(Unknown)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is missing or different, and no consumer is known to be absent. Of what
+        is ``unknown``, and of a consumer of which the broker does not tell, that is not known."""
+        absent = any(consumer.present is False for consumer in self.consumers)
+        return not (self.missing or self.conflicts or absent)
+
+
+def plan(
+    topology: Topology | str | os.PathLike[str] | None = None,
+    broker: BrokerSettings | str | None = None,
+    *,
+    service: str | None = None,
+    management_url: str | None = None,
+) -> Plan:
+    """Compares a topology with a broker. Creates and changes nothing, not even in a race.
+
+    ``topology``: a topology, the path of a file, or nothing for the default file. ``service``:
+    only what that service needs. ``broker``: as for ``setup_infrastructure``.
+    ``management_url``: of RabbitMQ's HTTP API, which sees everything; without it, AMQP alone tells
+    whether exchanges and queues exist and are equal, and the plan says what is unknown.
+
+    Raises ``InvalidInput`` for a file, service or URL that is wrong, ``BrokerUnavailable``, and
+    ``PermissionRefused`` for a login, a virtual host or a tag.
+    """
+    wanted = topology if isinstance(topology, Topology) else load_topology(topology)
+    if service is not None:
+        wanted = needed_by(wanted, service)
+    return make_plan(wanted, observe(wanted, BrokerSettings.of(broker), management_url))
+
+
+def check(
+    topology: Topology | str | os.PathLike[str] | None = None,
+    broker: BrokerSettings | str | None = None,
+    *,
+    service: str | None = None,
+    management_url: str | None = None,
+) -> Health:
+    """Whether all that ``service`` (or the whole file) needs is there and equal, and whether each
+    of its consumers is registered. Families are not looked at; an instance of one is, given as
+    ``instantiate(topology, "worker", worker_id=7)``.
+
+    Over AMQP bindings are not seen, and consumers are counted without being named: all consumers
+    of a queue count as absent while it has fewer than the file wires to it. Over the HTTP API
+    (``management_url``) a consumer is known by its tag, or ``tag@instance``; the API lists who
+    came, and who went, up to five seconds late.
+
+    Over AMQP it leaves no line in the broker's log as long as all is well. An exchange that is
+    deleted at the very moment of the check may be made anew by it, as the file says.
+
+    Raises as :func:`plan`.
+    """
+    wanted = topology if isinstance(topology, Topology) else load_topology(topology)
+    if service is not None:
+        wanted = needed_by(wanted, service)
+    observation = observe(wanted, BrokerSettings.of(broker), management_url, for_probe=True)
+    outcomes = make_plan(wanted, observation).outcomes
+    return Health(outcomes, tuple(_presences(wanted, observation)))
+
+
+def _presences(wanted: Topology, observation: Observation) -> Iterator[ConsumerPresence]:
+    needed = Counter(spec.queue for spec in wanted.consumers.values())
+    queues = observation.queues
+    for tag, spec in wanted.consumers.items():
+        queue = wanted.queues[spec.queue]
+        present: bool | None = None
+        if isinstance(observation, ManagementObservation):
+            candidates = [name for name in queues if queue.name in ("", name)]
+            present = any(queues[name].has_consumer(tag) for name in candidates)
+        elif not queue.belongs_to_a_connection:
+            there = queues.get(queue.name)
+            present = there is not None and (there.consumers or 0) >= needed[spec.queue]
+        yield ConsumerPresence(tag, queue.name, present)
+
+
+def observe(
+    topology: Topology,
+    broker: BrokerSettings,
+    management_url: str | None = None,
+    *,
+    for_probe: bool = False,
+) -> Observation:
+    """By the HTTP API where there is one. Changes nothing; see the two for what is raised.
+    ``for_probe``: with consumers, sooner given up, and without lines in the broker's log."""
+    if management_url is None:
+        with (QuietProber if for_probe else Prober)(broker) as prober:
+            return observe_by_amqp(topology, prober)
+    timeout_s = CHECK_TIMEOUT_S if for_probe else DEFAULT_TIMEOUT_S
+    client = management_client(management_url, broker, timeout_s=timeout_s)
+    return observe_by_management(client, virtual_host(broker.urls[0]), consumers=for_probe)
+
+
+def observe_by_amqp(topology: Topology, prober: Prober) -> AmqpObservation:
+    """Whether each exchange and queue of ``topology`` exists and is equal.
+
+    AMQP cannot list bindings, nor anything that the topology does not name, nor tell whether an
+    argument that the broker does not compare is there: whether an object with one is equal is
+    indeterminate. Takes two round trips for each object. Looking at a queue that expires
+    (``x-expires``) counts as using it.
+
+    Raises ``BrokerUnavailable``, ``LoginRefused``, ``VirtualHostRefused``.
+    """
+    verdicts = {
+        (one.kind, one.name): prober.seen(one)
+        for one in declarations(topology)
+        if not isinstance(one, BindingDeclaration)
+    }
+    queues = {
+        name: ObservedQueue(name, consumers=count) for name, count in prober.consumer_counts.items()
+    }
+    return AmqpObservation(verdicts, queues)
 
 
 def make_plan(topology: Topology, observation: Observation) -> Plan:
-    """Compares a topology with what was observed, by the broker's own rules of equivalence.
+    """Compares a topology with what was observed, by the broker's own rules of equivalence. Pure.
 
     What belongs to the broker, to a connection or to an instance of a family is never ``extra``.
     """
     whole = expand(topology)
     wanted = declarations(whole)
-    verdict_on = _verdicts(observation)
-    steps = [step for one in wanted for step in steps_of(whole, one, verdict_on(one))]
-    extra: tuple[Extra, ...] = ()
+    steps = [step for one in wanted for step in steps_of(whole, one, observation.verdict(one))]
+    extra: list[Extra] = []
     if isinstance(observation, ManagementObservation):
-        extra = tuple(Extra(one) for one in _unasked(whole, wanted, observation))
-    return Plan(
-        source=observation.source,
-        create=tuple(step for step in steps if isinstance(step, Create)),
-        unchanged=tuple(step for step in steps if isinstance(step, Unchanged)),
-        conflicts=tuple(step for step in steps if isinstance(step, Conflict)),
-        ignored=tuple(step for step in steps if isinstance(step, Ignored)),
-        extra=extra,
-        unknown=tuple(step for step in steps if isinstance(step, Unknown)),
-    )
+        extra = [Extra(one) for one in _extra(whole, wanted, observation)]
+    return Plan(observation.source, (*steps, *extra))
 
 
 def remedy(conflict: Conflict) -> str:
@@ -176,29 +248,26 @@ def steps_of(whole: Topology, declaration: Declaration, verdict: Verdict) -> Ite
     match verdict:
         case Absent():
             yield Create(declaration, where)
-        case Unseen(detail, why):
+        case Indeterminate(detail, why):
             yield Unknown(declaration, where, detail, why)
         case Equal():
             yield Unchanged(declaration, where)
         case SilentlyIgnored(differences):
             yield Unchanged(declaration, where)
             for one in differences:
-                expected, found = _written(one)
-                place = _place(whole, declaration, one.field)
-                yield Ignored(declaration, place, one.field, expected, found)
+                yield Ignored(declaration, _place(whole, declaration, one.field), *_written(one))
         case Inequivalent(differences):
             for one in differences:
-                expected, found = _written(one)
-                place = _place(whole, declaration, one.field)
-                yield Conflict(declaration, place, one.field, expected, found)
+                yield Conflict(declaration, _place(whole, declaration, one.field), *_written(one))
 
 
-def _written(difference: Difference) -> tuple[str, str]:
+def _written(difference: Difference) -> tuple[str, str, str]:
+    """Its field, and both values as texts that differ."""
     expected, found = written(difference.expected), written(difference.found)
     if expected == found:  # 1000 and "1000"
         expected += f" ({type(difference.expected).__name__})"
         found += " (of another type)"
-    return expected, found
+    return difference.field, expected, found
 
 
 def _place(whole: Topology, declaration: Declaration, name: str) -> Where:
@@ -214,76 +283,23 @@ def _place(whole: Topology, declaration: Declaration, name: str) -> Where:
     return place
 
 
-def _verdicts(observation: Observation) -> Callable[[Declaration], Verdict]:
-    match observation:
-        case AmqpObservation(verdicts):
-            return lambda declaration: _heard(declaration, verdicts)
-        case ManagementObservation(bindings=bindings):
-            bound = {binding_identity(binding) for binding in bindings}
-            return lambda declaration: _listed(declaration, observation, bound)
-
-
-def _heard(declaration: Declaration, verdicts: Mapping[tuple[str, str], Verdict]) -> Verdict:
-    if not isinstance(declaration, BindingDeclaration):
-        return verdicts[declaration.kind, declaration.name]
-    source = ("exchange", declaration.source)
-    destination = (declaration.destination_type, declaration.destination)
-    if Absent() in (verdicts.get(source), verdicts.get(destination)):
-        return Absent()
-    return BINDING_UNSEEN
-
-
-def _listed(
-    declaration: Declaration, observation: ManagementObservation, bound: set[Hashable]
-) -> Verdict:
-    match declaration:
-        case ExchangeDeclaration(name):
-            exchange = observation.exchanges.get(name)
-            return answer_to_exchange(declaration, exchange) if exchange else Absent()
-        case QueueDeclaration(name):
-            queue = observation.queues.get(name)
-            return answer_to_queue(declaration, queue, observation.rules) if queue else Absent()
-        case BindingDeclaration():
-            return listed_binding(declaration, bound)
-
-
-def listed_binding(wanted: BindingDeclaration, bound: Container[Hashable]) -> Verdict:
-    """Whether a binding is among those that the HTTP API lists, given by their identities.
-
-    The API does not tell 32-bit and 64-bit integers apart, and AMQP declares a second binding where
-    they differ. Where both mean the same to the exchange, the one that is there is the one that is
-    wanted; inside of an array or a table they do not.
-    """
-    if binding_identity(wanted) not in bound:
-        return Absent()
-    if any(_holds_a_number(value) for value in wanted.arguments.values()):
-        return Unseen("the HTTP API does not tell how wide a number in an array or a table is")
-    return Equal()
-
-
-def _holds_a_number(value: Any) -> bool:
-    inner = value.values() if isinstance(value, Mapping) else value
-    if isinstance(inner, str | bytes) or not isinstance(inner, Iterable):
-        return False
-    return any(type(one) is int or _holds_a_number(one) for one in inner)
-
-
-def _unasked(
+def _extra(
     whole: Topology, wanted: Iterable[Declaration], observation: ManagementObservation
 ) -> Iterator[Declaration]:
     """What is there for no reason that we know of."""
     names = {(one.kind, one.name) for one in wanted}
+    queues = observation.queue_declarations
     instances = _names_in_families(whole)
     others = {
         name
-        for name, queue in observation.queues.items()
+        for name, queue in queues.items()
         if queue.exclusive or name.startswith(RESERVED_PREFIX) or instances.fullmatch(name)
     }
     for name, exchange in sorted(observation.exchanges.items()):
         is_built_in = not name or name.startswith(RESERVED_PREFIX)
         if not is_built_in and ("exchange", name) not in names:
             yield exchange
-    for name, queue in sorted(observation.queues.items()):
+    for name, queue in sorted(queues.items()):
         if name not in others and ("queue", name) not in names:
             yield queue
     asked = {binding_identity(one) for one in wanted if isinstance(one, BindingDeclaration)}

@@ -23,13 +23,11 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from pika.adapters.blocking_connection import BlockingChannel
-
-from attune_mq.amqp.connecting import our_errors
-from attune_mq.amqp.probe_channel import Asker, Refusal
+from attune_mq.amqp.channel_methods import ChannelMethods
+from attune_mq.amqp.probe_channel import ProbeChannel, Refusal
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import declare, uncompared
-from attune_mq.broker.plan import Absent, Unseen, Verdict
+from attune_mq.broker.observation import Absent, Indeterminate, Verdict
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, parse_reply
 from attune_mq.topology.declarations import ExchangeDeclaration, QueueDeclaration
 from attune_mq.topology.equivalence import Difference, Equal, Inequivalent
@@ -37,14 +35,14 @@ from attune_mq.topology.equivalence import Difference, Equal, Inequivalent
 _FOREIGN = {"x-max-age": "1D", "x-delivery-limit": 1}
 """Arguments that make the creation of a queue fail: the first for all but streams, the second for
 streams, of which the first is one."""
-HIDDEN = Unseen("some permission on it is needed to see it", "refused")
+HIDDEN = Indeterminate("some permission on it is needed to see it", "refused")
 """Whether it exists is not known either (from RabbitMQ 4.3 on)."""
 _ALTERNATE = re.compile(r"but current is (?:(none)|'(.*)')$", re.DOTALL)
 
 
 class Prober:
     """Asks about one object after the other, by ``asker`` or on a connection of its own, which this
-    context manager closes. ``answer_within_s``: as an ``Asker`` has it.
+    context manager closes. ``answer_within_s``: as a ``ProbeChannel`` has it.
 
     ``consumer_counts`` has every queue that was seen so far.
     """
@@ -52,13 +50,12 @@ class Prober:
     def __init__(
         self,
         settings: BrokerSettings,
-        asker: Asker | None = None,
+        asker: ProbeChannel | None = None,
         *,
         answer_within_s: float | None = None,
     ) -> None:
         self.consumer_counts: dict[str, int] = {}
-        self._settings = settings
-        self._asker = asker or Asker(
+        self._asker = asker or ProbeChannel(
             settings, name="attune_mq plan", answer_within_s=answer_within_s
         )
 
@@ -76,19 +73,18 @@ class Prober:
     def verdict(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Verdict:
         """Whether it is there and equal. Raises ``BrokerUnavailable``, ``LoginRefused``,
         ``VirtualHostRefused``."""
-        with our_errors(self._settings):
-            refusal = self._look_for(wanted)
-            if refusal is not None:
-                return _without_comparison(wanted, refusal)
-            if isinstance(wanted, ExchangeDeclaration):
-                return self._compare_exchange(wanted)
-            return self._compare_queue(wanted)
+        refusal = self._look_for(wanted)
+        if refusal is not None:
+            return _without_comparison(wanted, refusal)
+        if isinstance(wanted, ExchangeDeclaration):
+            return self._compare_exchange(wanted)
+        return self._compare_queue(wanted)
 
     def seen(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Verdict:
         """As :meth:`verdict`, but what the broker does not compare is unseen, not equal."""
         verdict = self.verdict(wanted)
         if verdict == Equal() and (why := uncompared(wanted, self._asker.version)):
-            return Unseen(why)
+            return Indeterminate(why)
         return verdict
 
     def _look_for(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Refusal | None:
@@ -96,8 +92,8 @@ class Prober:
             name = wanted.name
             return self._asker.ask(lambda channel: channel.exchange_declare(name, passive=True))
 
-        def count(channel: BlockingChannel) -> None:
-            declared = channel.queue_declare(wanted.name, passive=True).method
+        def count(channel: ChannelMethods) -> None:
+            declared = channel.queue_declare(wanted.name, passive=True)
             self.consumer_counts[wanted.name] = declared.consumer_count or 0
 
         return self._asker.ask(count)
@@ -108,7 +104,7 @@ class Prober:
         verdict = self._compare_queue_with(wanted, foreign)
         if verdict is None:  # without a type it is a stream where that is the default
             verdict = self._compare_queue_with(wanted, "x-delivery-limit")
-        return verdict or Unseen("it exists, and is of a type that cannot be compared")
+        return verdict or Indeterminate("it exists, and is of a type that cannot be compared")
 
     def _compare_queue_with(self, wanted: QueueDeclaration, foreign: str) -> Verdict | None:
         """``None`` where the argument is not foreign to the queue that is there."""
@@ -125,7 +121,7 @@ class Prober:
     def _compare_exchange(self, wanted: ExchangeDeclaration) -> Verdict:
         refusal = self._declare(wanted, {**wanted.arguments, "alternate-exchange": True})
         if refusal is None:
-            return Unseen("the broker took a declaration that it should refuse")
+            return Indeterminate("the broker took a declaration that it should refuse")
         different = _difference(wanted, refusal)
         if different is None:
             return _incomparable(wanted, refusal)
@@ -133,7 +129,7 @@ class Prober:
             return Inequivalent((different,))
         there = _ALTERNATE.search(refusal.text)
         if there is None:
-            return Unseen("it exists; which alternate exchange it has was cut off the answer")
+            return Indeterminate("it exists; its alternate exchange is truncated in the reply")
         expected, found = wanted.arguments.get("alternate-exchange"), there[2]
         if expected == found:
             return Equal()
@@ -172,7 +168,7 @@ def _without_comparison(
         case NotPermitted():
             return HIDDEN
         case _:
-            return Unseen(f"the broker says {refusal.code} {refusal.text}")
+            return Indeterminate(f"the broker says {refusal.code} {refusal.text}")
 
 
 def _difference(
@@ -186,8 +182,10 @@ def _difference(
     return Difference(reply.field, expected, reply.found)
 
 
-def _incomparable(wanted: ExchangeDeclaration | QueueDeclaration, refusal: Refusal) -> Unseen:
+def _incomparable(
+    wanted: ExchangeDeclaration | QueueDeclaration, refusal: Refusal
+) -> Indeterminate:
     if isinstance(parse_reply(*refusal), NotPermitted):
         needed = f"it exists; comparing it needs the permission configure on {wanted.name!r}"
-        return Unseen(needed, "refused")
-    return Unseen(f"it exists, but cannot be compared: {refusal.code} {refusal.text}")
+        return Indeterminate(needed, "refused")
+    return Indeterminate(f"it exists, but cannot be compared: {refusal.code} {refusal.text}")

@@ -13,13 +13,13 @@ _INEQUIVALENT = re.compile(
     r"(?:.*' in vhost '.*': received (?P<received>.*) but current is (?P<current>.*)$)?",
     re.DOTALL,
 )
-CUT_OFF = "a value that the broker's answer (255 bytes at most) has no room for"
+TRUNCATED = "(truncated in the broker's 255-byte reply)"
 _VALUE = re.compile(r"(?:the value )?'(?P<value>.*?)'(?: of type '\w+')?$", re.DOTALL)
 _REFUSED = re.compile(
     r"(?:(?P<permission>configure|write|read) )?access to (?:queue|exchange|topic) '"
 )
 _MISSING = re.compile(
-    r"no (?P<kind>queue|exchange) '(?P<name>.*?)(?:' in vhost .*)?$",  # or cut off in the name
+    r"no (?P<kind>queue|exchange) '(?P<name>.*?)(?:' in vhost .*)?$",  # or truncated in the name
     re.DOTALL,
 )
 
@@ -75,6 +75,6 @@ def parse_reply(code: int, text: str) -> Reply:
 
 def _value(text: str | None) -> str:
     if text is None:
-        return CUT_OFF
+        return TRUNCATED
     written = _VALUE.match(text)
     return written["value"] if written else text

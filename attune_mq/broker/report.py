@@ -1,120 +1,141 @@
-"""What a set-up found and did."""
+"""What becomes, or became, of each object of a topology: of a plan, a check and a set-up."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+from attune_mq.broker.observation import Why
 from attune_mq.errors import InfrastructureError
 from attune_mq.topology.declarations import Declaration
 from attune_mq.topology.source import Where
 
-Why = Literal["amqp", "refused"]
-"""Why something is not known: AMQP cannot tell, or the user may not look."""
-
 
 @dataclass(frozen=True)
-class Created:
-    """It was not there when the broker was asked, and is there since it was declared. A binding:
-    the HTTP API did not list it, or one of its ends was created in the same run. Another process
-    that made it in between is not told apart."""
+class _Outcome:
+    """``where``: in the topology file."""
 
     declaration: Declaration
     where: Where
 
-
-@dataclass(frozen=True)
-class Ensured:
-    """It is there: the broker agreed to it. Whether it was there before cannot be told."""
-
-    declaration: Declaration
-    where: Where
+    def __str__(self) -> str:
+        return f"{self.where}: {self.declaration.kind} '{self.declaration.name}'"
 
 
 @dataclass(frozen=True)
-class Unchanged:
-    """It was there, and all that the file says of it was compared and is equal."""
-
-    declaration: Declaration
-    where: Where
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """It exists and is different. Nothing was changed."""
-
-    declaration: Declaration
-    where: Where
+class _Difference(_Outcome):
     field: str
     expected: str
     found: str
 
+
+class Created(_Outcome):
+    """It was not there when the broker was asked, and is there since it was declared. A binding:
+    the HTTP API did not list it, or one of its ends was created in the same run. Another process
+    that made it in between is not told apart."""
+
+
+class Ensured(_Outcome):
+    """It is there: the broker agreed to it. Whether it was there before cannot be told."""
+
+
+class Unchanged(_Outcome):
+    """It was there, and all that the file says of it was compared and is equal."""
+
+
+class Conflict(_Difference):
+    """It exists and is different. Nothing was changed."""
+
     def __str__(self) -> str:
         return (
-            f"{self.where}: {self.declaration.kind} '{self.declaration.name}': expected "
-            f"{self.field} {self.expected}, the broker has {self.found}; RabbitMQ cannot change "
-            f"it in place"
+            f"{super().__str__()}: expected {self.field} {self.expected}, the broker has "
+            f"{self.found}; RabbitMQ cannot change it in place"
         )
 
 
+class Ignored(_Difference):
+    """It is there, without an argument that the file gives it or with another value, and the
+    broker will not say so: it does not know this argument for this type, and ignores it."""
+
+
 @dataclass(frozen=True)
-class Refused:
+class Refused(_Outcome):
     """We may not declare it. ``exists`` is ``None`` where that cannot be told: of a binding, and of
     what the broker does not let us look at."""
 
-    declaration: Declaration
-    where: Where
     permission: str
     detail: str
     exists: bool | None
 
     def __str__(self) -> str:
         return (
-            f"{self.where}: {self.declaration.kind} '{self.declaration.name}': the broker refuses "
-            f"to declare it, {self.permission} permission is missing ({self.detail})"
+            f"{super().__str__()}: the broker refuses to declare it, {self.permission} permission "
+            f"is missing ({self.detail})"
         )
 
 
 @dataclass(frozen=True)
-class Invalid:
+class Invalid(_Outcome):
     """The broker takes no such object; ``detail`` are its own words. It was not made."""
 
-    declaration: Declaration
-    where: Where
     detail: str
 
     def __str__(self) -> str:
-        kind, name = self.declaration.kind, self.declaration.name
-        return f"{self.where}: {kind} '{name}': the broker does not take it: {self.detail}"
+        return f"{super().__str__()}: the broker does not take it: {self.detail}"
 
 
 @dataclass(frozen=True)
-class Unknown:
+class Unknown(_Outcome):
     """The source cannot see whether it is there, or whether it is equal. ``detail`` says which, to
     people; ``why`` to programs."""
 
-    declaration: Declaration
-    where: Where
     detail: str
     why: Why = "amqp"
 
 
+class Create(_Outcome):
+    """It is not there, so set-up declares it. Whether the broker takes it shows only then."""
+
+
 @dataclass(frozen=True)
-class Missing:
+class Missing(_Outcome):
     """It is not there, and was not made. Of a binding: one of its ends is not there."""
 
-    declaration: Declaration
-    where: Where
     detail: str
 
     def __str__(self) -> str:
-        kind, name = self.declaration.kind, self.declaration.name
-        return f"{self.where}: {kind} '{name}' does not exist: {self.detail}"
+        return f"{super().__str__()} does not exist: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Extra:
+    """It is there and the file does not have it. Set-up lets it be."""
+
+    declaration: Declaration
 
 
 Outcome = Created | Ensured | Unchanged | Conflict | Refused | Invalid | Missing | Unknown
+"""Of a set-up."""
+Step = Create | Unchanged | Conflict | Ignored | Unknown
+"""Of a plan."""
 
-Kind = TypeVar("Kind", bound=Outcome)
+Kind = TypeVar("Kind", bound=Outcome | Step | Extra)
+
+
+class _Report(Protocol):
+    @property
+    def outcomes(self) -> Sequence[Outcome | Step | Extra]: ...
+
+
+class OfKind(Generic[Kind]):
+    """An attribute of a report: those of its ``outcomes`` that are of one kind, in their order."""
+
+    def __init__(self, kind: type[Kind]) -> None:
+        self._kind = kind
+
+    def __get__(self, report: _Report, owner: object = None) -> tuple[Kind, ...]:
+        return tuple(one for one in report.outcomes if isinstance(one, self._kind))
 
 
 @dataclass(frozen=True)
@@ -128,37 +149,14 @@ class SetupReport:
 
     outcomes: tuple[Outcome, ...]
 
-    @property
-    def created(self) -> tuple[Created, ...]:
-        return self._all(Created)
-
-    @property
-    def ensured(self) -> tuple[Ensured, ...]:
-        return self._all(Ensured)
-
-    @property
-    def unchanged(self) -> tuple[Unchanged, ...]:
-        return self._all(Unchanged)
-
-    @property
-    def conflicts(self) -> tuple[Conflict, ...]:
-        return self._all(Conflict)
-
-    @property
-    def refused(self) -> tuple[Refused, ...]:
-        return self._all(Refused)
-
-    @property
-    def invalid(self) -> tuple[Invalid, ...]:
-        return self._all(Invalid)
-
-    @property
-    def missing(self) -> tuple[Missing, ...]:
-        return self._all(Missing)
-
-    @property
-    def unknown(self) -> tuple[Unknown, ...]:
-        return self._all(Unknown)
+    created = OfKind(Created)
+    ensured = OfKind(Ensured)
+    unchanged = OfKind(Unchanged)
+    conflicts = OfKind(Conflict)
+    refused = OfKind(Refused)
+    invalid = OfKind(Invalid)
+    missing = OfKind(Missing)
+    unknown = OfKind(Unknown)
 
     @property
     def absent(self) -> tuple[Missing | Invalid | Refused, ...]:
@@ -167,15 +165,8 @@ class SetupReport:
             one
             for one in self.outcomes
             if isinstance(one, Missing | Invalid)
-            or (isinstance(one, Refused) and _may_be_absent(one))
+            or (isinstance(one, Refused) and not one.exists and one.declaration.kind != "binding")
         )
-
-    def _all(self, kind: type[Kind]) -> tuple[Kind, ...]:
-        return tuple(one for one in self.outcomes if isinstance(one, kind))
-
-
-def _may_be_absent(refused: Refused) -> bool:
-    return refused.exists is not True and refused.declaration.kind != "binding"
 
 
 class MissingInfrastructure(InfrastructureError):

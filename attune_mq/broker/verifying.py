@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableSet, Sequence
 
-from attune_mq.amqp.probe_channel import Asker
+from attune_mq.amqp.probe_channel import ProbeChannel
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import Migrations
-from attune_mq.broker.plan import Absent, Create, Ignored, Unseen, Verdict, steps_of
+from attune_mq.broker.observation import Absent, Indeterminate, Verdict
+from attune_mq.broker.plan import steps_of
 from attune_mq.broker.probing import HIDDEN, Prober
-from attune_mq.broker.report import Missing, Outcome, Refused
+from attune_mq.broker.report import Create, Ignored, Missing, Outcome, Refused
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
@@ -29,7 +30,7 @@ class Verifier:
 
     def __init__(
         self,
-        asker: Asker,
+        asker: ProbeChannel,
         settings: BrokerSettings,
         topology: Topology,
         missing: MutableSet[tuple[str, str]],
@@ -49,7 +50,7 @@ class Verifier:
         match wanted:
             case BindingDeclaration(source, destination, destination_type):
                 if destination_type == "queue" and self._migrations.has(destination):
-                    return Unseen("its queue is being migrated, and its bindings with it")
+                    return Indeterminate("its queue is being migrated, and its bindings with it")
                 ends = {("exchange", source), (destination_type, destination)}
                 return Absent() if ends & self._missing else self._is_there(wanted)
             case ExchangeDeclaration() | QueueDeclaration():
@@ -57,7 +58,7 @@ class Verifier:
                 if verdict == Absent():
                     self._missing.add((wanted.kind, wanted.name))
                 elif isinstance(wanted, QueueDeclaration) and self._migrations.has(wanted.name):
-                    return Unseen("it is being migrated, and was not compared")
+                    return Indeterminate("it is being migrated, and was not compared")
                 return verdict
 
     def _outcome(self, wanted: Declaration, verdict: Verdict) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from attune_mq.broker.checking import Health, check
+from attune_mq.broker.plan import Health, check
 from attune_mq.cli.context import Context
 from attune_mq.cli.objects import in_conflict, named, not_known, place, printable
 from attune_mq.cli.selection import add_selection, selected

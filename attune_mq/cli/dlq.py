@@ -104,8 +104,8 @@ def _with_instances(topology: Topology, context: Context) -> Topology:
     if context.management_url is None or not topology.families:
         return topology
     from attune_mq.amqp.settings import virtual_host
-    from attune_mq.broker.instances import including_all, instances_among
     from attune_mq.broker.management import management_client
+    from attune_mq.topology.instances import including_all, instances_among
 
     broker = context.broker()
     client = management_client(context.management_url, broker)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
-from attune_mq.broker.plan import Ignored, Plan, remedy
-from attune_mq.broker.planning import plan
-from attune_mq.broker.report import Conflict
+from attune_mq.broker.plan import Plan, plan, remedy
+from attune_mq.broker.report import Conflict, Ignored
 from attune_mq.cli.context import Context
 from attune_mq.cli.objects import in_conflict, named, not_known, place, printable
 from attune_mq.cli.selection import add_selection, selected

@@ -1,4 +1,4 @@
-"""A picture of the queues as a table that fits a terminal, down to 40 columns and less. Pure."""
+"""A report on the queues as a table that fits a terminal, down to 40 columns and less. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from attune_mq.broker.queue_status import Picture, QueueStatus
+from attune_mq.broker.status import QueueReport, QueueStatus
 from attune_mq.cli.objects import printable
 
 NARROWEST_NAME = 16
@@ -23,39 +23,39 @@ class _Column(NamedTuple):
 
 
 _COLUMNS = (
-    _Column("ready", lambda one: one.messages, 0),
-    _Column("held", lambda one: one.unacknowledged, 4),
-    _Column("cons", lambda one: one.consumers, 1),
+    _Column("ready", lambda one: one.queue.messages, 0),
+    _Column("held", lambda one: one.queue.unacknowledged, 4),
+    _Column("cons", lambda one: one.queue.consumers, 1),
     _Column("dead", lambda one: one.dead_letters, 2),
     _Column("retry", lambda one: one.waiting, 5),
-    _Column("in/s", lambda one: one.published_per_s, 6),
-    _Column("out/s", lambda one: one.delivered_per_s, 7),
-    _Column("+/s", lambda one: one.change_per_s, 3),
+    _Column("in/s", lambda one: one.queue.published_per_s, 6),
+    _Column("out/s", lambda one: one.queue.delivered_per_s, 7),
+    _Column("+/s", lambda one: one.queue.depth_change_per_s, 3),
 )
 """``+/s`` is the change of depth."""
 
 
-def table(picture: Picture, columns: int | None, *, is_coloured: bool = False) -> list[str]:
+def table(report: QueueReport, columns: int | None, *, is_coloured: bool = False) -> list[str]:
     """Its lines, none longer than ``columns``; ``None`` is without bound. Below a queue stands what
     is wrong with it."""
-    shown = _Table(picture, columns, is_coloured)
+    shown = _Table(report, columns, is_coloured)
     return list(shown.lines())
 
 
 class _Table:
-    def __init__(self, picture: Picture, columns: int | None, is_coloured: bool) -> None:
-        self._picture = picture
+    def __init__(self, report: QueueReport, columns: int | None, is_coloured: bool) -> None:
+        self._report = report
         self._columns = columns
         self._is_coloured = is_coloured
         self._cells = {
-            column: [_cell(column.value(one)) for one in picture.queues]
+            column: [_cell(column.value(one)) for one in report.queues]
             for column in _COLUMNS
-            if column.rank < 2 or any(column.value(one) is not None for one in picture.queues)
+            if column.rank < 2 or any(column.value(one) is not None for one in report.queues)
         }
         self._fit()
 
     def _fit(self) -> None:
-        longest = max((len(one.queue) for one in self._picture.queues), default=0)
+        longest = max((len(one.queue.name) for one in self._report.queues), default=0)
         if self._columns is None:
             self._name_width = longest
             return
@@ -75,27 +75,27 @@ class _Table:
     def lines(self) -> Iterator[str]:
         heads = [f"{column.head:>{self._width(column)}}" for column in self._cells]
         yield self._line(PLAIN, "  " + GAP.join([" " * self._name_width, *heads]))
-        for index, one in enumerate(self._picture.queues):
+        for index, one in enumerate(self._report.queues):
             yield from self._row(index, one)
         yield from self._paragraph(PLAIN, self._summary(), "")
-        for sentence in self._picture.unseen:
+        for sentence in self._report.unseen:
             yield from self._paragraph(QUIET, sentence, "")
 
     def _summary(self) -> str:
-        queues = self._picture.queues
+        queues = self._report.queues
         wrong = sum(1 for one in queues if one.problems)
         return f"something is wrong with {wrong} of {len(queues)}" if wrong else "nothing is wrong"
 
     def _row(self, index: int, one: QueueStatus) -> Iterator[str]:
         cells = [f"{cells[index]:>{self._width(column)}}" for column, cells in self._cells.items()]
-        name = _shortened(printable(one.queue), self._name_width)
+        name = _shortened(printable(one.queue.name), self._name_width)
         colour = WRONG if one.problems else PLAIN
         mark = "! " if one.problems else "  "
         yield self._line(colour, mark + GAP.join([f"{name:<{self._name_width}}", *cells]))
         for problem in one.problems:
             yield from self._paragraph(WRONG, problem, "    ")
-        if one.tags:
-            yield from self._paragraph(QUIET, ", ".join(one.tags), "    ")
+        if one.queue.consumer_tags:
+            yield from self._paragraph(QUIET, ", ".join(one.queue.consumer_tags), "    ")
 
     def _paragraph(self, colour: str, text: str, indent: str) -> Iterator[str]:
         text = printable(text)

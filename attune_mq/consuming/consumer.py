@@ -1,10 +1,9 @@
-"""A consumer: one blocking pika connection, one thread, one tag.
+"""A consumer: one connection, one channel, one consumer tag; 1 + concurrency threads.
 
-How a message travels: the connection's thread takes the delivery and gives it to a worker thread,
-which reads and handles it (:mod:`handlers`), decides what becomes of it (:mod:`settlement`), and,
+How a message travels: whoever leads the I/O loop takes the delivery (:mod:`subscription`); a worker
+thread reads and handles it (:mod:`handlers`), decides what becomes of it (:mod:`settlement`), and,
 where that is a retry or a dead letter, publishes the copy and waits for its confirm. Only then is
-the original handed back to the connection's thread to be acknowledged, and only on the channel
-that it came on (:mod:`session`).
+the original acknowledged, and only on the channel that it came on (:mod:`channel_session`).
 
 What if the power fails here, or the connection is lost?
 
@@ -17,7 +16,7 @@ the acknowledgement arrived            ``message_id`` a second time
 while a copy is being published        the original comes again; the copy may be there as well
 after the copy's confirm, before the   both are there: the message is tried, or dead-lettered,
 acknowledgement arrived                once more than it should (what may itself have killed a
-                                       process is not begun in this moment: :mod:`handovers`)
+                                       process is not begun meanwhile: :mod:`inflight_republishes`)
 after the acknowledgement arrived      it is over: handled, or its copy is confirmed in a queue
 =====================================  ==========================================================
 """
@@ -26,27 +25,25 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import Literal
 
-import pika
-
-from attune_mq.amqp.backoff import LONGEST_PAUSE_S, Backoff
-from attune_mq.amqp.connecting import close_quietly, open_connection, our_errors
-from attune_mq.amqp.pika_link import DirectConnection
+from attune_mq.amqp.connection import Connection
+from attune_mq.amqp.reconnecting import Reconnecting
+from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.amqp.worker_pool import WorkerPool
 from attune_mq.broker.infrastructure import setup_infrastructure
+from attune_mq.consuming.channel_session import Job
 from attune_mq.consuming.consumer_tags import ConsumerTags
 from attune_mq.consuming.handlers import Handlers
 from attune_mq.consuming.in_place import InPlace
-from attune_mq.consuming.inflight_republishes import Handover, Handovers
+from attune_mq.consuming.inflight_republishes import InFlightRepublishes, Republish
 from attune_mq.consuming.pausing import Pause
 from attune_mq.consuming.processing import Action, Processor, Result
-from attune_mq.consuming.session import Job, Session
 from attune_mq.consuming.status import ConsumerStatus, Progress
 from attune_mq.consuming.stream_reading import reading_of
-from attune_mq.errors import LifecycleError
+from attune_mq.consuming.subscription import Subscription
+from attune_mq.errors import AttuneError, LifecycleError
 from attune_mq.forking import OwnProcess, after_fork
 from attune_mq.message.stream_positions import PositionStore, StreamDelivery
 from attune_mq.message.telemetry import Telemetry, guarded
@@ -57,7 +54,7 @@ from attune_mq.topology.model import Topology
 logger = logging.getLogger(__name__)
 
 _tags = ConsumerTags()
-_handovers = Handovers()
+_republishes = InFlightRepublishes()
 """Of all consumers of this process, since they die together."""
 
 DEFAULT_STOP_DEADLINE_S = 30.0
@@ -109,6 +106,7 @@ class Consumer:
         setup: Literal["create", "verify"] = "create",
         telemetry: Telemetry | None = None,
         positions: PositionStore | None = None,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._topology = expand(topology)
         self._spec = self._topology.consumer(tag)
@@ -128,7 +126,7 @@ class Consumer:
         self._telemetry = guarded(telemetry)
         queue = self._topology.queues[self._spec.queue].name
         self._progress = Progress(self.tag, queue, self._telemetry, self._spec.deadline_ms)
-        self._pause = Pause(self.tag, self._telemetry)
+        self._pause = Pause(self.tag, self._telemetry, runtime)
         self._processor = Processor(
             self._topology,
             self._spec,
@@ -138,31 +136,33 @@ class Consumer:
             self._pause,
             self._telemetry,
         )
-        self._life = threading.Lock()
+        self._runtime = runtime
+        self._life = runtime.lock()
         self._process = OwnProcess()
-        self._stopping = threading.Event()
+        self._stopping = runtime.event()
         reading = self._reading
         self._in_place = (
             InPlace(reading, self._processor, self._pause, self._stopping) if reading else None
         )
         self._stop_at = 0.0
-        self._session: Session | None = None
+        self._reconnecting = Reconnecting(self._settings, self, name=self.tag, runtime=runtime)
+        self._subscription: Subscription | None = None
         self._thread: threading.Thread | None = None
         self._loop: threading.Thread | None = None
-        self._pool: WorkerPool[Job] | None = None
+        self._pool: WorkerPool[tuple[Subscription, Job]] | None = None
         after_fork(self._leave_to_parent)
 
     @property
     def status(self) -> ConsumerStatus:
         """What it is doing at this moment, and what it has done so far. Safe from any thread."""
-        session = self._session
+        subscription = self._subscription
         return self._progress.status(
             self._pause,
-            in_flight=session.in_flight if session else 0,
-            registered=session is not None and session.is_registered,
+            in_flight=subscription.in_flight if subscription else 0,
+            registered=subscription is not None and subscription.is_registered,
             is_alive=self._is_alive,
             concurrency=self._concurrency,
-            vitals=session.vitals if session else None,
+            liveness=subscription.liveness if subscription else None,
         )
 
     @property
@@ -176,7 +176,7 @@ class Consumer:
         if not self._process.has_begun and self._stopping.is_set():
             raise self._is_over("stopped")
         self._begin()
-        self._thread = threading.Thread(target=self._run_claimed, name=self.tag, daemon=True)
+        self._thread = self._runtime.thread(self.tag, self._run_claimed)
         self._thread.start()
 
     def run(self) -> None:
@@ -203,11 +203,12 @@ class Consumer:
         """
         if self._process.is_another:
             return
-        self._stop_at = time.monotonic() + deadline_s
+        self._stop_at = self._runtime.monotonic() + deadline_s
         self._stopping.set()
-        session = self._session
-        if session is not None:
-            session.stop(deadline_s)
+        subscription = self._subscription
+        if subscription is not None:
+            subscription.stop(deadline_s)
+        self._reconnecting.end()
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Waits for the thread to end; whether it has."""
@@ -225,9 +226,9 @@ class Consumer:
 
     def _leave_to_parent(self) -> None:
         """In a fork: what was started runs there and not here; what was not can be started."""
-        self._life = threading.Lock()
+        self._life = self._runtime.lock()
         if self._process.has_begun:
-            self._session = self._thread = self._loop = self._pool = None
+            self._subscription = self._thread = self._loop = self._pool = None
             self._progress.leave_to_parent(f"it was started in {self._process}, not in this fork")
 
     def _is_over(self, was: str) -> LifecycleError:
@@ -238,9 +239,12 @@ class Consumer:
 
     def _run_claimed(self) -> None:
         self._loop = threading.current_thread()
-        pool = self._pool = WorkerPool(self._work, concurrency=self._concurrency, name=self.tag)
+        pool = self._pool = WorkerPool(
+            self._work, concurrency=self._concurrency, name=self.tag, runtime=self._runtime
+        )
         try:
-            self._run_sessions(pool)
+            self._progress.connecting()
+            self._reconnecting.run()
             self._let_finish(pool)
         finally:
             self._pool = None
@@ -253,93 +257,79 @@ class Consumer:
             _tags.release(self._claim)
             logger.info("Consumer '%s' stopped", self.tag)
 
-    def _run_sessions(self, pool: WorkerPool[Job]) -> None:
-        backoff = Backoff()
-        while not self._stopping.is_set():
-            started_at = time.monotonic()
-            self._run_session(pool)
-            if time.monotonic() - started_at > LONGEST_PAUSE_S:
-                backoff.reset()
-            self._stopping.wait(backoff.next_s())
-
-    def _let_finish(self, pool: WorkerPool[Job]) -> None:
-        """A connection that is lost while we stop is no reason to stop a handler in its midst."""
-        while pool.running and time.monotonic() < self._stop_at:
+    def _let_finish(self, pool: WorkerPool[tuple[Subscription, Job]]) -> None:
+        """Losing the connection while it stops does not interrupt running handlers."""
+        while pool.running and self._runtime.monotonic() < self._stop_at:
             pool.wait_until_idle(0.1)
 
-    def _work(self, job: Job) -> None:
-        """On a worker thread."""
-        session, delivery = job.session, job.delivery
-        if job.replacement is None and delivery.may_be_deadly:
-            _handovers.wait_until_over(session.can_settle)
-        if not session.can_settle():
-            return  # the broker has given it to somebody else
-        with Handover(_handovers) as handover:
-            try:
-                result = self._result_of(job, handover)
-            except Exception:  # a defect of ours; the message is none the worse for it
-                logger.exception("Consumer '%s' failed with a message", self.tag)
-                result = Action.GIVE_BACK
-            session.finished(delivery, result)
-            if handover.has_begun and result is Action.ACKNOWLEDGE:
-                session.wait_until_settled(delivery)
+    # One connection, on the consumer's own thread.
 
-    def _result_of(self, job: Job, handover: Handover) -> Result:
-        session, delivery = job.session, job.delivery
-
-        def still_ours() -> bool:
-            handover.begin()
-            return session.can_settle()
-
-        if session.is_stopping:  # nothing begins any more, also before the loop has noticed
-            return Action.GIVE_BACK
-        if self._in_place is not None and isinstance(delivery, StreamDelivery):
-            return self._in_place.handle(session, delivery)
-        if job.replacement is None:
-            if self._pause.is_on and not job.is_trial:
-                return Action.HOLD
-            session.begun(delivery)
-            return self._processor.process(delivery, still_ours=still_ours, is_trial=job.is_trial)
-        handover.begin()
-        return self._processor.replace(delivery, job.replacement)
-
-    def _run_session(self, pool: WorkerPool[Job]) -> None:
-        """One connection from its opening to its end; nothing that ends it ends the consumer."""
-        self._progress.connecting()
-        try:
-            connection = open_connection(self._settings, name=self.tag, inner=DirectConnection)
-        except Exception as error:
-            self._progress.failed(error)
-            return
-        try:
-            setup_infrastructure(
-                self._topology,
-                connection,
-                required_by=self._spec.service,
-                mode=self._setup,
-            )
-            with our_errors(self._settings):
-                self._consume(connection, pool)
-        except Exception as error:  # whatever it is: the broker keeps the messages, we reconnect
-            self._progress.failed(error)
-        finally:
-            self._session = None
-            pool.take_back()  # what has not begun is of a channel that is gone
-            close_quietly(connection)
-
-    def _consume(self, connection: pika.BlockingConnection, pool: WorkerPool[Job]) -> None:
-        session = self._session = Session(
+    def serve(self, connection: Connection) -> AttuneError:
+        assert self._pool is not None
+        setup_infrastructure(
+            self._topology, connection, required_by=self._spec.service, mode=self._setup
+        )
+        subscription = self._subscription = Subscription(
             connection,
             topology=self._topology,
             spec=self._spec,
             tag=self.tag,
             prefetch=self._prefetch,
-            pool=pool,
+            pool=self._pool,
             progress=self._progress,
             pause=self._pause,
             telemetry=self._telemetry,
             reading=self._reading,
+            runtime=self._runtime,
         )
-        if self._stopping.is_set():  # it was set when there was no session to stop
-            session.stop(self._stop_at - time.monotonic())
-        session.run()
+        if self._stopping.is_set():  # it was set when there was no subscription to stop
+            subscription.stop(self._stop_at - self._runtime.monotonic())
+        subscription.run()
+        return connection.why_over
+
+    def lost(self, failure: Exception, *, was_open: bool) -> None:
+        """Nothing that ends a connection ends the consumer: the broker keeps the messages."""
+        self._subscription = None
+        if self._pool is not None:
+            self._pool.take_back()  # what has not begun is of a channel that is gone
+        if not self._stopping.is_set():
+            self._progress.failed(failure)
+
+    # One message, on a worker thread.
+
+    def _work(self, item: tuple[Subscription, Job]) -> None:
+        subscription, job = item
+        delivery = job.delivery
+        if job.replacement is None and delivery.may_be_poison:
+            _republishes.wait_until_over(lambda: subscription.can_settle)
+        if not subscription.can_settle:
+            return  # the broker has delivered it to another consumer
+        with Republish(_republishes) as republish:
+            try:
+                result = self._result_of(subscription, job, republish)
+            except Exception:  # a defect of ours; the message is none the worse for it
+                text = "Internal error while processing a message of consumer '%s'"
+                logger.exception(text, self.tag)
+                result = Action.REQUEUE
+            subscription.finished(delivery, result)
+            if republish.has_begun and result is Action.ACKNOWLEDGE:
+                subscription.wait_until_settled(delivery)
+
+    def _result_of(self, subscription: Subscription, job: Job, republish: Republish) -> Result:
+        delivery = job.delivery
+
+        def still_ours() -> bool:
+            republish.begin()
+            return subscription.can_settle
+
+        if subscription.is_stopping:  # nothing begins any more, also before the loop has noticed
+            return Action.REQUEUE
+        if self._in_place is not None and isinstance(delivery, StreamDelivery):
+            return self._in_place.handle(subscription, delivery)
+        if job.replacement is None:
+            if self._pause.is_on and not job.is_trial:
+                return Action.HOLD
+            subscription.begun(delivery)
+            return self._processor.process(delivery, still_ours=still_ours, is_trial=job.is_trial)
+        republish.begin()
+        return self._processor.replace(delivery, job.replacement)

@@ -13,10 +13,11 @@ import logging
 import threading
 import time
 
+from attune_mq.consuming.channel_session import RETRY_S
 from attune_mq.consuming.pausing import Pause
 from attune_mq.consuming.processing import Action, Processor, Replacement, Result
-from attune_mq.consuming.session import PAUSE_S, Session
 from attune_mq.consuming.stream_reading import StreamReading
+from attune_mq.consuming.subscription import Subscription
 from attune_mq.message.settlement import Hold, TryAgain
 from attune_mq.message.stream_positions import StreamDelivery
 
@@ -40,11 +41,11 @@ class InPlace:
         self._pause = pause
         self._stopping = stopping
 
-    def handle(self, session: Session, delivery: StreamDelivery) -> Action:
+    def handle(self, session: Subscription, delivery: StreamDelivery) -> Action:
         """Returns when it is done, or when the consumer stops or the connection is lost: then the
         stream delivers it again, to whoever reads on from the position."""
         replacement: Replacement | None = None
-        while session.can_settle() and not self._stopping.is_set():
+        while session.can_settle and not self._stopping.is_set():
             if self._reading.is_done(delivery):
                 return Action.ACKNOWLEDGE
             match self._attempt(session, delivery, replacement):
@@ -58,29 +59,31 @@ class InPlace:
                 case Hold():
                     self._wait(self._pause.next_s(), session)
                 case Replacement() as replacement:
-                    self._wait(PAUSE_S, session)
+                    self._wait(RETRY_S, session)
                 case Action():
-                    self._wait(PAUSE_S, session)
-        return Action.GIVE_BACK
+                    self._wait(RETRY_S, session)
+        return Action.REQUEUE
 
     def _attempt(
-        self, session: Session, delivery: StreamDelivery, replacement: Replacement | None
+        self, session: Subscription, delivery: StreamDelivery, replacement: Replacement | None
     ) -> Result:
         if replacement is not None:
             return self._processor.replace(delivery, replacement)
         session.begun(delivery)
         try:
             return self._processor.process(
-                delivery, still_ours=session.can_settle, is_trial=self._pause.is_on
+                delivery, still_ours=lambda: session.can_settle, is_trial=self._pause.is_on
             )
         except Exception:  # a defect of ours; the message is none the worse for it
-            logger.exception("Consumer '%s' failed with a message", delivery.consumer_tag)
-            return Action.GIVE_BACK
+            logger.exception(
+                "Internal error while processing a message of consumer '%s'", delivery.consumer_tag
+            )
+            return Action.REQUEUE
         finally:
             session.rests(delivery)
 
-    def _wait(self, pause_s: float, session: Session) -> None:
+    def _wait(self, pause_s: float, session: Subscription) -> None:
         end = time.monotonic() + pause_s
-        while (left_s := end - time.monotonic()) > 0 and session.can_settle():
+        while (left_s := end - time.monotonic()) > 0 and session.can_settle:
             if self._stopping.wait(min(left_s, _LOOK_AGAIN_S)):
                 return

@@ -1,4 +1,4 @@
-"""A pause, not a massacre: what a consumer does while something that its handlers need is away.
+"""Pauses consumption while a dependency of the handlers is unavailable.
 
 A handler that says so (:class:`~attune_mq.errors.DependencyUnavailable`, or an error registered by
 ``depends_on``) has not failed with its message. The message stays with the consumer, unsettled and
@@ -14,12 +14,10 @@ at the tail of its queue, long before the broker takes the consumer for broken.
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections.abc import Callable
 
 from attune_mq.amqp.backoff import Backoff
-from attune_mq.message.delivery import MAX_HOLD_S, Delivery
+from attune_mq.amqp.runtime import SYSTEM, Runtime
+from attune_mq.message.delivery import MAX_HOLD_S
 from attune_mq.message.settlement import Unavailable
 from attune_mq.message.telemetry import Telemetry
 
@@ -33,13 +31,16 @@ LONGEST_HOLD_S = MAX_HOLD_S
 class Pause:
     """Whether a consumer pauses, and for what. It outlives connections. Safe from any thread."""
 
-    def __init__(self, tag: str, telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self, tag: str, telemetry: Telemetry | None = None, runtime: Runtime = SYSTEM
+    ) -> None:
         self._tag = tag
         self._telemetry = telemetry
-        self._lock = threading.Lock()
+        self._runtime = runtime
+        self._lock = runtime.lock()
         self._cause: Unavailable | None = None
         self._since_s = 0.0
-        self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, runtime)
 
     @property
     def is_on(self) -> bool:
@@ -60,18 +61,20 @@ class Pause:
         with self._lock:
             is_new = self._cause is None or self._cause.dependency != cause.dependency
             if self._cause is None:
-                self._since_s = time.monotonic()
+                self._since_s = self._runtime.monotonic()
                 self._backoff.reset()
             self._cause = cause
         if is_new:
-            logger.warning("Consumer '%s' pauses, nothing is lost: %s", self._tag, cause)
+            logger.warning(
+                "Consumer '%s': consumption paused, dependency unavailable: %s", self._tag, cause
+            )
             if self._telemetry is not None:
                 self._telemetry.paused(self._tag, cause.dependency)
 
     def end(self) -> None:
         with self._lock:
             cause, self._cause = self._cause, None
-            paused_s = time.monotonic() - self._since_s
+            paused_s = self._runtime.monotonic() - self._since_s
         if cause is not None:
             logger.info(
                 "Consumer '%s' goes on after a pause of %.1f s for %s",
@@ -85,74 +88,3 @@ class Pause:
     def next_s(self) -> float:
         """How long until the next trial."""
         return self._backoff.next_s()
-
-
-class WaitingRoom:
-    """What one connection of a consumer holds while that pauses. On the connection's thread.
-
-    ``later`` calls back after so many seconds. ``begin`` lets a worker handle a delivery, as a
-    trial or as usual. ``renew`` lets a copy take its place.
-    """
-
-    def __init__(
-        self,
-        pause: Pause,
-        *,
-        later: Callable[[float, Callable[[], None]], object],
-        begin: Callable[[Delivery, bool], None],
-        renew: Callable[[Delivery], None],
-    ) -> None:
-        self._pause = pause
-        self._later = later
-        self._begin = begin
-        self._renew = renew
-        self._held: dict[int, Delivery] = {}
-        self._failed: set[int] = set()
-        self._is_scheduled = False
-
-    def enter(self, delivery: Delivery, *, failed: bool = False) -> None:
-        """``failed``: it is one of those that the missing thing is needed for, so one to try."""
-        tag = delivery.delivery_tag
-        left_s = delivery.kept_since_s + LONGEST_HOLD_S - time.monotonic()
-        if left_s <= 0:
-            self._renew(delivery)
-            return
-        self._held[tag] = delivery
-        if failed:
-            self._failed.add(tag)
-        # A timer each time, so that nothing has to be remembered of what may be gone by then.
-        self._later(left_s, lambda: self._overstays(tag))
-
-    def leave(self) -> list[Delivery]:
-        """All of them: the consumer stops, or goes on."""
-        leaving = [self._held[tag] for tag in sorted(self._held)]
-        self._held.clear()
-        self._failed.clear()
-        return leaving
-
-    def look(self) -> None:
-        """Plans the next trial, or lets all go on: to be called when something has happened."""
-        if self._pause.is_on:
-            if not self._is_scheduled:
-                self._is_scheduled = True
-                self._later(self._pause.next_s(), self._try_one)
-        elif self._held:
-            for delivery in self.leave():
-                self._begin(delivery, False)
-
-    def _try_one(self) -> None:
-        self._is_scheduled = False
-        if self._pause.is_on and self._held:
-            # One that did not fail may not need what is away, and would say nothing about it.
-            tag = min(self._failed or self._held)
-            self._failed.discard(tag)
-            self._begin(self._held.pop(tag), True)
-        else:
-            self._pause.end()  # there is nothing to try with: the next message is the trial
-            self.look()
-
-    def _overstays(self, tag: int) -> None:
-        delivery = self._held.pop(tag, None)
-        self._failed.discard(tag)
-        if delivery is not None:  # else it is being tried, or is gone
-            self._renew(delivery)

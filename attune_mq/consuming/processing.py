@@ -13,7 +13,7 @@ from attune_mq.consuming.handlers import Handlers
 from attune_mq.consuming.pausing import Pause
 from attune_mq.consuming.status import Progress
 from attune_mq.errors import PublishError
-from attune_mq.message import log_context as handling
+from attune_mq.message import log_context
 from attune_mq.message.delivery import Delivery, Message
 from attune_mq.message.envelope import Envelope
 from attune_mq.message.log_context import Handling
@@ -34,7 +34,7 @@ from attune_mq.message.settlement import (
     decide_before_handling,
 )
 from attune_mq.message.stream_positions import StreamDelivery
-from attune_mq.message.telemetry import Dropped, GivenBack, Settled, Telemetry
+from attune_mq.message.telemetry import Dropped, Requeued, Settled, Telemetry
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.model import Topology
@@ -47,7 +47,7 @@ class Action(Enum):
     """What happens to the original, on the channel that it came on."""
 
     ACKNOWLEDGE = "ack"
-    GIVE_BACK = "nack, to be delivered again"
+    REQUEUE = "nack with requeue"
     DROP = "reject, without a dead letter exchange"
     HOLD = "nothing yet: it was not begun, since the consumer pauses"
 
@@ -132,7 +132,7 @@ class Processor:
         is over depends on what comes of handling it.
         """
         current = Handling(delivery)
-        token = handling.begin(current)
+        token = log_context.begin(current)
         try:
             scope = None if self._telemetry is None else self._telemetry.processing(delivery)
             if scope is None:
@@ -140,14 +140,18 @@ class Processor:
             with scope:
                 return self._process(current, still_ours, is_trial)
         finally:
-            handling.end(token)
+            log_context.end(token)
 
     def replace(self, delivery: Delivery, replacement: Replacement) -> Action | Replacement:
         """Publishes the copy: the original may go once it is confirmed in a queue. Otherwise it
         stays with us, and so does what was decided: the handler has had its turn."""
         outcome = self._publisher.send([replacement.copy])[0]
         if isinstance(outcome, PublishError):
-            logger.error("The original of a copy stays in its queue: %s", outcome)
+            logger.error(
+                "Republish failed; message %s stays unacknowledged and will be retried: %s",
+                in_a_line(delivery.properties.message_id),
+                outcome,
+            )
             return replacement
         self._settled(delivery, replacement.envelope, replacement.settlement)
         return Action.ACKNOWLEDGE
@@ -166,7 +170,7 @@ class Processor:
             case Replacement() as replacement if still_ours():
                 return self.replace(delivery, replacement)
             case Replacement():
-                return Action.GIVE_BACK
+                return Action.REQUEUE
 
     def _outcome_of(self, message: Message[Any], is_trial: bool) -> Outcome:
         """With what it says of what the handler needs."""
@@ -262,7 +266,7 @@ class Processor:
                 self._progress.count("retried")
             case DeadLetter() | Dropped():
                 self._progress.count("dead_lettered")
-            case CountRedelivery() | GivenBack():
+            case CountRedelivery() | Requeued():
                 pass
         if self._telemetry is not None:
             self._telemetry.settled(delivery, envelope, how)

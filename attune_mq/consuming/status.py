@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from attune_mq.amqp.pulse import Vitals
 from attune_mq.consuming.deadlines import Deadlines, RunningHandler
 from attune_mq.consuming.pausing import Pause
+from attune_mq.consuming.registration import LivenessSnapshot
 from attune_mq.message.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -29,9 +29,10 @@ class ConsumerStatus:
     ``handled``, ``retried`` and ``dead_lettered`` count what became of messages: of the latter
     two, once their copies were confirmed. ``connections``: how often it began to consume.
 
-    ``is_alive``: its thread and its workers live. ``vitals``: that its loop turns and the broker
-    answers, ``None`` while it has no connection. ``running``: what its handlers, ``concurrency`` at
-    most, are at, the oldest first; ``overdue`` of them are over the deadline. ``has_deadline``:
+    ``is_alive``: its thread and its workers live. ``liveness``: that its I/O loop runs and the
+    broker answers, ``None`` while it has no connection. ``running``: what its handlers,
+    ``concurrency`` at most, are at, the oldest first; ``overdue`` of them are over the deadline.
+    ``has_deadline``:
     whether the topology gives one; otherwise it is
     :data:`~attune_mq.consuming.deadlines.DEFAULT_DEADLINE_MS`.
     """
@@ -51,7 +52,7 @@ class ConsumerStatus:
     running: tuple[RunningHandler, ...]
     deadline_ms: int
     has_deadline: bool
-    vitals: Vitals | None
+    liveness: LivenessSnapshot | None
 
     @property
     def overdue(self) -> int:
@@ -124,7 +125,7 @@ class Progress:
         registered: bool,
         is_alive: bool,
         concurrency: int,
-        vitals: Vitals | None,
+        liveness: LivenessSnapshot | None,
     ) -> ConsumerStatus:
         state = self._state
         since_s, detail, cause = self._since_s, self._detail, pause.cause
@@ -148,7 +149,7 @@ class Progress:
             running=self.deadlines.running,
             deadline_ms=self.deadlines.deadline_ms,
             has_deadline=self.deadlines.is_stated,
-            vitals=vitals,
+            liveness=liveness,
         )
 
     def _enter(self, state: State, detail: str | None) -> None:

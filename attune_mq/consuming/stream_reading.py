@@ -31,8 +31,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import pika
-
+from attune_mq.amqp.connection import Connection
 from attune_mq.consuming.stream_seeking import end_of, first_from
 from attune_mq.errors import ConsumeError
 from attune_mq.message.delivery import Delivery
@@ -87,7 +86,7 @@ class StreamReading:
         """As :class:`StreamDelivery` is made of what a reader of frames finds."""
         return StreamDelivery(self.consumer, self.failures, self._generation, *what)
 
-    def begin(self, connection: pika.BlockingConnection) -> dict[str, Any]:
+    def begin(self, connection: Connection) -> dict[str, Any]:
         """The arguments of the next subscription: where it begins. Takes seconds where nothing is
         delivered. Raises :class:`~attune_mq.errors.ConsumeError` for an empty stream that was not,
         and what the store raises."""
@@ -186,7 +185,7 @@ class StreamReading:
                 error,
             )
 
-    def _argument(self, connection: pika.BlockingConnection) -> int | str | datetime:
+    def _argument(self, connection: Connection) -> int | str | datetime:
         if self._position is not None:
             if self._is_still_there(connection, self._position):
                 return self._position.offset + 1
@@ -199,7 +198,7 @@ class StreamReading:
             return FIRST
         return self._argument_of_file(connection)
 
-    def _argument_of_file(self, connection: pika.BlockingConnection) -> int | str | datetime:
+    def _argument_of_file(self, connection: Connection) -> int | str | datetime:
         """As long as nothing was delivered."""
         match self._offset:
             case None | "next" | "last" if self._has_begun:  # to a stream that was empty then
@@ -223,9 +222,7 @@ class StreamReading:
                 self._stream,
             )
 
-    def _is_still_there(
-        self, connection: pika.BlockingConnection, position: StreamPosition
-    ) -> bool:
+    def _is_still_there(self, connection: Connection, position: StreamPosition) -> bool:
         """Or was once, in a stream that begins above it by now."""
         found = first_from(connection, self._stream, position.offset)
         if found is not None and found.offset > position.offset:

@@ -1,9 +1,4 @@
-"""Looks into a stream before a connection subscribes to it: what is at a place, and at the end.
-
-With a prefetch of 1, so that nothing is left over when the channel is closed: RabbitMQ 3.10 closes
-a connection on which a message of a stream is rejected, as pika does with what it has not handed
-out.
-"""
+"""Looks into a stream before a connection subscribes to it: what is at a place, and at the end."""
 
 from __future__ import annotations
 
@@ -12,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import pika
-from pika.adapters.blocking_connection import BlockingChannel
-
+from attune_mq.amqp.channel_state import RawMessage
+from attune_mq.amqp.connection import Channel, Connection
+from attune_mq.amqp.headers import decode_properties
 from attune_mq.message.stream_positions import OFFSET_HEADER, StreamPosition
 
 SILENCE_S = 5.0
@@ -23,15 +18,13 @@ _END_SILENCE_S = 0.3
 _END_WITHIN_S = 2.0
 
 
-def first_from(
-    connection: pika.BlockingConnection, stream: str, offset: int | str
-) -> StreamPosition | None:
+def first_from(connection: Connection, stream: str, offset: int | str) -> StreamPosition | None:
     """The first message that is delivered from there; ``None`` after :data:`SILENCE_S`."""
     with _channel(connection) as channel:
         return next(_read(channel, stream, offset, SILENCE_S), None)
 
 
-def end_of(connection: pika.BlockingConnection, stream: str) -> StreamPosition | None:
+def end_of(connection: Connection, stream: str) -> StreamPosition | None:
     """The last message, or, while others are being published, one of the last; ``None``: empty."""
     last = None
     give_up_at = time.monotonic() + _END_WITHIN_S
@@ -44,10 +37,10 @@ def end_of(connection: pika.BlockingConnection, stream: str) -> StreamPosition |
 
 
 @contextmanager
-def _channel(connection: pika.BlockingConnection) -> Iterator[BlockingChannel]:
+def _channel(connection: Connection) -> Iterator[Channel]:
     channel = connection.channel()
     try:
-        channel.basic_qos(prefetch_count=1)
+        channel.basic_qos(1)
         yield channel
     finally:
         if channel.is_open:
@@ -55,14 +48,17 @@ def _channel(connection: pika.BlockingConnection) -> Iterator[BlockingChannel]:
 
 
 def _read(
-    channel: BlockingChannel, stream: str, offset: int | str, silence_s: float
+    channel: Channel, stream: str, offset: int | str, silence_s: float
 ) -> Iterator[StreamPosition]:
-    arguments: dict[str, Any] = {OFFSET_HEADER: offset}
-    coming = channel.consume(stream, arguments=arguments, inactivity_timeout=silence_s)
-    for method, properties, body in coming:
-        if method is None or properties is None:
+    """With a prefetch of 1, so that each is acknowledged before the next one comes."""
+    channel.basic_consume(stream, arguments={OFFSET_HEADER: offset})
+    while True:
+        found = [one for one in channel.wait_for_events(silence_s) if isinstance(one, RawMessage)]
+        if not found:
             return
-        headers: Mapping[str, Any] = properties.headers or {}
-        offset = int(headers[OFFSET_HEADER])
-        yield StreamPosition.of(offset, properties.message_id, body or b"")
-        channel.basic_ack(method.delivery_tag or 0)
+        for message in found:
+            properties = decode_properties(message.properties)
+            headers: Mapping[str, Any] = properties.headers or {}
+            at = int(headers[OFFSET_HEADER])
+            yield StreamPosition.of(at, properties.message_id, message.body)
+            channel.basic_ack(message.delivery_tag)

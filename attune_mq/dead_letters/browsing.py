@@ -29,10 +29,9 @@ from types import TracebackType
 from typing import Self
 
 import pika
-from pika import exceptions as pika_errors
-from pika.adapters.blocking_connection import BlockingChannel
 
-from attune_mq.amqp.connecting import close_quietly, expected_refusals, open_connection, our_errors
+from attune_mq.amqp.channel_methods import Refused
+from attune_mq.amqp.connection import Channel, Connection
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.errors import (
     AttuneError,
@@ -83,21 +82,21 @@ class Browser:
         self._publisher = publisher
         limits = [DEFAULT_DELIVERY_LIMIT, *([] if delivery_limit is None else [delivery_limit])]
         self._worn_at = max(0, min(limits)) // 2
-        self._connection: pika.BlockingConnection | None = None
-        self._channel: BlockingChannel
+        self._connection: Connection | None = None
+        self._channel: Channel
         self._fetched: Delivery | None = None
         self._is_unread = False
         """Whether what was fetched last is still to be handed out."""
 
     def __enter__(self) -> Self:
-        self._connection = open_connection(self._settings, name="attune_mq dead letters")
+        self._connection = Connection.open(self._settings, name="attune_mq dead letters")
         try:
-            with queue_errors(self._settings, self.queue):
+            with queue_errors(self.queue):
                 self._channel = self._connection.channel()
                 self._fetched = self._fetch()
-                declared = self._channel.queue_declare(self.queue, passive=True).method
+                declared = self._channel.queue_declare(self.queue, passive=True)
         except BaseException:
-            close_quietly(self._connection)
+            self._connection.close()
             raise
         # Fetched first: a queue is quick to count, while it still takes in what was given back.
         self._is_unread = self._fetched is not None
@@ -118,7 +117,7 @@ class Browser:
                 with contextlib.suppress(AttuneError):
                     self.give_back()
         finally:
-            close_quietly(self._connection)
+            self._connection.close()
 
     def messages(self, at_most: int | None = None) -> Iterator[Delivery]:
         """The messages from the head on, of those that were there at the start. What is not taken
@@ -135,7 +134,7 @@ class Browser:
     def take_out(self, delivery: Delivery) -> None:
         """It leaves the queue for good: the broker is told at once, and has done it when the next
         message comes."""
-        with queue_errors(self._settings, self.queue):
+        with queue_errors(self.queue):
             self._channel.basic_ack(delivery.delivery_tag)
         self._fetched = None
 
@@ -143,15 +142,13 @@ class Browser:
         """All that was fetched and not taken out, so that one can go through the queue again."""
         self._is_unread = False
         self._keep_fetched()
-        with queue_errors(self._settings, self.queue):
-            self._channel.basic_nack(0, multiple=True, requeue=True)
+        with queue_errors(self.queue):
+            self._channel.basic_nack(0, multiple=True)
 
     def _fetch(self) -> Delivery | None:
-        with queue_errors(self._settings, self.queue):
-            method, properties, body = self._channel.basic_get(self.queue)
-        if method is None or properties is None:
-            return None
-        return Delivery.of(method, properties, body or b"", queue=self.queue, consumer_tag="")
+        with queue_errors(self.queue):
+            found = self._channel.basic_get(self.queue)
+        return None if found is None else Delivery.of(found, queue=self.queue)
 
     def _keep_fetched(self) -> None:
         """Nothing to do but for a message that may not live through another return."""
@@ -166,20 +163,14 @@ class Browser:
 
 
 @contextlib.contextmanager
-def queue_errors(settings: BrokerSettings, queue: str) -> Iterator[None]:
+def queue_errors(queue: str) -> Iterator[None]:
     """What the broker answers to a question about one queue, as errors of ours."""
     try:
-        with our_errors(settings), expected_refusals.expected():
-            try:
-                yield
-            except pika_errors.ConnectionClosedByBroker as error:
-                if error.reply_code != NOT_IMPLEMENTED:
-                    raise
-                raise _refusal(queue, error.reply_code, error.reply_text) from error
-    except pika_errors.ChannelClosedByBroker as error:
-        raise _refusal(queue, error.reply_code, error.reply_text) from error
-    except pika_errors.AMQPError as error:
-        raise BrokerUnavailable(f"{settings}: {error!r}") from error
+        yield
+    except Refused as error:
+        if error.is_connection and error.code != NOT_IMPLEMENTED:
+            raise BrokerUnavailable(f"the broker closed the connection: {error}") from error
+        raise _refusal(queue, error.code, error.text) from error
 
 
 def _refusal(queue: str, code: int, text: str) -> Exception:

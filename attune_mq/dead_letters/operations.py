@@ -16,12 +16,9 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
-import pika
-from pika.adapters.blocking_connection import BlockingChannel
-
-from attune_mq.amqp.connecting import close_quietly, open_connection
+from attune_mq.amqp.probe_channel import ProbeChannel
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.dead_letters.browsing import Browser, queue_errors
 from attune_mq.dead_letters.dead_letter import DeadLetter
@@ -70,9 +67,9 @@ def list_dead_letters(
     """
     routes = DeadLetterQueues(_loaded(topology)).routes
     settings = BrokerSettings.of(broker)
-    with _Asking(settings) as asking:
+    with ProbeChannel(settings, name="attune_mq dlq") as probe:
         counts = {
-            name: asking.message_count(name)
+            name: _message_count(probe, name)
             for name in dict.fromkeys(route.dead_letter_queue for route in routes)
         }
     return tuple(DeadLetterCount(*route, counts[route.dead_letter_queue]) for route in routes)
@@ -161,8 +158,8 @@ def purge_dead_letters(queue: str, topology: TopologySource = None, broker: Brok
     :func:`show_dead_letters`.
     """
     name = DeadLetterQueues(_loaded(topology)).find(queue).name
-    with _Asking(BrokerSettings.of(broker)) as asking:
-        return Purge(name, asking.purge(name))
+    with ProbeChannel(BrokerSettings.of(broker), name="attune_mq dlq") as probe, queue_errors(name):
+        return Purge(name, probe.open_channel().queue_purge(name))
 
 
 class _Opened(NamedTuple):
@@ -204,37 +201,13 @@ def _opened(
         yield _Opened(file, resting, publisher, browser)
 
 
-class _Asking:
-    """Questions about several queues on one connection; a context manager."""
-
-    def __init__(self, settings: BrokerSettings) -> None:
-        self._settings = settings
-        self._connection: pika.BlockingConnection
-        self._channel: BlockingChannel | None = None
-
-    def __enter__(self) -> Self:
-        self._connection = open_connection(self._settings, name="attune_mq dlq")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        close_quietly(self._connection)
-
-    def message_count(self, queue: str) -> int | None:
-        try:
-            with queue_errors(self._settings, queue):
-                declared = self._open_channel().queue_declare(queue, passive=True).method
-        except InfrastructureError:
-            return None
-        return int(declared.message_count or 0)
-
-    def purge(self, queue: str) -> int:
-        with queue_errors(self._settings, queue):
-            return int(self._open_channel().queue_purge(queue).method.message_count or 0)
-
-    def _open_channel(self) -> BlockingChannel:
-        if self._channel is None or not self._channel.is_open:  # a refusal has closed it
-            self._channel = self._connection.channel()
-        return self._channel
+def _message_count(probe: ProbeChannel, queue: str) -> int | None:
+    try:
+        with queue_errors(queue):
+            declared = probe.open_channel().queue_declare(queue, passive=True)
+    except InfrastructureError:
+        return None
+    return int(declared.message_count or 0)
 
 
 def _loaded(topology: TopologySource) -> Topology:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -44,13 +43,11 @@ def ask_health(url: str, *, timeout_s: float = ASK_TIMEOUT_S) -> HealthAnswer:
 
 def _read(body: bytes, *, is_good: bool) -> HealthAnswer:
     try:
-        told = json.loads(body)
-        said_good, troubles = bool(told["ok"]), told["troubles"]
-        lines = tuple(_line(one) for one in troubles)
+        answer = json.loads(body)
+        said_good = bool(answer["ok"])
+        lines = tuple(
+            f"{one['check']}: {one['why']} (for {one['for_s']:g} s)" for one in answer["troubles"]
+        )
     except (ValueError, KeyError, TypeError):
         return HealthAnswer(False, ("what answers there is no health server of this project",))
     return HealthAnswer(is_good and said_good, lines)
-
-
-def _line(trouble: dict[str, Any]) -> str:
-    return f"{trouble['check']}: {trouble['why']} (for {trouble['for_s']:g} s)"

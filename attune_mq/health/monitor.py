@@ -8,11 +8,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from attune_mq.consuming.status import ConsumerStatus
-from attune_mq.health.checks import Ask, Check, consumer_trouble, consumer_warning, loop_trouble
-from attune_mq.health.picture import Memory, Picture
+from attune_mq.health.checks import (
+    Ask,
+    Check,
+    CheckHistory,
+    HealthReport,
+    consumer_trouble,
+    consumer_warning,
+    loop_trouble,
+)
 from attune_mq.health.topology_watch import TopologyWatch
 from attune_mq.message.synchronous import check_synchronous
 from attune_mq.service import Service
@@ -31,8 +39,8 @@ class Monitor:
         )
         self._added: list[Check] = []
         self._reports: dict[str, Report] = {}
-        self._ready = Memory(self._readiness)
-        self._live = Memory(self._liveness)
+        self._ready = CheckHistory(self._readiness)
+        self._live = CheckHistory(self._liveness)
         self._started_at = datetime.now(UTC)
 
     def watch(self, name: str, ask: Ask) -> None:
@@ -51,13 +59,13 @@ class Monitor:
     def stop(self) -> None:
         self._topology.stop()
 
-    def ready(self) -> Picture:
+    def ready(self) -> HealthReport:
         """Whether messages are being consumed, now."""
-        return self._ready.look()
+        return self._ready.report()
 
-    def live(self) -> Picture:
-        """Whether this process can still consume: what is red here a new process mends."""
-        return self._live.look()
+    def live(self) -> HealthReport:
+        """Whether this process can still consume: what is red here takes a new process."""
+        return self._live.report()
 
     @property
     def is_stopping(self) -> bool:
@@ -94,7 +102,14 @@ class Monitor:
         in_phase = Check("service", lambda: None if phase == "running" else f"it is {phase}")
         return [
             in_phase,
-            *(_consuming(status) for status in self._service.consumers),
+            *(
+                Check(
+                    f"consumer {one.tag}",
+                    partial(consumer_trouble, one, time.monotonic()),
+                    partial(consumer_warning, one),
+                )
+                for one in self._service.consumers
+            ),
             Check("publisher", lambda: self._service.publisher.trouble),
             Check("topology", lambda: self._topology.trouble),
             *self._added,
@@ -104,17 +119,20 @@ class Monitor:
         """A service that stops ends its loops, and is not to be killed for it."""
         if self._service.phase != "running":
             return []
-        return [_turning(status) for status in self._service.consumers]
+        return [
+            Check(f"consumer {one.tag}", partial(loop_trouble, one, time.monotonic()))
+            for one in self._service.consumers
+        ]
 
 
 def written(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def as_json(picture: Picture) -> dict[str, Any]:
+def as_json(report: HealthReport) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
-        "ok": picture.is_good,
+        "ok": report.is_good,
         "troubles": [
             {
                 "check": one.check,
@@ -122,43 +140,31 @@ def as_json(picture: Picture) -> dict[str, Any]:
                 "since": written(one.since),
                 "for_s": round((now - one.since).total_seconds(), 1),
             }
-            for one in picture.troubles
+            for one in report.troubles
         ],
-        "warnings": [asdict(one) for one in picture.warnings],
-        "checks": list(picture.checks),
+        "warnings": [one._asdict() for one in report.warnings],
+        "checks": list(report.checks),
     }
 
 
-def _consuming(status: ConsumerStatus) -> Check:
-    return Check(
-        f"consumer {status.tag}",
-        lambda: consumer_trouble(status, time.monotonic()),
-        lambda: consumer_warning(status),
-    )
-
-
-def _turning(status: ConsumerStatus) -> Check:
-    return Check(f"consumer {status.tag}", lambda: loop_trouble(status, time.monotonic()))
-
-
 def _consumer(status: ConsumerStatus, now_s: float) -> Mapping[str, Any]:
-    told = asdict(status)
-    vitals = told.pop("vitals")
-    told["overdue"] = status.overdue
-    told["running"] = [
+    shown = asdict(status)
+    liveness = shown.pop("liveness")
+    shown["overdue"] = status.overdue
+    shown["running"] = [
         asdict(one) | {"since": written(one.since), "for_s": round(one.for_s, 1)}
         for one in status.running
     ]
-    told["for_s"] = round(now_s - told.pop("since_s"), 1)
-    told["consumers_of_queue"] = vitals and vitals["consumers"]
-    told["ready_in_queue"] = vitals and vitals["waiting"]
-    told["broker_answered_ago_s"] = vitals and round(now_s - vitals["answered_at_s"], 2)
-    told["loop_turned_ago_s"] = vitals and round(now_s - vitals["turned_at_s"], 2)
-    return told
+    shown["for_s"] = round(now_s - shown.pop("since_s"), 1)
+    shown["consumers_of_queue"] = liveness and liveness["consumers"]
+    shown["ready_in_queue"] = liveness and liveness["waiting"]
+    shown["broker_answered_ago_s"] = liveness and round(now_s - liveness["answered_at_s"], 2)
+    shown["loop_turned_ago_s"] = liveness and round(now_s - liveness["turned_at_s"], 2)
+    return shown
 
 
 def _reported(report: Report) -> Any:
     try:
         return report()
     except Exception as error:
-        return {"error": f"it cannot be told: {type(error).__name__}"}
+        return {"error": f"the report failed: {type(error).__name__}"}

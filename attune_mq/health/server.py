@@ -10,15 +10,13 @@ import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from attune_mq.errors import InvalidInput, LifecycleError
 from attune_mq.forking import OwnProcess, after_fork
-from attune_mq.health.checks import Ask
+from attune_mq.health.checks import Ask, HealthReport
 from attune_mq.health.monitor import Monitor, Report, as_json
-from attune_mq.health.picture import Picture
 from attune_mq.health.systemd import Notifier
 from attune_mq.service import Service
 
@@ -34,7 +32,7 @@ Metrics = Callable[[], tuple[str, bytes]]
 
 
 class PortTaken(InvalidInput):
-    """Somebody listens there already. The message says what to do."""
+    """The port is in use. The message says what to do."""
 
 
 class HealthServer:
@@ -54,13 +52,13 @@ class HealthServer:
     :class:`~attune_mq.broker.management.InvalidManagementUrl`.
 
     ================  ==========================================================================
-    ``/livez``        200 while the loops of all consumers turn; 503: only a new process helps
+    ``/livez``        200 while the I/O loops of all consumers run; 503: only a new process helps
     ``/readyz``       200 while messages are consumed; 503 and what is wrong, since when
     ``/status``       200 and everything that is known
     ================  ==========================================================================
 
     Answers are JSON, and are given from memory: a broker or a database that hangs delays none.
-    Where systemd supervises the process (``NOTIFY_SOCKET``) it is told as well, see
+    Where systemd supervises the process (``NOTIFY_SOCKET``) it is notified too, see
     :mod:`~attune_mq.health.systemd`.
 
     It starts before the service, so that there is an answer while that waits for its broker, and
@@ -88,7 +86,7 @@ class HealthServer:
         after_fork(self._leave_to_parent)
 
     def _leave_to_parent(self) -> None:
-        """In a fork: nobody answers here, and the port is the parent's alone."""
+        """In a fork: the port is the parent's alone."""
         if self._server is not None:
             self._server.socket.close()
             self._server = self._thread = None
@@ -118,17 +116,17 @@ class HealthServer:
                 "make a new one"
             )
         self._process.begin()
-        self._server = _listen(self._address, self.monitor, self._metrics)
+        self._server = _Server(self._address, self.monitor, self._metrics)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="health", daemon=True
         )
         self._thread.start()
         self.monitor.start()
         self._notifier.start()
-        logger.info("Health is told at http://%s:%d", self._address[0], self.port)
+        logger.info("Health endpoint listening on http://%s:%d", self._address[0], self.port)
 
     def stop(self, deadline_s: float = 1.0) -> None:
-        """Answers no more. Waits for its own thread up to ``deadline_s``, for no broker. In a fork
+        """Stops answering. Waits for its own thread up to ``deadline_s``, for no broker. In a fork
         of the process that started it, it does nothing."""
         if self._process.is_another:
             return
@@ -144,29 +142,8 @@ class HealthServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _listen(address: tuple[str, int], monitor: Monitor, metrics: Metrics | None) -> _Server:
-    host, port = address
-    try:
-        return _Server(address, monitor, metrics)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortTaken(
-                f"health: port {port} of {host} is taken, by another service or another instance "
-                f"of this one; give each a port of its own, such as {port + 1}, or 0 for none"
-            ) from error
-        raise InvalidInput(
-            f"health: cannot listen on {host} port {port}: {error.strerror}; expected an address "
-            f"of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
-        ) from error
 
 
 class _Server(ThreadingHTTPServer):
@@ -175,12 +152,25 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], monitor: Monitor, metrics: Metrics | None) -> None:
         self.monitor = monitor
         self.metrics = metrics
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Handler)
+        host, port = address
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            super().__init__(address, _Handler)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortTaken(
+                    f"health: port {port} of {host} is taken, by another service or another "
+                    f"instance of this one; give each a port of its own, such as {port + 1}, or 0 "
+                    f"for none"
+                ) from error
+            raise InvalidInput(
+                f"health: cannot listen on {host} port {port}: {error.strerror}; expected an "
+                f"address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
+            ) from error
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away in the midst is no event; a defect is."""
-        logger.debug("A request for health was not answered", exc_info=True)
+        """A client that hangs up is no event."""
+        logger.debug("Health request failed", exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -195,23 +185,23 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         match urlsplit(self.path).path:
             case "/livez":
-                self._picture(self.server.monitor.live())
+                self._report(self.server.monitor.live())
             case "/readyz":
-                self._picture(self.server.monitor.ready())
+                self._report(self.server.monitor.ready())
             case "/status":
                 self._json(HTTPStatus.OK, self.server.monitor.status())
             case "/metrics" if self.server.metrics is not None:
                 kind, body = self.server.metrics()
                 self._answer(HTTPStatus.OK, kind, body)
             case "/metrics":
-                self._json(HTTPStatus.NOT_FOUND, {"error": "metrics are not switched on here"})
+                self._json(HTTPStatus.NOT_FOUND, {"error": "metrics are disabled"})
             case _:
                 paths = ["/livez", "/readyz", "/status", "/metrics"]
                 self._json(HTTPStatus.NOT_FOUND, {"error": "expected one of", "paths": paths})
 
-    def _picture(self, picture: Picture) -> None:
-        status = HTTPStatus.OK if picture.is_good else HTTPStatus.SERVICE_UNAVAILABLE
-        self._json(status, as_json(picture))
+    def _report(self, report: HealthReport) -> None:
+        status = HTTPStatus.OK if report.is_good else HTTPStatus.SERVICE_UNAVAILABLE
+        self._json(status, as_json(report))
 
     def _json(self, status: HTTPStatus, value: object) -> None:
         body = json.dumps(value, indent=2, ensure_ascii=False, default=str).encode()

@@ -1,8 +1,8 @@
-"""What systemd is told of a service with ``Type=notify``: a datagram to ``NOTIFY_SOCKET``.
+"""sd_notify for a service with ``Type=notify``: datagrams to ``NOTIFY_SOCKET``.
 
 ``READY=1`` once messages are consumed for the first time, ``STATUS=`` whenever what is wrong
-changes, ``WATCHDOG=1`` as long as all loops turn, and ``STOPPING=1``. Where systemd did not start
-the process there is no such socket, and nothing is told.
+changes, ``WATCHDOG=1`` as long as all I/O loops run, and ``STOPPING=1``. Where systemd did not
+start the process there is no such socket, and nothing is sent.
 
 Source: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 """
@@ -40,24 +40,23 @@ class NotifySocket:
         return bool(self._address)
 
     def send(self, *lines: str) -> None:
-        """Never waits and never raises: a supervisor that is away is no reason to stop."""
+        """Never waits and never raises."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
-            logger.warning("systemd could not be told: %s", error.strerror)
+            logger.warning("sd_notify failed: %s", error.strerror)
 
 
 class Notifier:
-    """A thread that tells systemd what a monitor sees, where there is a systemd to be told."""
+    """A thread that notifies systemd of what a monitor sees, where there is a systemd."""
 
     def __init__(self, monitor: Monitor, environment: Mapping[str, str] | None = None) -> None:
         self._monitor = monitor
         self._socket = NotifySocket(os.environ if environment is None else environment)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="systemd-notify", daemon=True)
-        self._said_ready = self._said_stopping = False
-        self._said_status = ""
+        self._said: dict[str, str] = {}
 
     def start(self) -> None:
         self._thread.start()
@@ -75,19 +74,14 @@ class Notifier:
                 self._socket.send(*lines)
 
     def _news(self) -> list[str]:
-        """Looked at even where nobody is told: so it is known since when something is wrong."""
+        """Also runs without systemd, so that it is known since when something is wrong."""
         ready, live = self._monitor.ready(), self._monitor.live()
-        lines = []
-        if ready.is_good and not self._said_ready:
-            self._said_ready = True
-            lines.append("READY=1")
-        if self._monitor.is_stopping and not self._said_stopping:
-            self._said_stopping = True
-            lines.append("STOPPING=1")
-        status = " ".join(str(ready).split())[:LONGEST_STATUS]
-        if status != self._said_status:
-            self._said_status = status
-            lines.append(f"STATUS={status}")
+        now = {"READY": "1"} if ready.is_good else {}
+        if self._monitor.is_stopping:
+            now["STOPPING"] = "1"
+        now["STATUS"] = " ".join(str(ready).split())[:LONGEST_STATUS]
+        news = {name: value for name, value in now.items() if self._said.get(name) != value}
+        self._said |= news
         if self._socket.watchdog_s is not None and live.is_good:
-            lines.append("WATCHDOG=1")
-        return lines
+            news["WATCHDOG"] = "1"
+        return [f"{name}={value}" for name, value in news.items()]

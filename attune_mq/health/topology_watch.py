@@ -1,4 +1,4 @@
-"""Whether what a service needs is still on the broker: asked again and again, never mended."""
+"""Whether what a service needs is still on the broker: polled, never repaired."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
-from attune_mq.broker.management import management_client
-from attune_mq.broker.migration_marks import ingress_name
-from attune_mq.broker.observation import listed_bindings, observe_by_amqp
-from attune_mq.broker.plan import Plan, make_plan
+from attune_mq.broker.management import ManagementClient, management_client
+from attune_mq.broker.observation import ingress_name, listed_bindings
+from attune_mq.broker.plan import Plan, make_plan, observe_by_amqp
 from attune_mq.broker.probing import QuietProber
 from attune_mq.errors import AttuneError
 from attune_mq.forking import OwnProcess
@@ -40,7 +39,8 @@ class TopologyWatch:
     of the topology, where the file does not name it.
 
     Passive declarations, and comparisons that change nothing. AMQP shows no bindings: they are
-    looked at where there is ``management_url``, of the HTTP API. Raises
+    looked at where there is ``management_url``, of the HTTP API. While that does not answer they
+    are not, which makes nothing red: no message goes by it. Raises
     :class:`~attune_mq.broker.management.InvalidManagementUrl`.
     """
 
@@ -54,9 +54,10 @@ class TopologyWatch:
         known = service in services(topology)
         self._wanted = needed_by(topology, service) if known else topology
         self._settings = settings
-        self._bindings: BindingWatch | None = None
+        self._client: ManagementClient | None = None
         if management_url is not None:
-            self._bindings = BindingWatch(self._wanted, settings, management_url)
+            self._client = management_client(management_url, settings, timeout_s=LISTED_WITHIN_S)
+        self._api_answers = True
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="topology-watch", daemon=True)
         self._verified_at_s = 0.0
@@ -99,7 +100,7 @@ class TopologyWatch:
             except AttuneError as error:
                 self._trouble = f"it cannot be verified: {error}"
             except Exception as error:  # a defect, which must not look like health
-                logger.exception("The topology cannot be verified")
+                logger.exception("Verification of the topology failed")
                 self._trouble = f"it cannot be verified: {type(error).__name__}"
             self._stopping.wait(VERIFY_AGAIN_S)
 
@@ -107,7 +108,7 @@ class TopologyWatch:
         with QuietProber(self._settings, answer_within_s=ANSWERED_WITHIN_S) as prober:
             while not self._stopping.is_set():
                 plan = make_plan(self._wanted, observe_by_amqp(self._wanted, prober))
-                self._take(plan, self._bindings.missing() if self._bindings else [])
+                self._take(plan, self.missing_bindings())
                 self._stopping.wait(VERIFY_AGAIN_S if self._trouble else VERIFY_EVERY_S)
 
     def _take(self, plan: Plan, bindings: Sequence[BindingDeclaration]) -> None:
@@ -117,34 +118,22 @@ class TopologyWatch:
         self._conflicts = tuple(str(one) for one in plan.conflicts)
         self._trouble = f"{', '.join(missing)}: not there" if missing else None
 
-
-class BindingWatch:
-    """The bindings of a topology, as the HTTP API lists them.
-
-    An API that does not answer makes nothing red: no message goes by it. It is logged, once until
-    it answers again, and the bindings are not looked at.
-    """
-
-    def __init__(self, topology: Topology, settings: BrokerSettings, management_url: str) -> None:
-        self._wanted = [
-            one for one in declarations(topology) if isinstance(one, BindingDeclaration)
-        ]
-        self._vhost = virtual_host(settings.urls[0])
-        self._client = management_client(management_url, settings, timeout_s=LISTED_WITHIN_S)
-        self._answers = True
-
-    def missing(self) -> list[BindingDeclaration]:
-        """Those that are not there, neither directly nor by way of a migration's ingress."""
-        try:
-            listed = listed_bindings(self._client, self._vhost)
-        except AttuneError as error:
-            level = logging.WARNING if self._answers else logging.DEBUG
-            logger.log(level, "Health: bindings are not looked at: %s", error)
-            self._answers = False
+    def missing_bindings(self) -> list[BindingDeclaration]:
+        """Those that are not there, neither directly nor by way of a migration's ingress, as far as
+        the HTTP API tells. One that does not answer is logged, once until it answers again."""
+        if self._client is None:
             return []
-        self._answers = True
+        try:
+            listed = listed_bindings(self._client, virtual_host(self._settings.urls[0]))
+        except AttuneError as error:
+            level = logging.WARNING if self._api_answers else logging.DEBUG
+            logger.log(level, "Health: bindings are not checked: %s", error)
+            self._api_answers = False
+            return []
+        self._api_answers = True
         there = {binding_identity(one) for one in listed}
-        return [one for one in self._wanted if there.isdisjoint(_ways_of(one))]
+        wanted = (one for one in declarations(self._wanted) if isinstance(one, BindingDeclaration))
+        return [one for one in wanted if there.isdisjoint(_ways_of(one))]
 
 
 def _ways_of(binding: BindingDeclaration) -> set[Hashable]:

@@ -11,7 +11,8 @@ from typing import Any, Generic, TypeVar
 
 import pika
 
-import attune_mq.amqp.odd_headers  # noqa: F401 - so that no header ends a consumer
+from attune_mq.amqp.channel_state import RawMessage
+from attune_mq.amqp.headers import decode_properties
 from attune_mq.message.deaths import Death, deaths_of
 from attune_mq.message.envelope import Envelope, Ids
 from attune_mq.message.payload import Payload
@@ -57,25 +58,9 @@ class Delivery:
     consumer_tag: str
 
     @staticmethod
-    def of(
-        method: pika.spec.Basic.Deliver | pika.spec.Basic.GetOk,
-        properties: pika.BasicProperties,
-        body: bytes,
-        *,
-        queue: str,
-        consumer_tag: str,
-    ) -> Delivery:
-        """As pika hands it over. ``consumer_tag`` is empty where it was fetched."""
-        return Delivery(
-            body=body,
-            properties=properties,
-            delivery_tag=method.delivery_tag or 0,
-            redelivered=bool(method.redelivered),
-            exchange=method.exchange or "",
-            routing_key=method.routing_key or "",
-            queue=queue,
-            consumer_tag=consumer_tag,
-        )
+    def of(raw: RawMessage, *, queue: str, consumer_tag: str = "") -> Delivery:
+        """``consumer_tag`` is empty where it was fetched."""
+        return UnreadDelivery(queue, consumer_tag, *raw)
 
     @cached_property
     def headers(self) -> Mapping[str, Any]:
@@ -113,9 +98,9 @@ class Delivery:
         return self.counted_by_broker or not self.redelivered
 
     @property
-    def may_be_deadly(self) -> bool:
-        """It came back unsettled before, perhaps because its handling ended the process, and is to
-        be handled now."""
+    def may_be_poison(self) -> bool:
+        """It was redelivered before, perhaps because handling it ended the process, and is to be
+        handled now."""
         return not self.is_fresh and self.is_counted and self.redeliveries > 0
 
     @cached_property
@@ -203,9 +188,7 @@ class UnreadDelivery(Delivery):
 
     @cached_property
     def properties(self) -> pika.BasicProperties:
-        properties = pika.BasicProperties()
-        properties.decode(self.__dict__["_encoded"])
-        return properties
+        return decode_properties(self.__dict__["_encoded"])
 
 
 @dataclass(frozen=True)

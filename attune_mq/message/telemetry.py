@@ -70,13 +70,13 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class GivenBack:
-    """To its queue, to be delivered again."""
+class Requeued:
+    """By ``basic.nack``: the broker delivers it again."""
 
     reason: str
 
 
-Settled = Acknowledge | TryAgain | CountRedelivery | DeadLetter | Dropped | GivenBack
+Settled = Acknowledge | TryAgain | CountRedelivery | DeadLetter | Dropped | Requeued
 
 
 class Telemetry:

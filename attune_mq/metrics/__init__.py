@@ -9,9 +9,9 @@
     metrics.watch_queues(topology, service.settings)
     HealthServer(service, metrics=metrics.exposition).start()
 
-What happens is counted when it happens; what *is* (what consumers hold, how deep queues are, what
-an outbox owes) is read when Prometheus asks. A scrape takes as long as its slowest answer, and
-:data:`PATIENCE_S` at most: what has not answered by then is left out, never made up.
+What happens is counted when it happens; what *is* (unacknowledged messages, depths of queues, what
+is due in an outbox) is read at a scrape. A scrape takes as long as its slowest answer, and
+:data:`SCRAPE_TIMEOUT_S` at most: what has not answered by then is left out, never made up.
 
 ``docs/metrics.md`` lists every metric. Each is in :data:`~attune_mq.metrics.table.METRICS` too.
 """
@@ -51,9 +51,9 @@ from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 from attune_mq.topology.objects import DeadLetterTo
 
-__all__ = ["METRICS", "PATIENCE_S", "Metric", "Metrics"]
+__all__ = ["METRICS", "SCRAPE_TIMEOUT_S", "Metric", "Metrics"]
 
-PATIENCE_S = 1.0
+SCRAPE_TIMEOUT_S = 1.0
 """How long a scrape waits for the broker, its HTTP API and the database, all together."""
 
 
@@ -77,8 +77,8 @@ class Metrics(EventCounts):
             collector(registry=self._registry)
 
     def watch(self, service: Service) -> None:
-        """Tells the state of its consumers and its publisher, and counts from 0 what it may do.
-        After its handlers are registered, before it starts."""
+        """Exposes the state of its consumers and its publisher, and counts from 0 what it may do.
+        Call it after the handlers are registered, before the service starts."""
         self._sources.append(ProcessState(service, self._values))
         topology = expand(service.topology)
         handled = service.handlers.message_types
@@ -95,7 +95,7 @@ class Metrics(EventCounts):
     def watch_queues(
         self, topology: Topology, broker: BrokerSettings, *, management_url: str | None = None
     ) -> None:
-        """Tells how deep the queues of ``topology`` are, those that the library adds included.
+        """Exposes the depth of the queues of ``topology``, those that the library adds included.
 
         ``management_url``: of RabbitMQ's HTTP API, for what consumers hold. Its user needs the tag
         ``management``; without one in the URL it is that of the broker. Raises
@@ -103,21 +103,21 @@ class Metrics(EventCounts):
         """
         management = None
         if management_url is not None:
-            management = management_client(management_url, broker, timeout_s=PATIENCE_S)
+            management = management_client(management_url, broker, timeout_s=SCRAPE_TIMEOUT_S)
         self._sources.append(QueueDepths(topology, broker, self._values, management))
 
     def watch_outbox(
         self, ask: Callable[[], Due], failing: Callable[[], Iterable[Failing]] | None = None
     ) -> None:
-        """Tells of the outbox. ``ask``: such as ``Outbox.backlog`` in a transaction; it may wait,
-        and raise. ``failing``: likewise, such as ``Outbox.failing``; without it what is published
-        in vain is not told."""
+        """Exposes the outbox. ``ask``: such as ``Outbox.backlog`` in a transaction; it may wait,
+        and raise. ``failing``: likewise, such as ``Outbox.failing``; without it failed
+        attempts to publish are left out."""
         self._sources.append(OutboxBacklog(ask))
         if failing is not None:
             self._sources.append(OutboxFailures(failing))
 
     def watch_database(self, trouble: Callable[[], str | None]) -> None:
-        """Tells whether the database works. ``trouble``: why not, at once, such as
+        """Exposes whether the database works. ``trouble``: why not, at once, such as
         ``DatabaseWatch.trouble``; ``None``: it does."""
         self._sources.append(DatabaseState(trouble))
 
@@ -131,10 +131,10 @@ class Metrics(EventCounts):
             source.close()
 
     def collect(self) -> Iterator[Family]:
-        for source in self._sources:
-            source.begin()
+        for query in (one for source in self._sources for one in source.queries):
+            query.begin()
         yield from self.families()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + SCRAPE_TIMEOUT_S
         for source in self._sources:
             yield from source.families(deadline)
 

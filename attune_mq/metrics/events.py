@@ -1,10 +1,11 @@
-"""Counting what happens. The way of every message has notes; the rest is counted at once."""
+"""Counting what happens: what every message causes is deferred, the rest is counted at once."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from prometheus_client.core import Metric as Family
 
@@ -21,19 +22,23 @@ from attune_mq.message.settlement import (
     TryAgain,
     Unavailable,
 )
-from attune_mq.message.telemetry import Dropped, GivenBack, Settled, Telemetry
+from attune_mq.message.telemetry import Dropped, Requeued, Settled, Telemetry
 from attune_mq.metrics import table
-from attune_mq.metrics.notes import Notes
-from attune_mq.metrics.tallies import Counts, Durations, Labels, gauge
+from attune_mq.metrics.counters import Counts, Deferred, Durations, Labels, gauge
 
 REASONS = ("attempts exhausted", "rejected", "unreadable", "unhandled", "redelivered")
 """Why a consumer gives a message up; see :mod:`attune_mq.message.settlement`."""
 PUBLISHER = " publisher"
 """How the names of publishers' connections end."""
 _REMEMBERED = 10_000
-"""Labels are looked up once for each combination; strangers' types beyond that each time."""
+"""Combinations of labels whose look-up is cached: strangers may invent types without end."""
 
-
+_OUTCOMES = {
+    Receipt: table.PUBLISHED,
+    Unroutable: table.UNROUTABLE,
+    PublishRefused: table.REFUSED,
+}
+"""Any other outcome is unconfirmed."""
 _Handling = tuple[str, str, float, float | None]
 """Consumer's tag, message type, seconds in the handler, and in the queue before; ``None``: not the
 first call, so that it does not count. Of plain tuples and numbers: of what waits here nothing keeps
@@ -45,77 +50,52 @@ class EventCounts(Telemetry):
 
     def __init__(self, labels: LabelValues) -> None:
         self._labels = labels
-        self._consumers: dict[str, Labels] = {}
-        self._consumed_labels: dict[tuple[str, str | None], Labels] = {}
-        self._published_labels: dict[tuple[str, str], Labels] = {}
-        self._delivered = Counts(table.DELIVERED)
-        self._redelivered = Counts(table.REDELIVERED)
-        self._consumed = Counts(table.CONSUMED)
-        self._retried = Counts(table.RETRIED)
-        self._dead_lettered = Counts(table.DEAD_LETTERED)
-        self._dropped = Counts(table.DROPPED)
-        self._given_back = Counts(table.GIVEN_BACK)
-        self._pauses = Counts(table.PAUSES)
-        self._published = Counts(table.PUBLISHED)
-        self._unroutable = Counts(table.UNROUTABLE)
-        self._refused = Counts(table.REFUSED)
-        self._unconfirmed = Counts(table.UNCONFIRMED)
-        self._outcomes = {
-            Receipt: self._published,
-            Unroutable: self._unroutable,
-            PublishRefused: self._refused,
-        }
-        self._opened = Counts(table.CONNECTIONS_OPENED)
-        self._lost = Counts(table.CONNECTIONS_LOST)
-        self._unexpected_confirms = Counts(table.UNEXPECTED_CONFIRMS)
-        self._handling = Durations(table.HANDLING)
-        self._in_queue = Durations(table.IN_QUEUE)
-        self._confirm = Durations(table.CONFIRM)
+        cached = lru_cache(_REMEMBERED)
+        self._of_tag = cached(labels.consumer)
+        self._of_consumer = cached(self._consumer_labels)
+        self._of_message = cached(self._message_labels)
+        self._counts = {one: Counts(one) for one in table.METRICS if one.kind == "counter"}
+        self._durations = {one: Durations(one) for one in table.METRICS if one.kind == "histogram"}
         self._blocked: dict[Labels, float] = {}
-        self._deliveries = Notes(self._count_deliveries)
-        self._handlings = Notes(self._count_handlings)
-        self._acknowledged = Notes(self._count_acknowledged)
-        self._publications = Notes(self._count_publications)
+        self._deliveries = Deferred(self._count_deliveries)
+        self._handlings = Deferred(self._count_handlings)
+        self._acknowledged = Deferred(self._count_acknowledged)
+        self._publications = Deferred(self._count_publications)
 
     def families(self) -> Iterator[Family]:
-        for notes in (
-            self._deliveries,
-            self._handlings,
-            self._acknowledged,
-            self._publications,
-        ):
-            notes.settle()
-        for tally in vars(self).values():
-            if isinstance(tally, Counts | Durations):
-                yield tally.family()
+        for one in vars(self).values():
+            if isinstance(one, Deferred):
+                one.flush()
+        yield from (one.family() for one in self._counts.values())
+        yield from (one.family() for one in self._durations.values())
         yield gauge(table.BLOCKED, list(self._blocked.items()))
 
     def expect_consumer(self, tag: str, types: Iterable[str], *, drops: bool) -> None:
         """Counts of a consumer begin at 0, not at the first event. ``drops``: its queue has no
         dead letter exchange."""
-        given_up = self._dropped if drops else self._dead_lettered
+        given_up = table.DROPPED if drops else table.DEAD_LETTERED
         queue, label = self._labels.consumer(tag)
-        for counts in (self._delivered, self._redelivered):
-            counts.expect((queue, label))
+        for metric in (table.DELIVERED, table.REDELIVERED):
+            self._counts[metric].expect((queue, label))
         for name in types:
             labels = (queue, label, self._labels.message_type(name))
-            self._consumed.expect(labels)
-            self._retried.expect(labels)
+            self._counts[table.CONSUMED].expect(labels)
+            self._counts[table.RETRIED].expect(labels)
             for reason in REASONS:
-                given_up.expect((*labels, reason))
-        self._lost.expect((label,))
+                self._counts[given_up].expect((*labels, reason))
+        self._counts[table.CONNECTIONS_LOST].expect((label,))
 
     def expect_messages(self, exchange: str, message_type: str) -> None:
-        labels = (self._labels.exchange(exchange), self._labels.message_type(message_type))
-        for counts in (self._published, self._unroutable, self._refused, self._unconfirmed):
-            counts.expect(labels)
+        labels = self._message_labels(exchange, message_type)
+        for metric in (*_OUTCOMES.values(), table.UNCONFIRMED):
+            self._counts[metric].expect(labels)
 
     # The way of a message.
 
     def delivered(self, delivery: Delivery) -> None:
         self._deliveries.add(delivery.consumer_tag)
         if delivery.redelivered:
-            self._redelivered.add(self._of_tag(delivery.consumer_tag))
+            self._counts[table.REDELIVERED].add(self._of_tag(delivery.consumer_tag))
 
     def handled(
         self, delivery: Delivery, envelope: Envelope, outcome: Outcome, seconds: float
@@ -133,13 +113,13 @@ class EventCounts(Telemetry):
         labels = self._of_consumer(delivery.consumer_tag, message_type)
         match how:
             case TryAgain():
-                self._retried.add(labels)
+                self._counts[table.RETRIED].add(labels)
             case DeadLetter(reason):
-                self._dead_lettered.add((*labels, reason))
+                self._counts[table.DEAD_LETTERED].add((*labels, reason))
             case Dropped(DeadLetter(reason)):
-                self._dropped.add((*labels, reason))
-            case GivenBack(reason):
-                self._given_back.add((*labels[:2], reason))
+                self._counts[table.DROPPED].add((*labels, reason))
+            case Requeued(reason):
+                self._counts[table.REQUEUED].add((*labels[:2], reason))
             case CountRedelivery():  # it comes again at once, and is counted as delivered then
                 pass
 
@@ -148,83 +128,64 @@ class EventCounts(Telemetry):
 
     def _count_deliveries(self, tags: list[str]) -> None:
         for tag, times in Counter(tags).items():
-            self._delivered.add(self._of_tag(tag), times)
+            self._counts[table.DELIVERED].add(self._of_tag(tag), times)
 
-    def _count_acknowledged(self, notes: list[tuple[str, str | None]]) -> None:
-        for (tag, message_type), times in Counter(notes).items():
-            self._consumed.add(self._of_consumer(tag, message_type), times)
+    def _count_acknowledged(self, observed: list[tuple[str, str | None]]) -> None:
+        for (tag, message_type), times in Counter(observed).items():
+            self._counts[table.CONSUMED].add(self._of_consumer(tag, message_type), times)
 
-    def _count_handlings(self, notes: list[_Handling]) -> None:
+    def _count_handlings(self, observed: list[_Handling]) -> None:
         handled: defaultdict[Labels, list[float]] = defaultdict(list)
         waited: defaultdict[Labels, list[float]] = defaultdict(list)
-        for tag, message_type, seconds, waited_s in notes:
+        for tag, message_type, seconds, waited_s in observed:
             labels = self._of_consumer(tag, message_type)
             handled[labels].append(seconds)
             if waited_s is not None:
                 waited[labels].append(waited_s)
-        self._handling.observe_each(handled)
-        self._in_queue.observe_each(waited)
+        self._durations[table.HANDLING].observe_each(handled)
+        self._durations[table.IN_QUEUE].observe_each(waited)
 
-    def _count_publications(self, notes: list[tuple[str, str, type, float]]) -> None:
+    def _count_publications(self, observed: list[tuple[str, str, type, float]]) -> None:
         waited: defaultdict[Labels, list[float]] = defaultdict(list)
-        for exchange, message_type, outcome, seconds in notes:
+        for exchange, message_type, outcome, seconds in observed:
             labels = self._of_message(exchange, message_type)
-            self._outcomes.get(outcome, self._unconfirmed).add(labels)
+            self._counts[_OUTCOMES.get(outcome, table.UNCONFIRMED)].add(labels)
             waited[labels[:1]].append(seconds)
-        self._confirm.observe_each(waited)
+        self._durations[table.CONFIRM].observe_each(waited)
 
     def paused(self, tag: str, dependency: str) -> None:
-        self._pauses.add((*self._of_tag(tag), dependency))
+        self._counts[table.PAUSES].add((*self._of_tag(tag), dependency))
 
     # Connections.
 
     def connection_opened(self, name: str) -> None:
-        self._opened.add(self._of_connection(name))
-        self._lost.expect(self._of_connection(name))
+        self._counts[table.CONNECTIONS_OPENED].add(self._of_connection(name))
+        self._counts[table.CONNECTIONS_LOST].expect(self._of_connection(name))
         if name.endswith(PUBLISHER):
             self._blocked[self._of_connection(name)] = 0
-            self._unexpected_confirms.expect(self._of_connection(name))
+            self._counts[table.UNEXPECTED_CONFIRMS].expect(self._of_connection(name))
 
     def connection_lost(self, name: str, reason: str) -> None:
         labels = self._of_connection(name)
-        self._lost.add(labels)
-        if labels in self._blocked:  # the next one is told anew
+        self._counts[table.CONNECTIONS_LOST].add(labels)
+        if labels in self._blocked:  # the next one starts unblocked
             self._blocked[labels] = 0
 
     def connection_blocked(self, name: str, blocked: bool) -> None:
         self._blocked[self._of_connection(name)] = int(blocked)
 
     def unexpected_confirms(self, name: str, count: int) -> None:
-        self._unexpected_confirms.add(self._of_connection(name), count)
+        self._counts[table.UNEXPECTED_CONFIRMS].add(self._of_connection(name), count)
 
     def _of_connection(self, name: str) -> Labels:
-        """A consumer's is told by its tag, any other is a publisher's."""
+        """Of a consumer its tag, of a publisher its name."""
         return (name if name.endswith(PUBLISHER) else self._labels.tag(name),)
 
-    def _of_tag(self, registered: str) -> Labels:
-        labels = self._consumers.get(registered)
-        if labels is None:
-            labels = self._consumers[registered] = self._labels.consumer(registered)
-        return labels
+    def _consumer_labels(self, registered: str, message_type: str | None) -> Labels:
+        return (*self._of_tag(registered), self._labels.message_type(message_type))
 
-    def _of_consumer(self, registered: str, message_type: str | None) -> Labels:
-        key = (registered, message_type)
-        labels = self._consumed_labels.get(key)
-        if labels is None:
-            labels = (*self._of_tag(registered), self._labels.message_type(message_type))
-            if len(self._consumed_labels) < _REMEMBERED:
-                self._consumed_labels[key] = labels
-        return labels
-
-    def _of_message(self, exchange: str, message_type: str) -> Labels:
-        key = (exchange, message_type)
-        labels = self._published_labels.get(key)
-        if labels is None:
-            known = self._labels.message_type(message_type or None)
-            labels = (self._labels.exchange(exchange), known)
-            if len(self._published_labels) < _REMEMBERED:
-                self._published_labels[key] = labels
-        return labels
+    def _message_labels(self, exchange: str, message_type: str) -> Labels:
+        return self._labels.exchange(exchange), self._labels.message_type(message_type or None)
 
 
 def _is_first_attempt(delivery: Delivery) -> bool:

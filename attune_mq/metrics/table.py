@@ -16,228 +16,132 @@ class Metric(NamedTuple):
     help: str
 
 
+def _counter(name: str, labels: tuple[str, ...], text: str) -> Metric:
+    return Metric(f"attune_mq_{name}_total", "counter", labels, text)
+
+
+def _gauge(name: str, labels: tuple[str, ...], text: str) -> Metric:
+    return Metric(f"attune_mq_{name}", "gauge", labels, text)
+
+
+def _seconds(name: str, labels: tuple[str, ...], text: str) -> Metric:
+    return Metric(f"attune_mq_{name}_seconds", "histogram", labels, text)
+
+
 _CONSUMER = ("queue", "tag")
 _CONSUMED = (*_CONSUMER, "type")
+_GIVEN_UP = (*_CONSUMED, "reason")
 _PUBLISHED = ("exchange", "type")
+_CONNECTION = ("connection",)
 _QUEUE = ("queue", "purpose")
 
-DELIVERED = Metric(
-    "attune_mq_messages_delivered_total",
-    "counter",
-    _CONSUMER,
-    "Deliveries that the broker handed to a consumer, repeated ones included.",
+DELIVERED = _counter(
+    "messages_delivered", _CONSUMER, "Deliveries to a consumer, redeliveries included."
 )
-REDELIVERED = Metric(
-    "attune_mq_messages_redelivered_total",
-    "counter",
-    _CONSUMER,
-    "Those of the deliveries that the broker had handed out before.",
+REDELIVERED = _counter(
+    "messages_redelivered", _CONSUMER, "Deliveries that the broker flagged as redelivered."
 )
-CONSUMED = Metric(
-    "attune_mq_messages_consumed_total",
-    "counter",
-    _CONSUMED,
-    "Messages whose handler returned.",
+CONSUMED = _counter("messages_consumed", _CONSUMED, "Messages whose handler returned.")
+RETRIED = _counter(
+    "messages_retried", _CONSUMED, "Attempts that failed and are followed by another."
 )
-RETRIED = Metric(
-    "attune_mq_messages_retried_total",
-    "counter",
-    _CONSUMED,
-    "Attempts that failed and are followed by another.",
-)
-DEAD_LETTERED = Metric(
-    "attune_mq_messages_dead_lettered_total",
-    "counter",
-    (*_CONSUMED, "reason"),
+DEAD_LETTERED = _counter(
+    "messages_dead_lettered",
+    _GIVEN_UP,
     "Messages given up and confirmed in a dead letter exchange.",
 )
-DROPPED = Metric(
-    "attune_mq_messages_dropped_total",
-    "counter",
-    (*_CONSUMED, "reason"),
+DROPPED = _counter(
+    "messages_dropped",
+    _GIVEN_UP,
     "Messages given up on a queue without a dead letter exchange: they are gone.",
 )
-GIVEN_BACK = Metric(
-    "attune_mq_messages_given_back_total",
-    "counter",
-    (*_CONSUMER, "reason"),
-    "Messages returned to their queue unhandled.",
+REQUEUED = _counter(
+    "messages_requeued", (*_CONSUMER, "reason"), "Messages requeued without being handled."
 )
-PAUSES = Metric(
-    "attune_mq_consumer_pauses_total",
-    "counter",
+PAUSES = _counter(
+    "consumer_pauses",
     (*_CONSUMER, "dependency"),
-    "Times that a consumer began to pause, since something that its handlers need was away.",
+    "Times that a consumer paused because a dependency of its handlers was unavailable.",
 )
-PUBLISHED = Metric(
-    "attune_mq_messages_published_total",
-    "counter",
-    _PUBLISHED,
-    "Messages that the broker confirmed, copies for retries and dead letters included.",
-)
-UNROUTABLE = Metric(
-    "attune_mq_messages_unroutable_total",
-    "counter",
-    _PUBLISHED,
-    "Messages that no queue took.",
-)
-REFUSED = Metric(
-    "attune_mq_messages_refused_total",
-    "counter",
-    _PUBLISHED,
-    "Messages that the broker refused, or that AMQP cannot carry.",
-)
-UNCONFIRMED = Metric(
-    "attune_mq_messages_unconfirmed_total",
-    "counter",
-    _PUBLISHED,
-    "Messages of which nobody knows whether they arrived.",
-)
-HANDLING = Metric(
-    "attune_mq_handling_seconds",
-    "histogram",
-    _CONSUMED,
-    "Time in the handler.",
-)
-IN_QUEUE = Metric(
-    "attune_mq_time_in_queue_seconds",
-    "histogram",
+HANDLING = _seconds("handling", _CONSUMED, "Time in the handler.")
+IN_QUEUE = _seconds(
+    "time_in_queue",
     _CONSUMED,
     "From the timestamp in the envelope to the first call of its handler.",
 )
-CONFIRM = Metric(
-    "attune_mq_confirm_seconds",
-    "histogram",
-    ("exchange",),
-    "What a caller waited for the confirm, or for another outcome.",
+PUBLISHED = _counter(
+    "messages_published",
+    _PUBLISHED,
+    "Messages that the broker confirmed, copies for retries and dead letters included.",
 )
-CONNECTIONS_OPENED = Metric(
-    "attune_mq_connections_opened_total",
-    "counter",
-    ("connection",),
+UNROUTABLE = _counter("messages_unroutable", _PUBLISHED, "Messages that no queue took.")
+REFUSED = _counter(
+    "messages_refused", _PUBLISHED, "Messages that the broker refused, or that AMQP cannot carry."
+)
+UNCONFIRMED = _counter(
+    "messages_unconfirmed", _PUBLISHED, "Messages with unknown outcome (not confirmed)."
+)
+CONFIRM = _seconds(
+    "confirm", ("exchange",), "What a caller waited for the confirm, or for another outcome."
+)
+CONFIRMS_WAITING = _gauge(
+    "confirms_waiting", (), "Messages that wait to be sent, and outstanding confirms."
+)
+CONNECTIONS_OPENED = _counter(
+    "connections_opened",
+    _CONNECTION,
     "Connections that were opened: by a consumer, once it consumes.",
 )
-CONNECTIONS_LOST = Metric(
-    "attune_mq_connections_lost_total",
-    "counter",
-    ("connection",),
+CONNECTIONS_LOST = _counter(
+    "connections_lost",
+    _CONNECTION,
     "Connections and consumers that were lost; each is followed by a reconnect.",
 )
-UNEXPECTED_CONFIRMS = Metric(
-    "attune_mq_unexpected_confirms_total",
-    "counter",
-    ("connection",),
+UNEXPECTED_CONFIRMS = _counter(
+    "unexpected_confirms",
+    _CONNECTION,
     "Confirms of messages that a publisher had not sent, or not on that connection.",
 )
-BLOCKED = Metric(
-    "attune_mq_connection_blocked",
-    "gauge",
-    ("connection",),
-    "1 while the broker blocks publishing, by an alarm of memory or disk.",
+BLOCKED = _gauge(
+    "connection_blocked",
+    _CONNECTION,
+    "1 while the broker blocks publishing because of a memory or disk alarm.",
 )
-CONSUMER_STATE = Metric(
-    "attune_mq_consumer_state",
-    "gauge",
+CONSUMER_STATE = _gauge(
+    "consumer_state",
     (*_CONSUMER, "state"),
     "1 for the state that the consumer is in, 0 for the others.",
 )
-IN_FLIGHT = Metric(
-    "attune_mq_consumer_in_flight",
-    "gauge",
-    _CONSUMER,
-    "Messages that the consumer holds and has not settled.",
-)
-PREFETCH = Metric(
-    "attune_mq_consumer_prefetch",
-    "gauge",
-    _CONSUMER,
-    "The bound of what it may hold; 0 is none.",
-)
-CONFIRMS_WAITING = Metric(
-    "attune_mq_confirms_waiting",
-    "gauge",
-    (),
-    "Messages that wait to be sent or to be confirmed.",
-)
-QUEUE_READY = Metric(
-    "attune_mq_queue_messages_ready",
-    "gauge",
+IN_FLIGHT = _gauge("consumer_in_flight", _CONSUMER, "Unacknowledged messages of the consumer.")
+PREFETCH = _gauge("consumer_prefetch", _CONSUMER, "Prefetch count of the consumer; 0 is no limit.")
+QUEUE_READY = _gauge("queue_messages_ready", _QUEUE, "Messages that are ready in the queue.")
+QUEUE_UNACKED = _gauge(
+    "queue_messages_unacked",
     _QUEUE,
-    "Messages that wait in the queue.",
+    "Unacknowledged messages of all consumers, of whichever process. Needs the HTTP API.",
 )
-QUEUE_UNACKED = Metric(
-    "attune_mq_queue_messages_unacked",
-    "gauge",
-    _QUEUE,
-    "Messages that consumers hold, of whichever process. Needs the HTTP API.",
+QUEUE_CONSUMERS = _gauge(
+    "queue_consumers", _QUEUE, "Consumers that the broker counts on the queue."
 )
-QUEUE_CONSUMERS = Metric(
-    "attune_mq_queue_consumers",
-    "gauge",
-    _QUEUE,
-    "Consumers that the broker counts on the queue.",
+OUTBOX_MESSAGES = _gauge(
+    "outbox_messages", (), "Messages in the outbox that are due and not confirmed."
 )
-OUTBOX_MESSAGES = Metric(
-    "attune_mq_outbox_messages",
-    "gauge",
-    (),
-    "Messages in the outbox that are due and not confirmed.",
-)
-OUTBOX_AGE = Metric(
-    "attune_mq_outbox_oldest_seconds",
-    "gauge",
+OUTBOX_AGE = _gauge(
+    "outbox_oldest_seconds",
     (),
     "For how long the oldest of them has been due; 0 when there is none.",
 )
-OUTBOX_FAILING = Metric(
-    "attune_mq_outbox_failing_messages",
-    "gauge",
+OUTBOX_FAILING = _gauge(
+    "outbox_failing_messages",
     ("cause",),
-    "Messages in the outbox that were published in vain, and are tried again.",
+    "Messages in the outbox whose last attempt to publish failed, and that are retried.",
 )
-OUTBOX_FAILING_AGE = Metric(
-    "attune_mq_outbox_failing_oldest_seconds",
-    "gauge",
+OUTBOX_FAILING_AGE = _gauge(
+    "outbox_failing_oldest_seconds",
     ("cause",),
     "For how long the oldest of them has been due; 0 when there is none.",
 )
-DATABASE_UP = Metric(
-    "attune_mq_database_up",
-    "gauge",
-    (),
-    "1 while the database takes what it is given, 0 while it does not.",
-)
+DATABASE_UP = _gauge("database_up", (), "1 if the database accepts writes, 0 if it does not.")
 
-METRICS = (
-    DELIVERED,
-    REDELIVERED,
-    CONSUMED,
-    RETRIED,
-    DEAD_LETTERED,
-    DROPPED,
-    GIVEN_BACK,
-    PAUSES,
-    HANDLING,
-    IN_QUEUE,
-    PUBLISHED,
-    UNROUTABLE,
-    REFUSED,
-    UNCONFIRMED,
-    CONFIRM,
-    CONFIRMS_WAITING,
-    CONNECTIONS_OPENED,
-    CONNECTIONS_LOST,
-    UNEXPECTED_CONFIRMS,
-    BLOCKED,
-    CONSUMER_STATE,
-    IN_FLIGHT,
-    PREFETCH,
-    QUEUE_READY,
-    QUEUE_UNACKED,
-    QUEUE_CONSUMERS,
-    OUTBOX_MESSAGES,
-    OUTBOX_AGE,
-    OUTBOX_FAILING,
-    OUTBOX_FAILING_AGE,
-    DATABASE_UP,
-)
+METRICS = tuple(one for one in list(globals().values()) if isinstance(one, Metric))
+"""In the order of the documentation."""

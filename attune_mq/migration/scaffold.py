@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from attune_mq.broker.migration_marks import MARK, ingress_name
+from attune_mq.broker.observation import MIGRATION_MARK, ingress_name
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,
@@ -55,7 +55,7 @@ class Scaffold:
     def _queues(self) -> str:
         """How the names of its queues begin."""
         digest = hashlib.blake2b(self.queue.encode(), digest_size=8)
-        return f"{MARK}.{digest.hexdigest()}"
+        return f"{MIGRATION_MARK}.{digest.hexdigest()}"
 
     @property
     def parking(self) -> str:
@@ -151,4 +151,4 @@ def stage_name(exchange: str) -> str:
     return f"{ingress_name(exchange)}.stage"
 
 
-MARKER = ExchangeDeclaration(MARK, "fanout", auto_delete=True)
+MARKER = ExchangeDeclaration(MIGRATION_MARK, "fanout", auto_delete=True)

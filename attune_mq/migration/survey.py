@@ -10,11 +10,15 @@ from attune_mq.amqp.connecting import our_errors
 from attune_mq.amqp.probe_channel import Asker
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.management import ManagementClient
-from attune_mq.broker.migration_marks import MARK
-from attune_mq.broker.observation import observe_by_management
-from attune_mq.broker.plan import Absent, ManagementObservation, Unseen
+from attune_mq.broker.observation import (
+    MIGRATION_MARK,
+    Absent,
+    Indeterminate,
+    ManagementObservation,
+    observe_by_management,
+)
 from attune_mq.broker.probing import Prober
-from attune_mq.broker.replies import CUT_OFF
+from attune_mq.broker.replies import TRUNCATED
 from attune_mq.migration.scaffold import Scaffold, stage_name
 from attune_mq.topology.declarations import (
     BindingDeclaration,
@@ -107,7 +111,7 @@ class SurveyByManagement:
     def queue(
         self, wanted: QueueDeclaration
     ) -> Found[QueueDeclaration] | Obstacle[QueueDeclaration]:
-        current = self._seen.queues.get(wanted.name)
+        current = self._seen.queue_declarations.get(wanted.name)
         answer = answer_to_queue(wanted, current, self._seen.rules) if current else Equal()
         return self._found(wanted, current, answer, Scaffold(wanted.name).ingress)
 
@@ -119,7 +123,7 @@ class SurveyByManagement:
         return self._found(wanted, current, answer, stage_name(wanted.name))
 
     def queues(self) -> Mapping[str, QueueDeclaration]:
-        return self._seen.queues
+        return self._seen.queue_declarations
 
     def bindings_of_queue(self, name: str) -> tuple[BindingDeclaration, ...]:
         ingress = Scaffold(name).ingress
@@ -128,7 +132,7 @@ class SurveyByManagement:
             replace(one, destination=name, destination_type="queue")
             for one in self._seen.bindings
             if (one.destination_type, one.destination) in ends
-            and one.source not in ("", MARK)
+            and one.source not in ("", MIGRATION_MARK)
             and not one.source.startswith(ingress)
         )
 
@@ -200,7 +204,7 @@ class SurveyByAmqp:
                     return Found(wanted, there, tuple(differences), unfinished)
                 case Absent():
                     return Found(wanted, None, (), unfinished)
-                case Unseen(why):
+                case Indeterminate(why):
                     return Obstacle(wanted, why)
                 case Inequivalent((difference, *_)):
                     if obstacle := _obstacle(difference):
@@ -224,7 +228,7 @@ class SurveyByAmqp:
 
     def _is_unfinished(self, name: str) -> bool:
         if self._some_unfinished is None:
-            self._some_unfinished = self._has_exchange(MARK)
+            self._some_unfinished = self._has_exchange(MIGRATION_MARK)
         return self._some_unfinished and self._has_exchange(Scaffold(name).ingress)
 
     def _has_exchange(self, name: str) -> bool:
@@ -238,8 +242,8 @@ def _obstacle(difference: Difference) -> str | None:
         return "it belongs to a connection, and goes when that is closed"
     if difference.field == "x-queue-type" and "stream" in (difference.expected, difference.found):
         return "a stream keeps what was read, so that nothing can be moved out of it or into it"
-    if difference.found == CUT_OFF:
-        return f"which {difference.field} it has is cut off the broker's answer"
+    if difference.found == TRUNCATED:
+        return f"its {difference.field} is truncated in the broker's reply"
     return None
 
 

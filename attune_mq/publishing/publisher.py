@@ -17,11 +17,12 @@ from attune_mq.errors import (
     PublishManyFailed,
 )
 from attune_mq.message.envelope import Envelope, encode
-from attune_mq.message.outgoing import MAX_IN_FLIGHT, Outcome, Outgoing, Receipt
+from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
 from attune_mq.message.payload import Payload
 from attune_mq.message.properties import Identified, amqp_properties
 from attune_mq.message.telemetry import Telemetry, guarded
-from attune_mq.publishing.confirming import ConfirmingConnection
+from attune_mq.publishing.confirm_connection import ConfirmConnection
+from attune_mq.publishing.confirms import MAX_IN_FLIGHT
 from attune_mq.topology.model import Route, Topology, UnknownName
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Publisher:
     sends, and reads the confirm, on its own thread.
 
     An exception that comes from outside in the midst of a call (``KeyboardInterrupt``, an alarm, a
-    time limit) ends the connection: everything in flight, also of other threads, is
+    time limit) closes the connection: everything in flight, also of other threads, is
     :class:`~attune_mq.errors.NotConfirmed` with ``sent=True``, and the next call connects anew. A
     signal handler that publishes in the midst of a call of its own thread is told ``NotConfirmed``
     with ``sent=False`` at once. In a fork it opens a connection of its own, and touches nothing of
@@ -74,7 +75,7 @@ class Publisher:
         self._timeout_s = timeout_s
         name = f"{source_service or 'attune_mq'} publisher"
         self._telemetry = guarded(telemetry)
-        self._connection = ConfirmingConnection(
+        self._connection = ConfirmConnection(
             BrokerSettings.of(broker), name=name, telemetry=self._telemetry
         )
 
@@ -184,7 +185,7 @@ class Publisher:
     def send(
         self, messages: Sequence[Outgoing], *, timeout_s: float | None = None
     ) -> list[Outcome]:
-        """The ground of the others: publishes what is complete already, and raises nothing. One
+        """What the others are built on: publishes complete messages, and raises nothing. One
         outcome for each, in order, when the last is known or the deadline is over."""
         if not messages:
             return []

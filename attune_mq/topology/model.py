@@ -82,7 +82,7 @@ class Topology(TopologyModel):
     def located(self, sources: SourceMap) -> Topology:
         """The same topology, knowing where it was written."""
         copy = self.model_copy()
-        copy._sources = sources
+        copy._sources = sources  # noqa: SLF001 - it is of the same class
         return copy
 
     def exchange_name(self, key: str) -> str:

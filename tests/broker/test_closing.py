@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+from attune_mq.amqp.connecting import abandon, close_quietly, count_queue, open_connection
 from pika.exceptions import AMQPError
 
-from attune_mq.amqp.connecting import abandon, close_quietly, count_queue, open_connection
 from attune_mq.amqp.pika_link import DirectConnection
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.errors import ConsumeError

@@ -14,8 +14,8 @@ from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.management import InvalidManagementUrl, ManagementClient
-from attune_mq.broker.observation import observe, observe_by_amqp, observe_by_management
-from attune_mq.broker.plan import Absent, Plan, Unseen, make_plan
+from attune_mq.broker.observation import Absent, Indeterminate, observe_by_management
+from attune_mq.broker.plan import Plan, make_plan, observe, observe_by_amqp
 from attune_mq.broker.probing import Prober, QuietProber
 from attune_mq.errors import BrokerUnavailable, LoginRefused, VirtualHostRefused
 from attune_mq.topology.declarations import ExchangeDeclaration, QueueDeclaration
@@ -76,7 +76,7 @@ def test_an_empty_virtual_host_has_everything_to_be_made(source: Source) -> None
     plan = source.plan()
 
     assert len(plan.create) == 15
-    assert plan == Plan(source.name, plan.create, (), (), (), (), ())
+    assert plan == Plan(source.name, plan.create)
 
 
 def test_observing_and_planning_creates_nothing(
@@ -337,7 +337,7 @@ def test_what_is_deleted_while_it_is_compared_is_not_made_anew(
     with Prober(BrokerSettings.of(broker_url)) as prober:
         assert prober.verdict(wanted) == Absent()
 
-    assert isinstance(verdict, Unseen)
+    assert isinstance(verdict, Indeterminate)
 
 
 def test_a_type_of_exchange_that_the_broker_does_not_know_ends_nothing(
@@ -349,7 +349,7 @@ def test_a_type_of_exchange_that_the_broker_does_not_know_ends_nothing(
 
     with Prober(BrokerSettings.of(broker_url)) as prober:
         verdict = prober.verdict(ExchangeDeclaration("x", "x-made-up"))
-        assert isinstance(verdict, Unseen)
+        assert isinstance(verdict, Indeterminate)
         assert "unknown exchange type 'x-made-up'" in verdict.detail
         assert prober.verdict(QueueDeclaration("q")) == Equal()
 

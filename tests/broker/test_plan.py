@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from attune_mq.broker.plan import (
+from attune_mq.broker.observation import (
     Absent,
     AmqpObservation,
+    Indeterminate,
     ManagementObservation,
-    Plan,
-    Unseen,
-    make_plan,
-    remedy,
+    ObservedQueue,
 )
+from attune_mq.broker.plan import Plan, make_plan, remedy
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
@@ -74,7 +73,11 @@ def listed(things: Iterable[Declaration], version: str = "3.10.8") -> Management
     return ManagementObservation(
         rules=BrokerRules(version),
         exchanges={one.name: one for one in everything if isinstance(one, ExchangeDeclaration)},
-        queues={one.name: one for one in everything if isinstance(one, QueueDeclaration)},
+        queues={
+            one.name: ObservedQueue(one.name, declaration=one)
+            for one in everything
+            if isinstance(one, QueueDeclaration)
+        },
         bindings=tuple(one for one in everything if isinstance(one, BindingDeclaration)),
     )
 
@@ -99,7 +102,7 @@ def test_all_is_to_be_made_where_nothing_is_in_the_order_of_the_file() -> None:
     plan = make_plan(TOPOLOGY, listed([]))
 
     assert names(plan.create) == NAMES
-    assert plan == Plan("management", plan.create, (), (), (), (), ())
+    assert plan == Plan("management", plan.create)
     assert plan.has_differences
 
 
@@ -107,7 +110,7 @@ def test_nothing_is_to_be_done_where_all_is_as_the_file_says() -> None:
     plan = make_plan(TOPOLOGY, listed(ALL))
 
     assert names(plan.unchanged) == NAMES
-    assert plan == Plan("management", (), plan.unchanged, (), (), (), ())
+    assert plan == Plan("management", plan.unchanged)
     assert not plan.has_differences
 
 
@@ -324,7 +327,7 @@ def test_over_amqp_a_binding_is_known_to_be_missing_where_one_of_its_ends_is(end
 
 
 def test_over_amqp_what_could_not_be_compared_is_unknown_with_the_reason() -> None:
-    plan = make_plan(TOPOLOGY, heard(attune_work=Unseen("no permission")))
+    plan = make_plan(TOPOLOGY, heard(attune_work=Indeterminate("no permission")))
 
     assert plan.unknown[0].declaration.name == "attune.work"
     assert plan.unknown[0].detail == "no permission"

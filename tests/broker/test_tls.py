@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attune_mq.amqp.connecting import close_quietly, connection_failure, open_connection
 from pika.exceptions import IncompatibleProtocolError
 
-from attune_mq.amqp.connecting import close_quietly, connection_failure, open_connection
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
@@ -269,7 +269,7 @@ def test_a_broker_that_has_nothing_against_us_may_have_died(site: Site) -> None:
     failure = connection_failure(broken, settings.urls[0], settings)
 
     assert isinstance(failure, BrokerUnavailable)
-    assert "it hung up before it spoke AMQP" in str(failure)
+    assert "connection closed before the AMQP handshake" in str(failure)
 
 
 @pytest.mark.parametrize("scheme", ["amqp", "amqps"])

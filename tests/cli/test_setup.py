@@ -17,9 +17,8 @@ from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.management import ManagementClient
-from attune_mq.broker.migration_marks import MARK, ingress_name
-from attune_mq.broker.observation import observe
-from attune_mq.broker.plan import make_plan
+from attune_mq.broker.observation import MIGRATION_MARK, ingress_name
+from attune_mq.broker.plan import make_plan, observe
 from attune_mq.broker.report import MissingInfrastructure, SetupReport
 from attune_mq.cli.plan import as_json as plan_as_json
 from attune_mq.cli.setup import as_json
@@ -191,7 +190,7 @@ def test_verify_calls_unchanged_what_it_compared_and_nothing_else(
 def test_what_is_being_migrated_is_unknown_with_its_bindings(
     by_amqp: Run, channel: BlockingChannel, option: tuple[str, ...]
 ) -> None:
-    for name in (MARK, ingress_name("q.migrated")):
+    for name in (MIGRATION_MARK, ingress_name("q.migrated")):
         channel.exchange_declare(name, "fanout")
 
     lists = lists_of(by_amqp("setup", *option, "--format", "json"))

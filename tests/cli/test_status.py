@@ -12,7 +12,8 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.queue_status import Picture, QueueStatus
+from attune_mq.broker.observation import ObservedQueue
+from attune_mq.broker.status import QueueReport, QueueStatus
 from attune_mq.cli import status
 from attune_mq.cli.status_table import clipped, table
 from attune_mq.topology.families import instantiate
@@ -50,7 +51,7 @@ def file(tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """People give a queue a second to grow; nothing here grows but where a test makes it."""
-    monkeypatch.setattr(status, "BETWEEN_LOOKS_S", 0.02)
+    monkeypatch.setattr(status, "BETWEEN_SAMPLES_S", 0.02)
 
 
 @pytest.fixture
@@ -288,7 +289,7 @@ def test_without_the_http_api_it_goes_on_over_amqp_and_says_why(by_amqp: Run, be
 
     assert ran.json["source"] == "amqp"
     assert queue_of(ran, "q.work")["messages"] == 0
-    assert any("nothing listens there" in sentence for sentence in ran.json["unseen"])
+    assert any("connection refused" in sentence for sentence in ran.json["unseen"])
     assert "guest:guest" not in ran.out
 
 
@@ -329,19 +330,23 @@ instances of worker are not seen
 
 
 LONG = QueueStatus(
-    queue="attune.a.queue.with.a.very.long.name.indeed.that.no.terminal.shows",
-    messages=123_456_789,
-    consumers=3,
-    unacknowledged=10,
-    tags=("executor.enforcement@a-host-with-a-long-name.example.com", "b"),
+    ObservedQueue(
+        "attune.a.queue.with.a.very.long.name.indeed.that.no.terminal.shows",
+        messages=123_456_789,
+        consumers=3,
+        unacknowledged=10,
+        consumer_tags=("executor.enforcement@a-host-with-a-long-name.example.com", "b"),
+        published_per_s=1234.5,
+        delivered_per_s=1234.5,
+        depth_change_per_s=-0.04,
+    ),
     dead_letters=12,
     waiting=1,
-    published_per_s=1234.5,
-    delivered_per_s=1234.5,
-    change_per_s=-0.04,
     problems=("12 dead letters: attune-mq dlq show attune.a.queue.with.a.very.long.name",),
 )
-WIDE = Picture((LONG, QueueStatus("q", None, None)), "management", ("what is not seen " * 9,))
+WIDE = QueueReport(
+    (LONG, QueueStatus(ObservedQueue("q"))), "management", ("what is not seen " * 9,)
+)
 
 
 @pytest.mark.parametrize("columns", [200, 80, 60, 40, 20, 10, 3, 1])
@@ -366,7 +371,7 @@ def test_without_a_bound_everything_is_there() -> None:
 
     assert head.split() == ["ready", "held", "cons", "dead", "retry", "in/s", "out/s", "+/s"]
     assert row.split()[1:] == [
-        LONG.queue,
+        LONG.queue.name,
         "123456789",
         "10",
         "3",
@@ -379,11 +384,11 @@ def test_without_a_bound_everything_is_there() -> None:
 
 
 def test_a_name_cannot_move_the_cursor() -> None:
-    [_, row, *_] = table(Picture((QueueStatus("q\x1b[2J", 0, 0),), "amqp"), None)
+    [_, row, *_] = table(QueueReport((QueueStatus(ObservedQueue("q\x1b[2J", 0, 0)),), "amqp"), None)
     assert "\x1b" not in row
 
 
-def test_a_picture_that_is_too_high_says_how_much_is_missing() -> None:
+def test_a_report_that_is_too_high_says_how_much_is_missing() -> None:
     assert clipped([*"abcd"], 4) == [*"abcd"]
     assert clipped([*"abcde"], 4) == ["a", "b", "c", "… 2 more lines"]
     assert clipped([*"abcde"], 0) == []

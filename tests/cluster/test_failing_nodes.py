@@ -14,7 +14,7 @@ from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.embedded_cluster import EmbeddedCluster
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.planning import plan
+from attune_mq.broker.plan import plan
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import PublishError
 from attune_mq.publishing.publisher import Publisher

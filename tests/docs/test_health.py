@@ -9,8 +9,8 @@ import pytest
 from attune_mq.amqp import pulse, silence
 from attune_mq.consuming import deadlines
 from attune_mq.health import checks, topology_watch
+from attune_mq.health.checks import CheckHistory
 from attune_mq.health.monitor import as_json
-from attune_mq.health.picture import Memory
 from attune_mq.transactional import database_watch
 from tests.docs.markdown import page
 
@@ -22,7 +22,7 @@ BOUNDS = {row["fault"]: row["bound"] for row in PAGE.rows_under("Detection times
     ("said", "value_s"),
     [
         ("queries its broker every {} s", pulse.ASK_EVERY_S),
-        ("A reply counts for {} s", checks.GOOD_FOR_S),
+        ("A reply counts for {} s", checks.ANSWER_MAX_AGE_S),
         ("After {} s it is replaced", pulse.GIVE_UP_AFTER_S),
         ("its I/O loop has not run for {} s", checks.STUCK_AFTER_S),
         ("does not answer within {} s is logged", topology_watch.LISTED_WITHIN_S),
@@ -39,7 +39,7 @@ def test_the_times_are_those_of_the_code(said: str, value_s: float) -> None:
 
 
 def test_the_bounds_are_those_of_the_code() -> None:
-    assert BOUNDS["broker frozen"] == f"{checks.GOOD_FOR_S:g} s"
+    assert BOUNDS["broker frozen"] == f"{checks.ANSWER_MAX_AGE_S:g} s"
     for fault in ("exchange deleted", "binding deleted"):
         assert BOUNDS[fault] == f"{topology_watch.VERIFY_EVERY_S:g} s"
     databases = "SQLite locked, PostgreSQL stopped, its table locked"
@@ -48,7 +48,7 @@ def test_the_bounds_are_those_of_the_code() -> None:
 
 def test_the_answer_that_is_shown_has_the_form_of_one() -> None:
     [shown] = [json.loads(block.text) for block in PAGE.blocks_of("json")]
-    answer = as_json(Memory(lambda: [checks.Check("a check", lambda: "it is red")]).look())
+    answer = as_json(CheckHistory(lambda: [checks.Check("a check", lambda: "it is red")]).report())
 
     assert shown.keys() == answer.keys()
     assert shown["troubles"][0].keys() == answer["troubles"][0].keys()

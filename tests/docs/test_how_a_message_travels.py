@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 import pika
+from attune_mq.consuming.session import PAUSE_S
 
 from attune_mq.amqp.settings import DEFAULT_HEARTBEAT_S
 from attune_mq.consuming.consumer import DEFAULT_STOP_DEADLINE_S
 from attune_mq.consuming.pausing import LONGEST_PAUSE_S
-from attune_mq.consuming.session import PAUSE_S
 from attune_mq.message.delivery import MAX_HOLD_S, NOT_BEFORE, Delivery
 from attune_mq.message.outgoing import MAX_HEADER_BYTES, MAX_IN_FLIGHT, Outgoing
 from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy

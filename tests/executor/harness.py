@@ -138,7 +138,7 @@ class Rig:
 
     @property
     def topology(self) -> Topology:
-        return self.executor.service.whole
+        return self.executor.service.full_topology
 
     def executions(self) -> dict[str, int]:
         with reading(self.executor.engine) as tx:

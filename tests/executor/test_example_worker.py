@@ -42,7 +42,7 @@ def working(rig: Rig, entry: str) -> Iterator[Service]:
     service = Service("worker", rig.topology, rig.url, family="worker", worker_id=1)
     worker = example()
     vars(worker)["REPEAT_S"] = 0.1
-    service.run_beside(worker.Worker(service, 1, actions))
+    service.add_background_task(worker.Worker(service, 1, actions))
     service.start()
     yield service
     service.stop(5)

@@ -122,7 +122,7 @@ def test_sigterm_drains_and_ends_with_success(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--url", "amqp://guest:guest@localhost:1/%2F"], 3, "nothing listens there"),
+        (["--url", "amqp://guest:guest@localhost:1/%2F"], 3, "connection refused"),
         (["--rules", "nowhere.yaml"], 2, "expected a file of rules and actions, found none"),
         (["--topology", "nowhere.yaml"], 2, "expected a topology file, found none"),
         (["--database-url", "mysql://x/y"], 2, "expected sqlite or postgresql"),

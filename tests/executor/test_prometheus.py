@@ -24,7 +24,7 @@ from tests.metrics.rules import (
 )
 
 EMPTY_WHILE_ALL_IS_WELL = {
-    'attune_mq_messages_given_back_total{job=~"$job", instance=~"$instance", queue=~"$queue"}',
+    'attune_mq_messages_requeued_total{job=~"$job", instance=~"$instance", queue=~"$queue"}',
     'attune_mq_consumer_pauses_total{job=~"$job", instance=~"$instance", queue=~"$queue"}',
     'attune_mq_messages_dropped_total{job=~"$job", instance=~"$instance", queue=~"$queue"}',
     'attune_mq_queue_messages_ready{job=~"$job", purpose="retry"}',

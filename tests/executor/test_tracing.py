@@ -38,7 +38,7 @@ def rig(tmp_path: Path, broker_url: str, spans: Spans) -> Iterator[Rig]:
     provider: TracerProvider = spans.provider
     executor = Executor(settings, tracer_provider=provider)
     executor.start()
-    tracing = Tracing(executor.service.whole, tracer_provider=provider)
+    tracing = Tracing(executor.service.full_topology, tracer_provider=provider)
     try:
         yield Rig(executor, broker_url, telemetry=tracing)
     finally:

@@ -58,8 +58,8 @@ class Books:
         self.outbox = Outbox(messages.outbox, source_service=service.name)
         self._relay = OutboxRelay(self._engine, self.outbox, service.publisher, lease_s=LEASE_S)
         self._watch = DatabaseWatch(self._engine, [messages.inbox, messages.outbox])
-        service.run_beside(self._relay)
-        service.run_beside(self._watch)
+        service.add_background_task(self._relay)
+        service.add_background_task(self._watch)
 
     def trouble(self) -> str | None:
         return self._watch.trouble or self._relay.trouble
@@ -133,7 +133,7 @@ def worker(database_url: str, worker_id: str) -> Books:
     number = int(worker_id)
     service = Service("worker", wait_s=60, family="worker", worker_id=number)
     books = Books(database_url, service, "action")
-    service.run_beside(Announcer(service, number))
+    service.add_background_task(Announcer(service, number))
 
     @service.on(ExecutionDispatch)
     def act(message: Message[ExecutionDispatch]) -> None:

@@ -1,8 +1,8 @@
 """No state is green in which messages are not being consumed: each fault is seen, and heals.
 
 How soon a fault is seen is held by how the checks are made, not by a stopwatch: an answer is good
-for ``GOOD_FOR_S``, and nothing that asks waits for the one who is asked. What it took here stands
-in the log of the run, and, from one run, in ``docs/health.md``.
+for ``ANSWER_MAX_AGE_S``, and nothing that asks waits for the one who is asked. What it took here
+stands in the log of the run, and, from one run, in ``docs/health.md``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ import pytest
 from attune_mq.amqp import pulse
 from attune_mq.amqp.settings import DEFAULT_HEARTBEAT_S, BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.broker.migration_marks import ingress_name
+from attune_mq.broker.observation import ingress_name
 from attune_mq.consuming import deadlines
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import Reject
 from attune_mq.health import checks, topology_watch
-from attune_mq.health.picture import Picture
+from attune_mq.health.checks import HealthReport
 from attune_mq.health.server import HealthServer
-from attune_mq.health.topology_watch import BindingWatch
+from attune_mq.health.topology_watch import TopologyWatch
 from attune_mq.lint import consumers
 from attune_mq.message.delivery import Message
 from attune_mq.message.envelope import Envelope, encode
@@ -52,8 +52,8 @@ HEARTBEAT_ENDS_S = 2.0 * DEFAULT_HEARTBEAT_S
 
 def test_an_answer_is_good_for_less_than_two_seconds() -> None:
     """And a fault is seen when the last answer is no longer good."""
-    assert checks.GOOD_FOR_S < 2.0
-    assert checks.GOOD_FOR_S == pulse.ASK_EVERY_S + checks.ANSWER_WITHIN_S
+    assert checks.ANSWER_MAX_AGE_S < 2.0
+    assert checks.ANSWER_MAX_AGE_S == pulse.ASK_EVERY_S + checks.ANSWER_WITHIN_S
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ class Patient:
     def consumer(self) -> Consumer:
         return self.service._consumers[0]
 
-    def ready(self) -> Picture:
+    def ready(self) -> HealthReport:
         return self.health.monitor.ready()
 
     def wait_until_green(self) -> None:
@@ -231,25 +231,27 @@ def test_a_binding_that_a_migration_has_diverted_is_there(
     bench.channel.exchange_declare(ingress, "fanout")
     bench.channel.exchange_bind(ingress, "work", "requested")
     bench.channel.queue_unbind(QUEUE, "work", "requested")
-    watch = BindingWatch(topology, BrokerSettings.of(bench.url), str(broker.management_url))
+    watch = TopologyWatch(
+        topology, BrokerSettings.of(bench.url), "tests", str(broker.management_url)
+    )
 
-    assert watch.missing() == []
+    assert watch.missing_bindings() == []
 
     bench.channel.exchange_unbind(ingress, "work", "requested")
     bench.channel.exchange_bind(ingress, "work", other)
-    assert [one.name for one in watch.missing()] == [f"work -> {QUEUE} [requested]"]
+    assert [one.name for one in watch.missing_bindings()] == [f"work -> {QUEUE} [requested]"]
 
 
 def test_an_http_api_that_does_not_answer_is_said_once_and_makes_nothing_red(
     bench: Bench, topology: Topology, caplog: pytest.LogCaptureFixture
 ) -> None:
     nobody = "http://127.0.0.1:1"
-    watch = BindingWatch(topology, BrokerSettings.of(bench.url), nobody)
+    watch = TopologyWatch(topology, BrokerSettings.of(bench.url), "tests", nobody)
 
-    assert watch.missing() == watch.missing() == []
+    assert watch.missing_bindings() == watch.missing_bindings() == []
 
     said = [one for one in caplog.records if one.levelno == logging.WARNING]
-    assert ["bindings are not looked at" in one.getMessage() for one in said] == [True]
+    assert ["bindings are not checked" in one.getMessage() for one in said] == [True]
 
 
 def test_an_exchange_that_is_deleted(patient: Patient, bench: Bench, topology: Topology) -> None:
@@ -300,7 +302,7 @@ def test_a_loop_that_is_stuck(
     patient: Patient, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readiness at once; liveness when waiting cannot be the cause any more."""
-    with patient.seeing("consumer worker", "its loop does not turn"):
+    with patient.seeing("consumer worker", "the I/O loop is not running"):
         in_loop(patient.consumer, lambda: gate(None))  # type: ignore[arg-type]
     assert patient.health.monitor.live().is_good
     monkeypatch.setattr(checks, "STUCK_AFTER_S", 2.0)

@@ -82,7 +82,7 @@ def test_a_service_can_make_its_readiness_depend_on_more(waiting: HealthServer) 
     whys = {one["check"]: one["why"] for one in get(waiting, "/readyz")[1]["troubles"]}
 
     assert whys["billing API"] == "it does not answer"
-    assert whys["a check with a defect"] == "it cannot be told: ZeroDivisionError"
+    assert whys["a check with a defect"] == "the check failed: ZeroDivisionError"
 
 
 def test_the_status_has_everything_and_no_password(

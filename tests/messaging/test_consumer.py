@@ -16,7 +16,7 @@ import pytest
 
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.consuming import session
+from attune_mq.consuming import channel_session
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.consuming.handlers import Handlers
 from attune_mq.errors import DuplicateConsumerTag, Reject, RetryLater
@@ -419,7 +419,7 @@ def test_a_queue_without_dead_letters_drops_what_fails_for_good_and_says_so(
 def test_a_dead_letter_that_cannot_be_published_leaves_the_original_in_its_queue(
     bench: Bench, topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "PAUSE_S", 0.05)
+    monkeypatch.setattr(channel_session, "RETRY_S", 0.05)
     calls = failing(Reject("never"))
     with running(consumer := consumer_of(bench, topology, calls)):
         wait_for_state(consumer, "consuming")
@@ -438,7 +438,7 @@ def test_a_dead_letter_that_cannot_be_published_leaves_the_original_in_its_queue
 def test_a_dead_letter_is_published_when_its_exchange_is_back_and_the_handler_is_not_asked_again(
     bench: Bench, topology: Topology, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    monkeypatch.setattr(session, "PAUSE_S", 0.05)
+    monkeypatch.setattr(channel_session, "RETRY_S", 0.05)
     calls = failing(Reject("never"))
     with running(consumer := consumer_of(bench, topology, calls)):
         wait_for_state(consumer, "consuming")
@@ -688,7 +688,7 @@ def test_a_consumer_runs_in_the_thread_of_its_caller(
 def test_a_consumer_stops_while_it_waits_for_a_broker(topology: Topology) -> None:
     consumer = Consumer(topology, "worker", Handlers(), CLOSED_URL)
     with running(consumer):
-        wait_until(lambda: "nothing listens there" in str(consumer.status.detail), "it says why")
+        wait_until(lambda: "connection refused" in str(consumer.status.detail), "it says why")
         assert consumer.status.state == "connecting"
 
     wait_for_state(consumer, "stopped")

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from attune_mq.amqp import pulse
+from attune_mq.amqp import liveness
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.consuming import session
+from attune_mq.consuming import channel_session
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import Reject, RetryLater
 from attune_mq.message.delivery import Message
@@ -156,7 +156,7 @@ def test_a_message_that_takes_longer_to_come_than_an_answer_may_is_handled(
     broker_url: str, bench: Bench, topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer to the question whether the broker lives comes after the message."""
-    monkeypatch.setattr(pulse, "GIVE_UP_AFTER_S", 1.0)
+    monkeypatch.setattr(liveness, "GIVE_UP_AFTER_S", 1.0)
     slow, calls = Proxy(broker_url, slow=("to client", 1_000_000)), Calls()
     large = request(1).model_copy(update={"config": {"blob": "x" * 4_000_000}})
     bench.put(QUEUE, encode(Envelope.of(large)))
@@ -247,11 +247,11 @@ def test_a_channel_that_is_closed_under_a_living_connection_is_noticed(
 def acknowledge_what_nobody_delivered(consumer: Consumer) -> None:
     """The broker closes the channel for it (406). A client cannot do that to another's channel, so
     this reaches for the consumer's own."""
-    current = consumer._session
+    current = consumer._subscription
     assert current is not None
     channel = current._channel
     assert channel is not None
-    current._connection.add_callback_threadsafe(lambda: channel.basic_ack(4_711))
+    channel.basic_ack(4_711)
 
 
 # Copies.
@@ -279,7 +279,7 @@ def test_an_original_is_not_acknowledged_before_its_copy_is_confirmed(
     copies: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "PAUSE_S", 0.05)
+    monkeypatch.setattr(channel_session, "RETRY_S", 0.05)
     retrying = topology_of(retry="{attempts: 3, backoff: [1h]}")
     bench.set_up(retrying)
     calls = failing(failure)

@@ -17,7 +17,7 @@ from attune_mq.errors import NotConfirmed, PublishRefused
 from attune_mq.message.envelope import Envelope
 from attune_mq.message.outgoing import Receipt
 from attune_mq.message.telemetry import Telemetry
-from attune_mq.publishing.confirming import ConfirmingConnection
+from attune_mq.publishing.confirm_connection import ConfirmConnection
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import Bench, request
@@ -96,7 +96,7 @@ def test_two_signals_at_once_are_one_interruption(
     """The second is raised as the first begins to be seen to. A thread that was not forgotten then
     was told for ever that it published within ``publish``."""
     require_that_it_works(publisher, accounts)
-    see_to_it, begun = ConfirmingConnection._abort, []
+    see_to_it, begun = ConfirmConnection._abort, []
 
     def begin_twice(*what: Any) -> None:
         begun.append(what)
@@ -104,7 +104,7 @@ def test_two_signals_at_once_are_one_interruption(
             raise Interrupted
         see_to_it(*what)
 
-    monkeypatch.setattr(ConfirmingConnection, "_abort", begin_twice)
+    monkeypatch.setattr(ConfirmConnection, "_abort", begin_twice)
     message = accounts.message(publisher, OPEN)
     assert At(30).call(lambda: publisher.send([message]))
 

@@ -155,7 +155,7 @@ class FailsToStart:
 def test_a_service_that_failed_after_something_had_started_cannot_be_started_again(
     service: Service,
 ) -> None:
-    service.run_beside(FailsToStart())
+    service.add_background_task(FailsToStart())
     with pytest.raises(RuntimeError):
         service.start()
 
@@ -192,9 +192,9 @@ class StopsItsService:
 def test_a_service_that_is_stopped_while_it_starts_leaves_nothing_running(service: Service) -> None:
     """As by a signal that comes between two steps."""
     beside = StopsItsService(service)
-    service.run_beside(beside)
+    service.add_background_task(beside)
 
-    with pytest.raises(LifecycleError, match="stopped while it started"):
+    with pytest.raises(LifecycleError, match="stopped during start-up"):
         service.start()
 
     assert beside.stopped
@@ -226,8 +226,8 @@ def test_a_service_does_not_run_outside_of_the_main_thread(service: Service) -> 
 def test_what_would_never_be_started_beside_a_service_is_refused(service: Service) -> None:
     service.start()
 
-    with pytest.raises(LifecycleError, match="run_beside before start"):
-        service.run_beside(FailsToStart())
+    with pytest.raises(LifecycleError, match="add_background_task before start"):
+        service.add_background_task(FailsToStart())
 
 
 def test_a_second_stop_hurries_the_first(bench: Bench, topology: Topology, gate: Gate) -> None:

@@ -150,7 +150,7 @@ def test_only_one_message_is_tried_at_a_time(
 def test_a_broker_that_a_handler_cannot_reach_is_away_without_being_registered(
     bench: Bench, topology: Topology
 ) -> None:
-    is_away = [BrokerUnavailable("nothing listens there")] * 3
+    is_away = [BrokerUnavailable("connection refused")] * 3
 
     def work(_message: Message[Any]) -> None:
         if is_away:

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pika
 import pytest
 
-from attune_mq.amqp import silence
+from attune_mq.amqp import liveness
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused
 from attune_mq.message.envelope import Envelope, decode
 from attune_mq.message.outgoing import MAX_IN_FLIGHT, Outgoing
+from attune_mq.publishing import confirm_connection
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import (
@@ -136,7 +137,7 @@ def test_a_connection_whose_confirms_never_come_is_given_up_for_another(
 def test_a_connection_that_died_without_a_word_is_given_up_before_the_heartbeat_notices(
     publisher: Publisher, proxy: Proxy, direction: Direction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(silence, "GIVE_UP_AFTER_S", 0.5)
+    monkeypatch.setattr(liveness, "GIVE_UP_AFTER_S", 0.5)
     proxy.stall(direction)
 
     with pytest.raises(NotConfirmed, match=r"the broker did not answer for 0.5 s") as raised:
@@ -152,8 +153,8 @@ def test_a_connection_whose_link_is_slow_is_not_given_up_while_a_message_goes_ov
 ) -> None:
     """The question whether the broker lives comes after the message, which takes longer than an
     answer may."""
-    monkeypatch.setattr(silence, "GIVE_UP_AFTER_S", 1.2)
-    monkeypatch.setattr(silence, "SILENT_AFTER_S", 0.1)
+    monkeypatch.setattr(liveness, "GIVE_UP_AFTER_S", 1.2)
+    monkeypatch.setattr(confirm_connection, "SILENT_AFTER_S", 0.1)
     slow = Proxy(broker_url, slow=("to broker", 1_000_000))
     large = request(1).model_copy(update={"config": {"blob": "x" * 6_000_000}})
     try:
@@ -168,7 +169,7 @@ def test_a_connection_whose_link_is_slow_is_not_given_up_while_a_message_goes_ov
 def test_a_connection_whose_queue_is_slow_is_not_given_up(
     fault_broker: EmbeddedBroker, topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(silence, "GIVE_UP_AFTER_S", 0.5)
+    monkeypatch.setattr(liveness, "GIVE_UP_AFTER_S", 0.5)
     with fault_broker.fresh_vhost() as url, Publisher(topology, url) as publisher:
         bench = Bench(url)
         bench.set_up(topology)

@@ -270,7 +270,7 @@ def test_what_would_not_run_beside_a_service_is_refused(
     service = Service("tests", topology, CLOSED_URL)
 
     with pytest.raises(NotSynchronous, match=f"{named} of"):
-        service.run_beside(beside)
+        service.add_background_task(beside)
 
 
 class StartingLater:
@@ -284,7 +284,7 @@ def test_a_service_does_not_run_whose_background_did_not_start(
     broker_url: str, topology: Topology
 ) -> None:
     service = Service("tests", topology, broker_url)
-    service.run_beside(StartingLater())
+    service.add_background_task(StartingLater())
 
     with pytest.raises(NotSynchronous, match="start of StartingLater returned an awaitable"):
         service.start()

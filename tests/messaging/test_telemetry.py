@@ -26,7 +26,7 @@ from attune_mq.message.settlement import (
 )
 from attune_mq.message.telemetry import (
     Dropped,
-    GivenBack,
+    Requeued,
     Settled,
     Telemetries,
     Telemetry,
@@ -228,7 +228,7 @@ def test_what_was_not_begun_is_given_back_when_a_consumer_stops(
         bench.wait_for_depth(QUEUE, 1)
         gate.let_through.set()
 
-    assert [how for *_, how in telemetry.of("settled")] == [GivenBack("stopping"), Acknowledge()]
+    assert [how for *_, how in telemetry.of("settled")] == [Requeued("stopping"), Acknowledge()]
 
 
 def test_a_publisher_tells_the_outcome_and_the_time_that_it_took(

@@ -15,7 +15,7 @@ from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.errors import DependencyUnavailable, Reject, RetryLater, Unroutable
 from attune_mq.message.delivery import Message
 from attune_mq.message.payloads import ExecutionRequested
-from attune_mq.metrics import METRICS, PATIENCE_S, Metrics
+from attune_mq.metrics import METRICS, SCRAPE_TIMEOUT_S, Metrics
 from attune_mq.service import Service
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.loading import parse_topology
@@ -127,7 +127,7 @@ def test_what_is_dropped_is_not_taken_for_a_dead_letter(broker_url: str) -> None
     assert scrape.of("messages_dead_lettered_total") == []
 
 
-def test_what_is_given_back_is_counted(
+def test_what_is_requeued_is_counted(
     topology: Topology, metrics: Metrics, broker_url: str, gate: Gate
 ) -> None:
     with serving(topology, broker_url, metrics, gate) as service:
@@ -136,7 +136,7 @@ def test_what_is_given_back_is_counted(
         wait_for_value(metrics, 2, "messages_delivered_total", **CONSUMER)
         stopping = threading.Thread(target=service.stop, args=(5,))
         stopping.start()
-        wait_for_value(metrics, 1, "messages_given_back_total", **CONSUMER, reason="stopping")
+        wait_for_value(metrics, 1, "messages_requeued_total", **CONSUMER, reason="stopping")
         gate.let_through.set()
         stopping.join()
 
@@ -297,7 +297,7 @@ def test_who_hangs_holds_a_scrape_up_for_no_longer_than_its_patience_and_is_aske
     began_at = time.monotonic()
     assert Scrape(metrics).value("outbox_messages") is None
     assert Scrape(metrics).value("outbox_messages") is None
-    assert time.monotonic() - began_at < 10 * PATIENCE_S, "and not the 30 s of the one who hangs"
+    assert time.monotonic() - began_at < 10 * SCRAPE_TIMEOUT_S, "not the 30 s of the query"
     assert len(asked) == 1
 
     let_go.set()

@@ -10,7 +10,7 @@ import pytest
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.management import ManagementClient
 from attune_mq.broker.observation import observe_by_management
-from attune_mq.broker.planning import plan
+from attune_mq.broker.plan import plan
 from attune_mq.migration.migrating import Patience, migrate
 from attune_mq.migration.progress import Progress, Step
 from attune_mq.topology.model import Topology

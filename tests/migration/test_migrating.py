@@ -10,7 +10,7 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.migration_marks import MARK, ingress_name
+from attune_mq.broker.observation import MIGRATION_MARK, ingress_name
 from attune_mq.broker.report import MissingInfrastructure
 from attune_mq.migration.control import Control
 from attune_mq.migration.migrating import Patience, migrate
@@ -404,10 +404,10 @@ def test_retry_queues_keep_what_waits_in_them(bench: Bench) -> None:
 def test_the_marks_of_a_migration_go_with_it(bench: Bench) -> None:
     control = Control(bench.connection)
     ends_at(Step.PARK, bench.url)
-    assert control.has_exchange(MARK)
+    assert control.has_exchange(MIGRATION_MARK)
     assert control.has_exchange(ingress_name(QUEUE))
 
     migrate(QUORUM, bench.url, names=[QUEUE])
 
-    assert not control.has_exchange(MARK)
+    assert not control.has_exchange(MIGRATION_MARK)
     assert not control.has_exchange(ingress_name(QUEUE))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attune_mq.broker.instances import including_all, instances_among
+from attune_mq.topology.instances import including_all, instances_among
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
 from attune_mq.topology_file import load_topology

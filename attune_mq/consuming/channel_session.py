@@ -1,0 +1,223 @@
+"""The deliveries of one channel from their arrival to their settlement, as a value.
+
+Deliveries, results of handlers and time go in; jobs for workers, what was requeued, and frames come
+out. No lock, thread, socket or clock: whoever drives the connection calls it, one thread at a time.
+
+A message is settled on the channel that it came on, or not at all: when the connection or the
+channel is lost, the broker delivers what was not settled again, and late results are ignored.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from attune_mq.consuming.pausing import LONGEST_HOLD_S, Pause
+from attune_mq.consuming.processing import Action, Replacement, Result, renewal
+from attune_mq.consuming.unacked import UnackedDeliveries
+from attune_mq.message.delivery import Delivery
+from attune_mq.message.settlement import Hold
+
+RETRY_S = 5.0
+"""How long an original is kept whose copy could not be published, before that is tried again."""
+
+
+class Job(NamedTuple):
+    """Work for a worker thread: a delivery to handle, perhaps to try whether a pause is over, or a
+    copy of it that is still to be published."""
+
+    delivery: Delivery
+    replacement: Replacement | None = None
+    is_trial: bool = False
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """It is time to try whether a pause is over."""
+
+
+@dataclass(frozen=True)
+class _HeldTooLong:
+    delivery_tag: int
+
+
+@dataclass(frozen=True)
+class _Begin:
+    job: Job
+
+
+@dataclass(frozen=True)
+class _Settle:
+    delivery: Delivery
+    action: Action
+
+
+_Due = _Trial | _HeldTooLong | _Begin | _Settle
+
+
+class ChannelSession:
+    """``is_stream``: nothing of it is requeued, nor held for a pause: it waits in its worker."""
+
+    def __init__(self, channel: int, pause: Pause, *, is_stream: bool = False) -> None:
+        self.unacked = UnackedDeliveries(channel, can_requeue=not is_stream)
+        self._pause = pause
+        self._is_stream = is_stream
+        self._is_stopping = False
+        self._not_begun: dict[int, Delivery] = {}  # which wait for their time
+        self._held: dict[int, Delivery] = {}  # while the consumer pauses
+        self._failed: set[int] = set()  # those of them whose handler said that it is to pause
+        self._trial_is_due = False
+        self._timers: list[tuple[float, int, _Due]] = []
+        self._numbers = itertools.count()
+        self._jobs: list[Job] = []
+        self._requeued: list[Delivery] = []
+        self._frames: list[bytes] = []
+
+    def take_jobs(self) -> list[Job]:
+        jobs, self._jobs = self._jobs, []
+        return jobs
+
+    def take_requeued(self) -> list[Delivery]:
+        requeued, self._requeued = self._requeued, []
+        return requeued
+
+    def data_to_send(self) -> bytes:
+        """What settles messages. They count as settled: what is not sent ends the channel."""
+        frames, self._frames = self._frames, []
+        return b"".join(frames)
+
+    def next_due_s(self) -> float | None:
+        return self._timers[0][0] if self._timers and not self._is_stopping else None
+
+    def delivered(self, deliveries: Sequence[Delivery], now_s: float) -> None:
+        for delivery in deliveries:
+            if not (delivery.headers or self._is_stopping or self._pause.is_on):
+                self._jobs.append(Job(delivery))
+            elif delivery.hold_s > 0 or self._is_stopping:
+                self._after(delivery.hold_s, _Begin(Job(delivery)), delivery, now_s)
+            else:
+                self._offer(Job(delivery), now_s)
+
+    def acknowledge(self, done: set[int]) -> None:
+        if done:
+            self._frames.append(self.unacked.acknowledge(done))
+
+    def finished(self, results: Iterable[tuple[Delivery, Result]], now_s: float) -> None:
+        """What is to happen to the originals."""
+        done: set[int] = set()
+        for delivery, result in results:
+            match result:
+                case Action.ACKNOWLEDGE:
+                    done.add(delivery.delivery_tag)
+                case Action.REQUEUE | Action.HOLD | Hold() | Replacement() if self._is_stopping:
+                    self._settle(delivery, Action.REQUEUE)
+                case Action.HOLD | Hold():
+                    self._hold(delivery, now_s, failed=isinstance(result, Hold))
+                case Action.REQUEUE:
+                    self._after(RETRY_S, _Settle(delivery, result), delivery, now_s)
+                case Action():
+                    self._settle(delivery, result)
+                case Replacement():
+                    job = Job(delivery, result)
+                    self._after(RETRY_S, _Begin(job), delivery, now_s)
+        self.acknowledge(done)
+        self.look_at_pause(now_s)
+
+    def due(self, now_s: float) -> None:
+        """Does what is due by now; nothing once it is stopping."""
+        while self._timers and self._timers[0][0] <= now_s and not self._is_stopping:
+            match heapq.heappop(self._timers)[2]:
+                case _Trial():
+                    self._try_one(now_s)
+                case _HeldTooLong(tag):
+                    self._republish_held(tag)
+                case _Begin(job):
+                    del self._not_begun[job.delivery.delivery_tag]
+                    self._offer(job, now_s)
+                case _Settle(delivery, action):
+                    del self._not_begun[delivery.delivery_tag]
+                    self._settle(delivery, action)
+
+    def look_at_pause(self, now_s: float) -> None:
+        """Plans the next trial, or lets all go on: after whatever may have begun or ended it."""
+        if self._is_stream or self._is_stopping:
+            return
+        if self._pause.is_on:
+            if not self._trial_is_due:
+                self._trial_is_due = True
+                self._at(now_s + self._pause.next_s(), _Trial())
+        elif self._held:
+            self._jobs += [Job(delivery) for delivery in self._release_held()]
+
+    def stop(self) -> None:
+        """Nothing begins any more."""
+        self._is_stopping = True
+
+    def requeue_not_begun(self, taken_back: Iterable[Job]) -> None:
+        """By ``basic.nack``, which RabbitMQ 4.3 does not count. ``taken_back``: jobs of the pool
+        that have not begun."""
+        not_begun = [*self._release_held(), *(job.delivery for job in taken_back)]
+        self._not_begun.update((delivery.delivery_tag, delivery) for delivery in not_begun)
+        for delivery in self._not_begun.values():
+            self._settle(delivery, Action.REQUEUE)
+        self._not_begun.clear()
+
+    def _offer(self, job: Job, now_s: float) -> None:
+        if self._pause.is_on and job.replacement is None and not self._is_stream:
+            self._hold(job.delivery, now_s)
+        else:
+            self._jobs.append(job)
+
+    def _hold(self, delivery: Delivery, now_s: float, *, failed: bool = False) -> None:
+        """``failed``: it is one of those that the missing thing is needed for, so one to try."""
+        tag = delivery.delivery_tag
+        until_s = delivery.kept_since_s + LONGEST_HOLD_S
+        if until_s <= now_s:
+            self._jobs.append(Job(delivery, renewal(delivery)))
+            return
+        self._held[tag] = delivery
+        if failed:
+            self._failed.add(tag)
+        # A timer each time, so that nothing has to be remembered of what may be gone by then.
+        self._at(until_s, _HeldTooLong(tag))
+
+    def _try_one(self, now_s: float) -> None:
+        self._trial_is_due = False
+        if self._pause.is_on and self._held:
+            # One that did not fail may not need what is missing, and would say nothing about it.
+            tag = min(self._failed or self._held)
+            self._failed.discard(tag)
+            self._jobs.append(Job(self._held.pop(tag), is_trial=True))
+        else:
+            self._pause.end()  # there is nothing to try with: the next message is the trial
+            self.look_at_pause(now_s)
+
+    def _republish_held(self, tag: int) -> None:
+        delivery = self._held.pop(tag, None)
+        self._failed.discard(tag)
+        if delivery is not None:  # else it is being tried, or is gone
+            self._jobs.append(Job(delivery, renewal(delivery)))
+
+    def _release_held(self) -> list[Delivery]:
+        released = [self._held[tag] for tag in sorted(self._held)]
+        self._held.clear()
+        self._failed.clear()
+        return released
+
+    def _settle(self, delivery: Delivery, action: Action) -> None:
+        if action is Action.DROP:
+            self._frames.append(self.unacked.drop(delivery))
+        else:
+            self._frames.append(self.unacked.requeue(delivery))
+            self._requeued.append(delivery)
+
+    def _after(self, pause_s: float, due: _Due, delivery: Delivery, now_s: float) -> None:
+        """Once it is stopping nothing of it begins any more: it is requeued."""
+        self._not_begun[delivery.delivery_tag] = delivery
+        self._at(now_s + pause_s, due)
+
+    def _at(self, at_s: float, due: _Due) -> None:
+        heapq.heappush(self._timers, (at_s, next(self._numbers), due))
