@@ -1,4 +1,4 @@
-"""The exit codes of every command line of the project, and which error is which."""
+"""Exit codes of the command lines, and the code of each error."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from attune_mq.broker.report import SetupReport, Unknown
 
-OK = 0
-FOUND = 1
-WRONG_INPUT = 2
-UNREACHABLE = 3
-REFUSED = 4
-CONFLICT = 5
-INTERRUPTED = 130
+EXIT_OK = 0
+EXIT_FINDINGS = 1
+EXIT_INVALID_INPUT = 2
+EXIT_UNREACHABLE = 3
+EXIT_REFUSED = 4
+EXIT_CONFLICT = 5
+EXIT_INTERRUPTED = 130
 
 
-def answer_code(*, conflicts: object, refused: object, found: object) -> int:
-    """Of what a command saw on the broker. The first that holds counts: a conflict hides behind
-    nothing, since nothing but a migration mends it; then a refusal, which hides what else is wrong;
-    then anything that was found. What could not be asked at all is an error, not an answer."""
+def comparison_code(*, conflicts: object, refused: object, differs: object) -> int:
+    """The code of a comparison with the broker. A conflict takes precedence, since only a migration
+    resolves it; then a refusal, behind which more may be wrong; then any other difference."""
     if conflicts:
-        return CONFLICT
+        return EXIT_CONFLICT
     if refused:
-        return REFUSED
-    return FOUND if found else OK
+        return EXIT_REFUSED
+    return EXIT_FINDINGS if differs else EXIT_OK
 
 
 def setup_code(report: SetupReport) -> int:
-    """Of a set-up, whether it raised or not."""
-    refused = [*report.refused, *may_not_look(report.unknown)]
-    return answer_code(conflicts=report.conflicts, refused=refused, found=report.absent)
+    """The code of a set-up, whether it raised or not."""
+    refused = [*report.refused, *not_permitted(report.unknown)]
+    return comparison_code(conflicts=report.conflicts, refused=refused, differs=report.absent)
 
 
-def may_not_look(unknown: Iterable[Unknown]) -> list[Unknown]:
-    """What is unknown for want of a permission, not because AMQP cannot tell."""
+def not_permitted(unknown: Iterable[Unknown]) -> list[Unknown]:
+    """Those unknown for lack of a permission, not by AMQP's limits."""
     return [one for one in unknown if one.why == "refused"]
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of an error of ours; of what led to it, where that says more."""
+    """The exit code of an error of this library; a :class:`~attune_mq.errors.PublishError` has that
+    of its cause."""
     from attune_mq.broker.report import ConflictingInfrastructure, MissingInfrastructure
     from attune_mq.errors import (
         BrokerUnavailable,
@@ -49,12 +49,13 @@ def exit_code(error: BaseException) -> int:
         PublishError,
     )
 
-    if isinstance(error, BrokerUnavailable | DependencyUnavailable):
-        return UNREACHABLE
-    if isinstance(error, PermissionRefused):
-        return REFUSED
-    if isinstance(error, ConflictingInfrastructure | MissingInfrastructure):
-        return setup_code(error.report)
-    if isinstance(error, PublishError):
-        return exit_code(error.__cause__) if error.__cause__ else FOUND
-    return WRONG_INPUT
+    match error:
+        case BrokerUnavailable() | DependencyUnavailable():
+            return EXIT_UNREACHABLE
+        case PermissionRefused():
+            return EXIT_REFUSED
+        case ConflictingInfrastructure() | MissingInfrastructure():
+            return setup_code(error.report)
+        case PublishError():
+            return exit_code(error.__cause__) if error.__cause__ else EXIT_FINDINGS
+    return EXIT_INVALID_INPUT

@@ -6,14 +6,12 @@
 
     logs.configure("info", format="json")
 
-While a message is handled, every line that its thread logs says which: ``message_id``,
-``correlation_id``, ``message_type``, ``consumer_tag``, ``queue``, ``attempt``. Also lines of the
-service's own loggers, and of libraries that it calls. A service with a logging configuration of its
-own adds :class:`MessageFields` to its handlers and uses the formatters, or not, as it likes.
+While a message is handled, every record of that thread, of any logger, has the fields
+``message_id``, ``correlation_id``, ``message_type``, ``consumer_tag``, ``queue`` and ``attempt``. A
+service with a logging configuration of its own adds :class:`MessageFields` to its handlers.
 
-Whatever is in a line, it is one: an id with a line break in it forges none, and no character in it
-moves the cursor of a terminal. The password of a URL is masked wherever it comes from. The library
-logs no payload; what a service logs is its own.
+Line breaks and control characters are escaped, so that no value forges a line or moves the cursor
+of a terminal. Passwords in URLs are masked. The library logs no payload.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ MASK = "…"
 _PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/?#:@'\"]*:)[^\s/?#'\"]*@", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _CONTINUED = "\n  | "
-"""Before what follows on another line: nothing that is logged can look like a line of its own."""
+"""Before each further line of an entry, which cannot look like an entry of its own then."""
 _SHORT = {
     "message_id": "message",
     "correlation_id": "correlation",
@@ -44,10 +42,10 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 def configure(level: str, *, format: Format = "text", stream: TextIO | None = None) -> None:
-    """Makes the root logger write to ``stream`` (standard error) in this format, and to it alone.
+    """Makes the root logger write only to ``stream`` (default: standard error), in this format.
 
-    pika is heard only where something of its own breaks: what it says of connections, the library
-    says better. For programs; a library does not configure logging.
+    pika's loggers are set to CRITICAL: the library logs connection errors itself. For programs;
+    libraries do not configure logging.
     """
     handler = logging.StreamHandler(stream)
     handler.addFilter(MessageFields())
@@ -57,10 +55,10 @@ def configure(level: str, *, format: Format = "text", stream: TextIO | None = No
 
 
 class MessageFields(logging.Filter):
-    """Gives each record the fields of the message that is being handled. Lets all of them pass.
+    """Adds the fields of the message that is being handled to each record; drops none.
 
-    For a handler, since a filter of a logger does not see what loggers below it log. What a line
-    has of these by ``extra`` stays.
+    For a handler, since a filter of a logger does not see records of its child loggers. A field
+    given by ``extra`` takes precedence.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -71,8 +69,8 @@ class MessageFields(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """``12:34:56 WARNING billing: no mail server [message=… attempt=2]``. A traceback follows on
-    lines of its own, each marked."""
+    """``12:34:56 WARNING billing: no mail server [message=… attempt=2]``, then the traceback on
+    marked lines."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
@@ -80,46 +78,46 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = f"{self.formatTime(record, self.datefmt)} {record.levelname:<7} {record.name}: "
         line += _one_entry(record.getMessage())
-        told = " ".join(
+        fields = " ".join(
             f"{_SHORT.get(name, name)}={_one_entry(str(value))}"
             for name in FIELDS
             if (value := getattr(record, name, None)) is not None
         )
-        line += f" [{told}]" if told else ""
+        line += f" [{fields}]" if fields else ""
         for more in (_traceback(self, record), record.stack_info):
             line += _CONTINUED + _one_entry(more) if more else ""
         return line
 
 
 class JsonFormatter(logging.Formatter):
-    """``{"time": …, "level": …, "logger": …, "message": …}``, the fields of the message that is
-    handled, what came by ``extra``, and ``exception``. ASCII only, in one line."""
+    """``{"time": …, "level": …, "logger": …, "message": …}``, the fields of the message, ``extra``
+    fields, and ``exception``. ASCII only, in one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "time": _moment(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": without_password(record.getMessage()),
         }
-        told |= {name: value for name in FIELDS if (value := getattr(record, name, None))}
-        extra = vars(record).keys() - _STANDARD - told.keys() - set(FIELDS)
-        told |= {name: _jsonable(getattr(record, name)) for name in sorted(extra)}
+        entry |= {name: value for name in FIELDS if (value := getattr(record, name, None))}
+        extra = vars(record).keys() - _STANDARD - entry.keys() - set(FIELDS)
+        entry |= {name: _jsonable(getattr(record, name)) for name in sorted(extra)}
         traceback = _traceback(self, record)
         if traceback:
-            told["exception"] = without_password(traceback)
+            entry["exception"] = without_password(traceback)
         if record.stack_info:
-            told["stack"] = without_password(record.stack_info)
-        return json.dumps(told, default=str)
+            entry["stack"] = without_password(record.stack_info)
+        return json.dumps(entry, default=str)
 
 
 def without_password(text: str) -> str:
-    """With the password of each URL in it masked."""
+    """``text`` with the password of each URL masked."""
     return _PASSWORD.sub(rf"\g<1>{MASK}@", text) if "://" in text else text
 
 
 def _one_entry(text: str) -> str:
-    """As a person may see it: printable, and with further lines marked as such."""
+    """Printable, and with further lines marked as such."""
     masked = without_password(text).replace("\r\n", "\n")
     return _CONTROLS.sub(_escaped, masked).replace("\n", _CONTINUED)
 

@@ -4,8 +4,7 @@
 * ``attune_broker``: a private RabbitMQ node for the run, started when a test first asks for it.
 * ``attune_broker_url``: the URL of an empty virtual host on it, for one test.
 
-Each can be overridden by a fixture of the same name in a ``conftest.py``, such as ``attune_broker``
-by one that starts a node with other plugins. What needs no fixture is in ``attune_mq.testing``.
+Each can be overridden by a fixture of the same name in a ``conftest.py``.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# pytest imports this file in every run of every project beside us: what a fixture needs, it
-# imports itself.
+# pytest imports this module in every run of every project: fixtures import what they need.
 if TYPE_CHECKING:
     from attune_mq.broker.embedded import EmbeddedBroker
     from attune_mq.topology.model import Topology
@@ -27,16 +25,16 @@ TOPOLOGY_OPTION = "attune_topology"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         TOPOLOGY_OPTION,
-        "the topology file of the tests, from the root directory of the run (default: the file "
-        "that attune_mq takes anywhere: ATTUNE_MQ_TOPOLOGY, ./topology.yaml, the packaged copy)",
+        "topology file of the tests, relative to the root directory (default: "
+        "ATTUNE_MQ_TOPOLOGY, else ./topology.yaml, else the packaged file)",
         default="",
     )
 
 
 @pytest.fixture(scope="session")
 def attune_topology(pytestconfig: pytest.Config) -> Topology:
-    """The topology of the file that the option ``attune_topology`` of pytest's configuration
-    names, or of the default file. Raises ``InvalidInput`` for one that is missing or wrong."""
+    """The topology of the file that pytest's option ``attune_topology`` names, or of the default
+    file. Raises ``InvalidInput`` if it is missing or invalid."""
     from attune_mq.topology_file import load_topology
 
     path = str(pytestconfig.getini(TOPOLOGY_OPTION))
@@ -45,11 +43,8 @@ def attune_topology(pytestconfig: pytest.Config) -> Topology:
 
 @pytest.fixture(scope="session")
 def attune_broker() -> Iterator[EmbeddedBroker]:
-    """A private RabbitMQ node, on free ports of the loopback address, gone after the run.
-
-    It takes some 5 seconds to start. The test fails with ``RabbitMQNotInstalled`` where there is
-    no server to start; the error says how to get one.
-    """
+    """A private RabbitMQ node on free ports of the loopback address, stopped after the run. It
+    takes some 5 seconds to start. Raises ``RabbitMQNotInstalled``, which says how to install it."""
     from attune_mq.broker.embedded import EmbeddedBroker
 
     with EmbeddedBroker(management=True) as node:  # with management a virtual host takes 50 ms

@@ -1,4 +1,4 @@
-"""What a service needs to test its own handlers, without a broker.
+"""Tests a service's handlers and publishing without a broker.
 
 ::
 
@@ -13,8 +13,8 @@
         assert published.payload_as(ExecutionRequested).enforcement_id == 12
 
 :func:`deliver` runs the code that a consumer runs: reading, dispatch by message type, the handler,
-and the decision. What it tells is what would become of the message. :class:`RecordingPublisher`
-takes messages as the real one does and finds their queues by the topology.
+and the settlement, which it returns. :class:`RecordingPublisher` accepts messages as the real one
+does and routes them by the topology.
 
 With a broker: the fixture ``attune_broker_url`` (see :mod:`attune_mq.pytest_plugin`) is the URL of
 an empty virtual host on a private RabbitMQ node; ``service.start()`` sets it up and consumes.
@@ -38,14 +38,14 @@ from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
 from attune_mq.message.payload import Payload
 from attune_mq.message.properties import amqp_properties
 from attune_mq.message.settlement import (
-    Acknowledge as Acknowledge,
-    CountRedelivery as CountRedelivery,
-    DeadLetter as DeadLetter,
-    ErrorReport as ErrorReport,
-    Hold as Hold,
+    Acknowledge,
+    CountRedelivery,
+    DeadLetter,
+    ErrorReport,
+    Hold,
     RetryPolicy,
     Settlement,
-    TryAgain as TryAgain,
+    TryAgain,
 )
 from attune_mq.message.stream_positions import OFFSET_HEADER, StreamDelivery
 from attune_mq.publishing.publisher import Publisher
@@ -70,7 +70,6 @@ P = TypeVar("P", bound=Payload)
 ANY_QUEUE = "queue"
 ANY_TAG = "consumer"
 UNUSED_URL = "amqp://unused.invalid"
-"""Of a publisher that never connects, whatever the environment says."""
 
 
 def deliver(
@@ -82,25 +81,23 @@ def deliver(
     topology: Topology | None = None,
     consumer: str | None = None,
 ) -> Settlement:
-    """Gives one message to its handler, as a consumer would, and tells what would become of it.
+    """Delivers one message to its handler, as a consumer would, and returns the settlement.
 
-    ``message``: a payload, which gets an envelope of its own; an envelope; or a body, however
-    broken. ``attempt``: 1 at first; the last one of a queue is dead-lettered when it fails.
-    ``headers``: of AMQP.
-    ``topology`` with the tag of a ``consumer``: how often and after which delay its queue tries
-    again, and where the message seems to come from. Without them: three attempts, held for 1 s
-    and 5 s. Where that queue is a stream, the header ``x-stream-offset`` says the offset of the
-    message, 0 without it.
+    ``message``: a payload, which gets an envelope; an envelope; or a body, valid or not.
+    ``attempt``: from 1; a message whose last attempt fails is dead-lettered. ``headers``: of AMQP.
+    ``topology`` with the tag of a ``consumer``: the retry policy of its queue, and the exchange and
+    routing key of the delivery. Default: three attempts, with delays of 1 s and 5 s. If the queue
+    is a stream, the header ``x-stream-offset`` is the offset of the message (default: 0).
 
-    What comes of it is one of :class:`Acknowledge`; :class:`TryAgain`, with the number of
+    The settlement is one of :class:`Acknowledge`; :class:`TryAgain`, with the number of
     ``failures``, the ``error`` and the delay; :class:`DeadLetter`, with the ``reason``
     (``attempts exhausted``, ``rejected``, ``unreadable`` or ``unhandled``), the ``error`` and the
     number of ``attempts``; and :class:`Hold`, with the ``cause`` for which a consumer would pause,
-    its ``dependency`` and its ``error``. An exception of the handler is never raised, it is told by
+    its ``dependency`` and its ``error``. An exception of the handler is not raised; it is the
     ``error``, with the end of its traceback in ``error.trace``.
 
     Raises :class:`~attune_mq.topology.model.UnknownName` for a tag that the topology does not
-    have. Nothing is published but what the handler publishes.
+    have. Only the handler publishes.
     """
     queue, policy, is_stream = ANY_QUEUE, RetryPolicy(), False
     if topology is not None and consumer is not None:
@@ -108,11 +105,8 @@ def deliver(
         queue, is_stream = consumed.name, consumed.type == "stream"
         policy = RetryPolicy.of(consumed)
     delivery = _delivery(message, topology, queue, consumer or ANY_TAG)
-    delivery.properties.headers = {
-        FAILURES: attempt - 1,
-        COUNTED_IN: queue,
-        **(headers or {}),
-    }
+    counts: dict[str, Any] = {FAILURES: attempt - 1, COUNTED_IN: queue}
+    delivery.properties.headers = counts | dict(headers or {})
     if is_stream:
         offset = int(delivery.headers.get(OFFSET_HEADER, 0))
         delivery = StreamDelivery.like(delivery, offset=offset, failures=attempt - 1)
@@ -144,9 +138,9 @@ def _delivery(
 
 @dataclass(frozen=True)
 class Published:
-    """One message that a :class:`RecordingPublisher` took, in the broker's names.
+    """One message that a :class:`RecordingPublisher` accepted, in the broker's names.
 
-    ``queues``: those that would have got it, sorted. ``headers``: of AMQP.
+    ``queues``: those to which it is routed, sorted. ``headers``: of AMQP.
     """
 
     exchange: str
@@ -169,13 +163,13 @@ class Published:
 
 
 class RecordingPublisher(Publisher):
-    """A publisher that remembers what it was given, and asks the topology instead of a broker.
+    """A publisher that records messages and routes them by the topology instead of a broker.
 
-    It takes and refuses what the real one would, by the same code: a type without a route, a
-    message that no queue takes, an exchange that is missing or internal, headers that AMQP cannot
-    carry. It does not know policies, limits and permissions of a broker.
+    It refuses what the real one would, by the same code: a type without a route, an unroutable
+    message, an exchange that is missing or internal, headers that AMQP cannot carry. Policies,
+    limits and permissions of a broker are not simulated.
 
-    ``instances``: of families, whose queues are to be there as well, such as
+    ``instances``: instances of families that exist as well, such as
     ``instantiate(topology, "worker", worker_id=7)``. ``source_service`` as for the real one.
     """
 
@@ -188,16 +182,16 @@ class RecordingPublisher(Publisher):
         self._is_closed = False
         self._published: list[Published] = []
         self.failure: PublishError | None = None
-        """While it is set, every message fails with it, as when the broker is away."""
+        """While it is set, every message fails with it, as when the broker is unavailable."""
 
     @property
     def published(self) -> tuple[Published, ...]:
-        """What was taken so far, in order."""
+        """The messages accepted so far, in order."""
         with self._recording:
             return tuple(self._published)
 
     def clear(self) -> None:
-        """Forgets what was taken so far."""
+        """Removes all from ``published``."""
         with self._recording:
             self._published.clear()
 
@@ -208,7 +202,7 @@ class RecordingPublisher(Publisher):
             return [self._fail(message) or self._take(message) for message in messages]
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """It takes no more, as the real one; what was taken stays."""
+        """Later messages fail, as with the real one; ``published`` stays."""
         super().close(timeout_s)
         self._is_closed = True
 
@@ -241,10 +235,9 @@ class RecordingPublisher(Publisher):
         return Receipt(message_id, message.exchange, message.routing_key)
 
     def _routing(self, message: Outgoing, headers: Mapping[str, Any]) -> Routing:
-        """By the whole file and all instances: what one of them takes is taken."""
-        found = [
-            router.route(message.exchange, message.routing_key, headers) for router in self._routers
-        ]
+        """By the whole file and all instances: it is routed to the queues of all of them."""
+        exchange, key = message.exchange, message.routing_key
+        found = [router.route(exchange, key, headers) for router in self._routers]
         known = [routing for routing in found if routing.refused is None]
         if not known:
             return found[0]

@@ -1,4 +1,5 @@
-"""``attune-mq broker``: a private RabbitMQ node in the foreground, gone when it stops."""
+"""Run a private RabbitMQ node in the foreground until Ctrl-C or SIGTERM. Its URL is printed; its
+data is deleted at the end."""
 
 from __future__ import annotations
 
@@ -8,14 +9,13 @@ import sys
 import threading
 
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.cli.context import OK, Context
-
-SUMMARY = "Run a private RabbitMQ node until Ctrl-C or SIGTERM. Its URL is printed."
+from attune_mq.cli.context import Context
+from attune_mq.exit_codes import EXIT_OK
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, help="of AMQP on 127.0.0.1 (default: a free one)")
-    parser.add_argument("--management", action="store_true", help="with the HTTP API and its pages")
+    parser.add_argument("--port", type=int, help="AMQP port on 127.0.0.1 (default: a free one)")
+    parser.add_argument("--management", action="store_true", help="enable the management plugin")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -31,6 +31,6 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             if broker.management_url:
                 context.note(f"management: {broker.management_url}")
         sys.stdout.flush()
-        context.note("Ctrl-C stops it, and its data is gone then")
+        context.note("Ctrl-C stops the node and deletes its data")
         stopping.wait()
-    return OK
+    return EXIT_OK

@@ -1,4 +1,6 @@
-"""``attune-mq check``: for probes. The exit code says it; what is printed says why."""
+"""Check that everything exists that the file or a service needs, and that its consumers are
+connected. Exit code 0: everything visible is well; 1: something is missing; 4: a permission to look
+is missing; 5: something is different."""
 
 from __future__ import annotations
 
@@ -6,17 +8,11 @@ import argparse
 from typing import Any
 
 from attune_mq.broker.plan import Health, check
-from attune_mq.cli.context import Context
-from attune_mq.cli.objects import in_conflict, named, not_known, place, printable
-from attune_mq.cli.selection import add_selection, selected
-from attune_mq.exit_codes import answer_code, may_not_look
+from attune_mq.cli.context import Context, add_selection, selected
+from attune_mq.cli.output import conflict_as_json, named, place, title, unknown_as_json
+from attune_mq.exit_codes import comparison_code, not_permitted
 
-SUMMARY = (
-    "Say whether everything is there that the file or a service needs, and whether its consumers "
-    "are. Exits 0 when all that is seen is well, 1 when something is missing, 4 when the user may "
-    "not look, 5 when something is different."
-)
-_PRESENCE = {True: "is there", False: "is not there", None: "cannot be seen over AMQP"}
+_PRESENCE = {True: "is connected", False: "is not connected", None: "is not visible over AMQP"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,43 +20,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    topology = selected(context.topology(), arguments)
+    topology = selected(arguments, context)
     health = check(topology, context.broker(), management_url=context.management_url)
     if context.is_json:
         context.emit(as_json(health))
     else:
         _show(health, context)
-    return answer_code(
-        conflicts=health.conflicts,
-        refused=may_not_look(health.unknown),
-        found=not health.healthy,
-    )
+    refused = not_permitted(health.unknown)
+    return comparison_code(conflicts=health.conflicts, refused=refused, differs=not health.healthy)
 
 
 def as_json(health: Health) -> dict[str, Any]:
     return {
         "healthy": health.healthy,
         "missing": [named(one.declaration) for one in health.missing],
-        "conflicts": [in_conflict(one) for one in health.conflicts],
+        "conflicts": [conflict_as_json(one) for one in health.conflicts],
         "consumers": [
             {"tag": one.tag, "queue": one.queue, "present": one.present} for one in health.consumers
         ],
-        "unknown": [not_known(one) for one in health.unknown],
+        "unknown": [unknown_as_json(one) for one in health.unknown],
     }
 
 
 def _show(health: Health, context: Context) -> None:
     for missing in health.missing:
-        thing = f"{missing.declaration.kind} {printable(missing.declaration.name)}"
-        context.line(f"missing    {thing}  ({place(missing.where)})")
-    for conflict in health.conflicts:
-        thing = f"{conflict.declaration.kind} {printable(conflict.declaration.name)}"
-        differs = f"{conflict.field}: expected {conflict.expected}, found {conflict.found}"
-        context.line(f"different  {thing}  {printable(differs)}  ({place(conflict.where)})")
+        context.line(f"missing    {title(missing.declaration)}  ({place(missing.where)})")
+    for one in health.conflicts:
+        differs = f"{one.field}: expected {one.expected}, found {one.found}"
+        context.line(f"different  {title(one.declaration)}  {differs}  ({place(one.where)})")
     for consumer in health.consumers:
-        on = printable(consumer.queue) or "a queue of its own"
-        context.line(f"consumer   {consumer.tag} on {on} {_PRESENCE[consumer.present]}")
-    for unknown in may_not_look(health.unknown):
-        thing = f"{unknown.declaration.kind} {printable(unknown.declaration.name)}"
-        context.line(f"unknown    {thing}  {printable(unknown.detail)}")
+        queue = consumer.queue or "a server-named queue"
+        context.line(f"consumer   {consumer.tag} on {queue} {_PRESENCE[consumer.present]}")
+    for unknown in not_permitted(health.unknown):
+        context.line(f"unknown    {title(unknown.declaration)}  {unknown.detail}")
     context.line("healthy" if health.healthy else "not healthy")

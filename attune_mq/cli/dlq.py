@@ -1,20 +1,22 @@
-"""``attune-mq dlq``: dead letters, listed, shown, replayed, purged."""
+"""List, show, replay or purge dead letters."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from attune_mq.cli.context import FOUND, OK, Context
-from attune_mq.cli.dlq_filters import FILTERS, all_of
-from attune_mq.cli.dlq_words import as_json, counted, in_words, obstacles, replayed, table
-from attune_mq.cli.progress import Progress
+from attune_mq.cli.context import Context
+from attune_mq.cli.output import ProgressBar, counted
+from attune_mq.dead_letters.dead_letter import DeadLetter
+from attune_mq.dead_letters.destinations import place
 from attune_mq.dead_letters.operations import (
     DEFAULT_SHOWN,
-    DeadLetterCount,
     list_dead_letters,
     purge_dead_letters,
     replay_dead_letters,
@@ -22,55 +24,65 @@ from attune_mq.dead_letters.operations import (
 )
 from attune_mq.dead_letters.replaying import Replay
 from attune_mq.errors import InvalidInput
-from attune_mq.exit_codes import INTERRUPTED
+from attune_mq.exit_codes import EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK
+from attune_mq.message.masking import shown_body
+from attune_mq.topology.durations import parse_duration_ms
 from attune_mq.topology.model import Topology
 
-SUMMARY = "List, show, replay or purge the messages that failed for good."
+Filter = Callable[[DeadLetter], bool]
+
+BODY_SHOWN = 400
+"""In characters of text output; JSON has the whole body."""
+OBSTACLES_SHOWN = 10
 _QUEUE = (
-    "the queue that they died in, by its name on the broker or its key in the file, or the dead "
-    "letter queue; also of an instance of a family, such as worker.7.cancel"
+    "queue in which the messages died, by its name on the broker or its key in the file, or the "
+    "dead letter queue; also of an instance of a family, such as worker.7.cancel"
 )
 _REPLAY = """\
-Sends dead letters to where they first came from, by the topology of today: as their headers say,
-or else as the file says of their type. Each is confirmed there before it leaves the dead letter
-queue. What no queue takes today is named before anything is sent, and stays; exits 1 then."""
+Publishes dead letters again to their original exchange, by the current topology: as their headers
+say, otherwise as the file routes their type. Each is confirmed before it is removed from the dead
+letter queue. Unroutable messages are listed before anything is sent, and stay; the exit code is 1
+then."""
+FILTERS = {
+    "type": "message type, such as EnforcementCreated",
+    "reason": "reason, such as rejected, expired or 'attempts exhausted'",
+    "error": "text contained in the error, ignoring case",
+    "id": "message id",
+    "queue": "queue in which the message died",
+    "older": "died longer ago than a duration, such as 2h or 7d",
+    "younger": "died more recently than that",
+}
+_FILTERS = "filters, all of which a message has to match:\n" + "\n".join(
+    f"  {f'{name}=…':<10} {meaning}" for name, meaning in FILTERS.items()
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("list", help="how many each queue has")
-    show = actions.add_parser("show", help="what they say, oldest first; they stay where they are")
-    show.add_argument("queue", metavar="QUEUE", help=_QUEUE)
-    show.add_argument("--limit", metavar="N", type=_count, default=DEFAULT_SHOWN,
-                      help=f"at most so many (default: {DEFAULT_SHOWN})")  # fmt: skip
-    filters = "\n".join(f"  {f'{name}=…':<10} {meaning}" for name, meaning in FILTERS.items())
+    actions.add_parser("list", help="count the dead letters of each queue")
+    show = actions.add_parser("show", help="print dead letters, oldest first, without removing any")
+    shown = f"maximum number of messages (default: {DEFAULT_SHOWN})"
+    show.add_argument("--limit", metavar="N", type=_count, default=DEFAULT_SHOWN, help=shown)
     replay = actions.add_parser(
         "replay",
-        help="send them again to where they came from",
+        help="publish dead letters again to their original exchange",
         description=_REPLAY,
-        epilog=f"filters, of which a message has to fit all that are given:\n{filters}",
+        epilog=_FILTERS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    replay.add_argument("queue", metavar="QUEUE", help=_QUEUE)
-    replay.add_argument("--limit", metavar="N", type=_count, help="send at most so many")
-    replay.add_argument("--dry-run", action="store_true", help="say what would be sent; send none")
-    replay.add_argument("--filter", metavar="NAME=VALUE", action="append", default=[],
-                        help="only those; may be given several times")  # fmt: skip
-    purge = actions.add_parser("purge", help="delete them for good")
-    purge.add_argument("queue", metavar="QUEUE", help=_QUEUE)
-    purge.add_argument("--yes", action="store_true", help="without it nothing is deleted")
+    add = replay.add_argument
+    add("--limit", metavar="N", type=_count, help="maximum number of messages")
+    add("--dry-run", action="store_true", help="show what would be sent, send nothing")
+    add("--filter", metavar="NAME=VALUE", action="append", default=[], help="repeatable; see below")
+    purge = actions.add_parser("purge", help="delete dead letters")
+    purge.add_argument("--yes", action="store_true", help="confirm the deletion (required)")
+    for action in (show, replay, purge):
+        action.add_argument("queue", metavar="QUEUE", help=_QUEUE)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    match arguments.action:
-        case "list":
-            return _list(context)
-        case "show":
-            return _show(arguments, context)
-        case "replay":
-            return _replay(arguments, context)
-        case _:
-            return _purge(arguments, context)
+    actions = {"list": _list, "show": _show, "replay": _replay, "purge": _purge}
+    return actions[arguments.action](arguments, context)
 
 
 def _count(text: str) -> int:
@@ -79,25 +91,31 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _list(context: Context) -> int:
+def _list(_: argparse.Namespace, context: Context) -> int:
     topology = context.topology()
     if context.management_url is None and topology.families:
         families = ", ".join(topology.families)
         context.note(
-            f"not listed: what instances of families have ({families}), which AMQP cannot tell; "
-            f"--management-url can, and `dlq show` takes a queue of an instance by its name"
+            f"not listed: instances of families ({families}), which AMQP cannot list; give "
+            "--management-url, or a queue of an instance to `dlq show`"
         )
+    declared = {queue.name for queue in topology.queues.values()}
     found = [
         one
         for one in list_dead_letters(_with_instances(topology, context), context.broker())
-        if one.messages is not None or _is_of(topology, one)
+        if one.messages is not None or one.queue in declared
     ]
     if context.is_json:
         context.emit({"queues": [one._asdict() for one in found]})
-        return OK
-    for line in table(found):
-        context.line(line)
-    return OK
+        return EXIT_OK
+    counts = ["-" if one.messages is None else str(one.messages) for one in found]
+    count_width = max(map(len, counts), default=0)
+    name_width = max((len(one.queue) for one in found), default=0)
+    for count, one in zip(counts, found, strict=True):
+        remark = " (does not exist)" if one.messages is None else ""
+        head = f"{count:>{count_width}}  {one.queue:<{name_width}}"
+        context.line(f"{head}  in {one.dead_letter_queue}{remark}")
+    return EXIT_OK
 
 
 def _with_instances(topology: Topology, context: Context) -> Topology:
@@ -113,30 +131,64 @@ def _with_instances(topology: Topology, context: Context) -> Topology:
     return including_all(topology, instances_among(topology, [one["name"] for one in listed]))
 
 
-def _is_of(topology: Topology, one: DeadLetterCount) -> bool:
-    """Whether the queue stands in the file itself, where it is missed when it is not there."""
-    return one.queue in {queue.name for queue in topology.queues.values()}
-
-
 def _show(arguments: argparse.Namespace, context: Context) -> int:
     letters = show_dead_letters(
         arguments.queue, context.topology(), context.broker(), limit=arguments.limit
     )
     if context.is_json:
-        context.emit({"messages": [as_json(letter) for letter in letters]})
-        return OK
+        context.emit({"messages": [_as_json(letter) for letter in letters]})
+        return EXIT_OK
     for letter in letters:
-        for line in in_words(letter):
+        for line in _lines(letter):
             context.line(line)
         context.line()
     more = "; --limit shows more, if there are" if len(letters) == arguments.limit else ""
     context.line(f"{counted(len(letters), 'dead letter')} shown{more}")
-    return OK
+    return EXIT_OK
+
+
+def _as_json(letter: DeadLetter) -> dict[str, Any]:
+    exchange, routing_key = letter.origin or (None, None)
+    return {
+        "message_id": letter.message_id,
+        "message_type": letter.message_type,
+        "reason": letter.reason,
+        "error": letter.error,
+        "attempts": letter.attempts,
+        "died_at": letter.died_at.astimezone(UTC).isoformat() if letter.died_at else None,
+        "exchange": exchange,
+        "routing_key": routing_key,
+        "body": shown_body(letter.body),
+    }
+
+
+def _lines(letter: DeadLetter) -> Iterator[str]:
+    yield f"{letter.message_type or 'no type'}  {letter.message_id or 'no id'}"
+    died = [
+        letter.reason or "for an unknown reason",
+        f"after {counted(letter.attempts, 'attempt')}" if letter.attempts else "",
+        f"in {letter.queue}" if letter.queue else "",
+        f"at {letter.died_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if letter.died_at else "",
+    ]
+    yield "  died    " + " ".join(part for part in died if part)
+    if letter.error:
+        yield f"  error   {letter.error}"
+    if letter.origin:
+        yield f"  from    {place(*letter.origin)}"
+    yield _body_line(shown_body(letter.body))
+
+
+def _body_line(body: Any) -> str:
+    """Of an envelope only the payload; the other fields are shown already."""
+    is_envelope = isinstance(body, dict) and "payload" in body
+    name, value = ("payload", body["payload"]) if is_envelope else ("body   ", body)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"  {name} {text if len(text) <= BODY_SHOWN else text[:BODY_SHOWN] + '…'}"
 
 
 def _replay(arguments: argparse.Namespace, context: Context) -> int:
-    telling = _Telling(context)
-    with _stopping() as stop, telling:
+    reporter = _Reporter(context)
+    with _stopping() as stop, reporter:
         result = replay_dead_letters(
             arguments.queue,
             context.topology(),
@@ -144,64 +196,77 @@ def _replay(arguments: argparse.Namespace, context: Context) -> int:
             matching=all_of(arguments.filter),
             limit=arguments.limit,
             dry_run=arguments.dry_run,
-            on_survey=telling.survey,
-            on_progress=telling.progress,
+            on_survey=reporter.survey,
+            on_progress=reporter.progress,
             stop=stop,
         )
-    telling.result(result, would=arguments.dry_run)
+    reporter.obstacles(result)
+    if context.is_json:
+        names = ("replayed", "left", "unroutable")
+        context.emit({name: getattr(result, name) for name in names})
+    else:
+        _show_replay(result, context, dry_run=arguments.dry_run)
     if result.stopped:
-        return INTERRUPTED
-    return FOUND if result.obstacles else OK
+        return EXIT_INTERRUPTED
+    return EXIT_FINDINGS if result.obstacles else EXIT_OK
 
 
-class _Telling:
-    """What a replay says on its way, on standard error, and its result on standard output."""
+class _Reporter:
+    """Reports the progress of a replay on standard error."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._bar: Progress | None = None
+        self._bar = ProgressBar()
+        self._total = 0
         self._sent = 0
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
-    def __enter__(self) -> _Telling:
+    def __enter__(self) -> _Reporter:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
         if error is not None and self._sent:
-            self._context.note(
-                f"{self._sent} were sent before that; all others are where they were"
-            )
+            self._context.note(f"{self._sent} were sent before that; all others stay in the queue")
 
     def survey(self, survey: Replay) -> None:
-        self._tell_obstacles(survey)
-        self._bar = Progress("replaying", survey.replayed)
+        self.obstacles(survey)
+        self._total = survey.replayed
 
     def progress(self, sent: int) -> None:
         self._sent = sent
-        if self._bar is not None:
-            self._bar.update(sent)
+        self._bar.update("replaying", sent, self._total)
 
-    def result(self, result: Replay, *, would: bool) -> None:
-        self._tell_obstacles(result)
-        if self._context.is_json:
-            names = ("replayed", "left", "unroutable")
-            self._context.emit({name: getattr(result, name) for name in names})
-            return
-        for line in replayed(result, would=would):
-            self._context.line(line)
-
-    def _tell_obstacles(self, replay: Replay) -> None:
-        for line in obstacles(replay):
-            if line not in self._said:
-                self._said.add(line)
+    def obstacles(self, replay: Replay) -> None:
+        """Why matching messages stay, each reason once, the most frequent first."""
+        for line in _obstacle_lines(replay):
+            if line not in self._reported:
+                self._reported.add(line)
                 self._context.note(line)
+
+
+def _obstacle_lines(replay: Replay) -> Iterator[str]:
+    most_first = sorted(replay.obstacles, key=lambda obstacle: -obstacle[1])
+    for why, count in most_first[:OBSTACLES_SHOWN]:
+        yield f"{count} cannot be sent: {why}"
+    if len(most_first) > OBSTACLES_SHOWN:
+        others = sum(count for _, count in most_first[OBSTACLES_SHOWN:])
+        yield f"{others} more cannot be sent, for {len(most_first) - OBSTACLES_SHOWN} other reasons"
+
+
+def _show_replay(replay: Replay, context: Context, *, dry_run: bool) -> None:
+    sends, leaves = ("would send", "would leave") if dry_run else ("sent", "left")
+    for (exchange, routing_key, _), count in replay.destinations:
+        context.line(f"{sends} {count} to {place(exchange, routing_key)}")
+    unroutable = f", {replay.unroutable} of them unroutable" if replay.unroutable else ""
+    left = f"{leaves} {replay.left} in {replay.dead_letter_queue}"
+    context.line(f"{sends} {replay.replayed}, {left}{unroutable}")
 
 
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM let the message in flight arrive; a second one does not wait for it."""
+    """An event that Ctrl-C and SIGTERM set, so that the message in flight is still confirmed. A
+    second signal interrupts at once."""
     stop = threading.Event()
 
     def handle(*_: object) -> None:
@@ -220,12 +285,51 @@ def _stopping() -> Iterator[threading.Event]:
 def _purge(arguments: argparse.Namespace, context: Context) -> int:
     if not arguments.yes:
         raise InvalidInput(
-            "purge: expected --yes, since what is deleted is gone for good; "
-            f"`attune-mq dlq show {arguments.queue}` shows what it would be"
+            "purge: expected --yes, since deleted messages cannot be recovered; "
+            f"`attune-mq dlq show {arguments.queue}` shows them"
         )
     purge = purge_dead_letters(arguments.queue, context.topology(), context.broker())
     if context.is_json:
         context.emit({"dead_letter_queue": purge.dead_letter_queue, "purged": purge.messages})
     else:
         context.line(f"deleted {counted(purge.messages, 'message')} of {purge.dead_letter_queue}")
-    return OK
+    return EXIT_OK
+
+
+def all_of(texts: Iterable[str], now: datetime | None = None) -> Filter:
+    """Matches what every one of the filters matches. A dead letter without a time of death is
+    neither older nor younger than anything.
+
+    Raises :class:`~attune_mq.errors.InvalidInput` for an invalid filter.
+    """
+    filters = [_filter(text, now or datetime.now(UTC)) for text in texts]
+    return lambda letter: all(matches(letter) for matches in filters)
+
+
+def _filter(text: str, now: datetime) -> Filter:
+    name, equals, value = text.partition("=")
+    if not equals or name not in FILTERS:
+        known = ", ".join(f"{known}=…" for known in FILTERS)
+        raise InvalidInput(f"--filter: expected one of {known}, got {text!r}")
+    match name:
+        case "type":
+            return lambda letter: letter.message_type == value
+        case "reason":
+            return lambda letter: letter.reason == value
+        case "id":
+            return lambda letter: letter.message_id == value
+        case "queue":
+            return lambda letter: letter.queue == value
+        case "error":
+            return lambda letter: value.casefold() in (letter.error or "").casefold()
+    then = _ago(text, value, now)
+    if name == "older":
+        return lambda letter: letter.died_at is not None and letter.died_at < then
+    return lambda letter: letter.died_at is not None and letter.died_at > then
+
+
+def _ago(text: str, value: str, now: datetime) -> datetime:
+    try:
+        return now - timedelta(milliseconds=parse_duration_ms(value))
+    except ValueError as error:
+        raise InvalidInput(f"--filter: expected {error}, got {text!r}") from None

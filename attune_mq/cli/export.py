@@ -1,26 +1,19 @@
-"""``attune-mq export``: RabbitMQ's own definitions JSON."""
+"""Write the definitions JSON that `rabbitmqctl import_definitions` and RabbitMQ's HTTP API accept,
+with everything the library adds. What definitions cannot hold is listed on standard error."""
 
 from __future__ import annotations
 
 import argparse
 
-from attune_mq.cli.context import OK, Context
+from attune_mq.cli.context import Context
 from attune_mq.definitions import export_definitions, left_out_of_export
-
-SUMMARY = (
-    "Write the definitions JSON that `rabbitmqctl import_definitions` and RabbitMQ's HTTP API "
-    "take, with everything the library adds. Standard error names what definitions cannot hold."
-)
+from attune_mq.exit_codes import EXIT_OK
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--to", choices=("definitions",), default="definitions")
-    parser.add_argument(
-        "--vhost",
-        metavar="V",
-        default="/",
-        help="the virtual host to which the objects belong; it must exist. / unless given",
-    )
+    add = parser.add_argument
+    add("--to", choices=("definitions",), default="definitions", help="output format")
+    add("--vhost", metavar="V", default="/", help="an existing virtual host (default: /)")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -28,4 +21,4 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     context.emit(export_definitions(topology, arguments.vhost))
     for sentence in left_out_of_export(topology):
         context.note(f"attune-mq: not exported: {sentence}")
-    return OK
+    return EXIT_OK

@@ -1,4 +1,5 @@
-"""``attune-mq graph``: a picture of the topology."""
+"""Draw the topology: publishers, exchanges, bindings, queues, consumers and, in a colour of their
+own, the paths of dead letters. Lint findings are marked."""
 
 from __future__ import annotations
 
@@ -9,29 +10,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from attune_mq.cli.context import OK, Context
+from attune_mq.cli.context import Context
 from attune_mq.errors import InvalidInput
+from attune_mq.exit_codes import EXIT_OK
 from attune_mq.lint import lint
 from attune_mq.rendering import to_dot, to_mermaid, to_svg
 
-SUMMARY = (
-    "Draw the topology: publishers, exchanges, bindings, queues, consumers, and in a colour of "
-    "their own the ways of dead letters. What lint finds is marked."
-)
 FORMATS: dict[str, Callable[..., str]] = {"mermaid": to_mermaid, "dot": to_dot, "svg": to_svg}
-_OF_SUFFIX = {".mmd": "mermaid", ".mermaid": "mermaid", ".dot": "dot", ".gv": "dot"}
+_OF_SUFFIX = {"mmd": "mermaid", "gv": "dot"}
 PNG_PROGRAM = "rsvg-convert"
 PNG_SCALE = "2"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--to",
-        choices=(*FORMATS, "png"),
-        help="by default what the name of the output asks for, else mermaid",
-    )
-    parser.add_argument("--output", metavar="FILE", help="standard output unless given")
-    parser.add_argument("--no-findings", action="store_true", help="do not mark what lint finds")
+    add = parser.add_argument
+    add("--to", choices=(*FORMATS, "png"), help="default: by the suffix of FILE, else mermaid")
+    add("--output", metavar="FILE", help="default: standard output")
+    add("--no-findings", action="store_true", help="do not mark lint findings")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -44,23 +39,21 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         _write(FORMATS[kind](topology, findings).encode(), output)
     else:
         _write(_as_png(program, to_svg(topology, findings)), output)
-    return OK
+    return EXIT_OK
 
 
 def _kind_of(output: Path | None) -> str:
-    if output is None:
-        return "mermaid"
-    suffix = output.suffix.lower()
-    named = suffix.removeprefix(".")
-    return named if named in (*FORMATS, "png") else _OF_SUFFIX.get(suffix, "mermaid")
+    suffix = output.suffix.lower().removeprefix(".") if output else ""
+    kind = _OF_SUFFIX.get(suffix, suffix)
+    return kind if kind in (*FORMATS, "png") else "mermaid"
 
 
 def _png_program() -> str:
     program = shutil.which(PNG_PROGRAM)
     if program is None:
         raise InvalidInput(
-            f"--to png needs the program {PNG_PROGRAM} (Debian: librsvg2-bin, Fedora: "
-            "librsvg2-tools, Homebrew: librsvg), which is not here; --to svg needs none"
+            f"--to png requires the program {PNG_PROGRAM} (Debian: librsvg2-bin, Fedora: "
+            "librsvg2-tools, Homebrew: librsvg), which was not found; --to svg requires none"
         )
     return program
 
@@ -69,8 +62,8 @@ def _as_png(program: str, svg: str) -> bytes:
     command = [program, "--format=png", f"--zoom={PNG_SCALE}"]
     drawn = subprocess.run(command, input=svg.encode(), capture_output=True, check=False)
     if drawn.returncode:
-        said = drawn.stderr.decode(errors="replace").strip()
-        raise InvalidInput(f"{PNG_PROGRAM} cannot draw it: {said}")
+        error = drawn.stderr.decode(errors="replace").strip()
+        raise InvalidInput(f"{PNG_PROGRAM} cannot draw it: {error}")
     return drawn.stdout
 
 

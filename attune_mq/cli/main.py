@@ -11,23 +11,23 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attune_mq.cli.context import Context
-from attune_mq.exit_codes import INTERRUPTED, WRONG_INPUT, exit_code
+from attune_mq.exit_codes import EXIT_INTERRUPTED, EXIT_INVALID_INPUT, exit_code
 
 COMMANDS = {
-    "show": "print the topology with everything the library adds",
-    "setup": "make what is missing on the broker; change nothing that is there",
-    "plan": "say what setup would do",
-    "check": "say whether everything is there and consumed",
-    "lint": "find faults of design, without a broker",
-    "route": "say where a message would go, without a broker",
+    "show": "print the topology, including everything the library adds",
+    "setup": "create what is missing on the broker; existing objects stay as they are",
+    "plan": "show what setup would do",
+    "check": "check that everything exists and every consumer is connected",
+    "lint": "check the design of the topology, without a broker",
+    "route": "simulate where a message goes, without a broker",
     "graph": "draw the topology",
     "export": "write RabbitMQ definitions JSON",
-    "import": "read RabbitMQ definitions or a broker into a topology file",
-    "acl": "name the least permissions that a service needs",
-    "migrate": "change in place what RabbitMQ cannot, losing nothing",
-    "publish": "send one message as the topology says",
+    "import": "convert RabbitMQ definitions, or a broker, to a topology file",
+    "acl": "print the least-privilege permissions of a service",
+    "migrate": "change in place what RabbitMQ cannot, without losing messages",
+    "publish": "publish one message, routed by its type",
     "dlq": "list, show, replay or purge dead letters",
-    "status": "say what goes on in each queue, and what is wrong",
+    "status": "show depth, rates, consumers and problems of each queue",
     "broker": "run a private RabbitMQ node in the foreground",
 }
 """Each is a module of this package, imported when it is used; a summary a line for ``--help``."""
@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(command, rest, context)
     except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone; there is nobody left to tell
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # nothing reads standard output any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
 
 
 def _split(arguments: Sequence[str]) -> tuple[argparse.Namespace, str, list[str]]:
@@ -53,7 +53,7 @@ def _split(arguments: Sequence[str]) -> tuple[argparse.Namespace, str, list[str]
     options, rest = parser.parse_known_args(arguments)
     if not rest or rest[0] in ("-h", "--help"):
         parser.print_help(sys.stdout if rest else sys.stderr)
-        raise SystemExit(0 if rest else WRONG_INPUT)
+        raise SystemExit(0 if rest else EXIT_INVALID_INPUT)
     if rest[0] == "--version":
         print(_version())
         raise SystemExit(0)
@@ -69,18 +69,22 @@ def _general_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="attune-mq",
         usage="attune-mq [--topology FILE] [--url URL] [--format text|json] COMMAND …",
-        description="One topology file for RabbitMQ: set up, understood, travelled on.",
-        epilog=f"commands:\n{listed}\n\n`attune-mq COMMAND --help` says more of one.",
+        description="Declare, check, simulate and migrate a RabbitMQ topology from one YAML file.",
+        epilog=f"commands:\n{listed}\n\n`attune-mq COMMAND --help` describes a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
         allow_abbrev=False,
     )
-    parser.add_argument("--topology", metavar="FILE", help="else ATTUNE_MQ_TOPOLOGY, "
-                        "./topology.yaml, or the packaged file")  # fmt: skip
-    parser.add_argument("--url", help="of the broker, else ATTUNE_MQ_URL; several: by commas")
-    parser.add_argument("--management-url", metavar="URL", help="of RabbitMQ's HTTP API, "
-                        "else ATTUNE_MQ_MANAGEMENT_URL, or none")  # fmt: skip
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add = parser.add_argument
+    add(
+        "--topology",
+        metavar="FILE",
+        help="topology file (env: ATTUNE_MQ_TOPOLOGY; default: "
+        "./topology.yaml, else the packaged file)",
+    )
+    add("--url", help="AMQP URL(s), comma-separated (env: ATTUNE_MQ_URL)")
+    add("--management-url", metavar="URL", help="HTTP API (env: ATTUNE_MQ_MANAGEMENT_URL)")
+    add("--format", choices=("text", "json"), default="text", help="output (default: text)")
     return parser
 
 
@@ -93,7 +97,7 @@ def _version() -> str:
 def _run(command: str, rest: Sequence[str], context: Context) -> int:
     name = "import_" if command == "import" else command
     module: Any = importlib.import_module(f"attune_mq.cli.{name}")
-    parser = argparse.ArgumentParser(prog=f"attune-mq {command}", description=module.SUMMARY)
+    parser = argparse.ArgumentParser(prog=f"attune-mq {command}", description=module.__doc__)
     module.add_arguments(parser)
     arguments = parser.parse_args(rest)
     from attune_mq.errors import AttuneError
@@ -108,7 +112,7 @@ def _run(command: str, rest: Sequence[str], context: Context) -> int:
 
 @contextlib.contextmanager
 def _quiet_logs() -> Iterator[None]:
-    """A command answers, and raises what is wrong; what is logged on the way says it twice."""
+    """The command itself reports what is wrong; warnings logged on the way would repeat it."""
     import logging
 
     levels = {"pika": logging.CRITICAL, "attune_mq": logging.ERROR}

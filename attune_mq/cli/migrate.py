@@ -1,60 +1,55 @@
-"""``attune-mq migrate``: changes in place what RabbitMQ cannot change in place."""
+"""Change in place what RabbitMQ cannot change in place: type, TTL, dead letter exchange, durability
+and other arguments of queues, and exchanges, while messages flow. Stops if messages are missing. An
+interrupted migration resumes when the command is run again."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from typing import Any
 
-from attune_mq.cli.context import CONFLICT, FOUND, OK, Context
-from attune_mq.cli.migrate_words import as_json, migrated, planned, skipped
-from attune_mq.cli.objects import printable
-from attune_mq.cli.progress import Progress as Bar
+from attune_mq.cli.context import Context
+from attune_mq.cli.output import ProgressBar
 from attune_mq.errors import InvalidInput
+from attune_mq.exit_codes import EXIT_CONFLICT, EXIT_FINDINGS, EXIT_OK
 from attune_mq.migration.conservation import CountMismatch
+from attune_mq.migration.exchange_migration import MigratedExchange
 from attune_mq.migration.migrating import DEFAULT_PATIENCE, Patience, migrate
-from attune_mq.migration.progress import Progress, Step
-from attune_mq.migration.report import Migration, Planned
+from attune_mq.migration.progress import Progress
+from attune_mq.migration.report import Migrated, Migration, Planned
 from attune_mq.topology.durations import format_duration, parse_duration_ms
+from attune_mq.topology.equivalence import written
 
-SUMMARY = (
-    "Change in place what RabbitMQ cannot change in place: type, TTL, dead letter exchange, "
-    "durability and other arguments of queues, and exchanges, while messages flow. Stops where "
-    "messages are missing. "
-    "What was interrupted goes on when it is called again."
-)
 _PATIENCE = format_duration(int(DEFAULT_PATIENCE.limit_s * 1000))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "names",
-        metavar="QUEUE",
-        nargs="*",
-        help="or an exchange, by its name on the broker or its key in the file; all that differ "
-        "unless given",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done; do nothing")
-    parser.add_argument(
+    add = parser.add_argument
+    add("names", metavar="QUEUE", nargs="*", help="or an exchange; name or key (default: all)")
+    add("--dry-run", action="store_true", help="show the plan, change nothing")
+    add(
         "--accept-loss",
         action="store_true",
-        help="go on where a migration stopped since messages are missing; take them for lost",
+        help="accept that missing messages are lost",
     )
-    parser.add_argument(
+    add(
         "--settle",
         metavar="DURATION",
-        help="without the HTTP API: no consumer holds a message for longer than this, such as 30s",
+        help="without the HTTP API: longest time that a consumer holds a message unacked, such as "
+        "30s",
     )
-    parser.add_argument(
+    add(
         "--patience",
         metavar="DURATION",
         default=_PATIENCE,
-        help=f"how long a queue may fail to get empty before it is left as it was "
-        f"(default: {_PATIENCE})",
+        help=f"time limit for a queue to become empty, before it is left as it was (default: "
+        f"{_PATIENCE})",
     )
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     settle_s = _seconds("--settle", arguments.settle) if arguments.settle else None
-    telling = _Telling(context)
+    reporter = _Reporter(context)
     try:
         result = migrate(
             context.topology(),
@@ -64,19 +59,21 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             dry_run=arguments.dry_run,
             patience=Patience(settle_s, _seconds("--patience", arguments.patience)),
             accept_loss=arguments.accept_loss,
-            on_plan=telling.plan,
-            on_progress=telling.progress,
+            on_plan=reporter.plan,
+            on_progress=reporter.progress,
         )
     except CountMismatch as mismatch:
-        telling.stopped(mismatch)
-        return CONFLICT
+        reporter.bar.close()
+        context.note(f"attune-mq: {mismatch}")
+        return EXIT_CONFLICT
     except BaseException:
-        telling.ended_early()
+        reporter.ended_early()
         raise
-    telling.result(result, dry_run=arguments.dry_run)
+    reporter.bar.close()
+    _show(result, context, dry_run=arguments.dry_run)
     if result.has_differences:
-        return CONFLICT
-    return FOUND if arguments.dry_run and result.planned else OK
+        return EXIT_CONFLICT
+    return EXIT_FINDINGS if arguments.dry_run and result.planned else EXIT_OK
 
 
 def _seconds(option: str, text: str) -> float:
@@ -86,57 +83,99 @@ def _seconds(option: str, text: str) -> float:
         raise InvalidInput(f"{option}: expected {error}, got {text!r}") from None
 
 
-class _Telling:
-    """What it is about to do and does, on standard error; the result on standard output."""
+class _Reporter:
+    """Reports plan and progress on standard error."""
 
     def __init__(self, context: Context) -> None:
+        self.bar = ProgressBar()
         self._context = context
         self._messages: dict[str, int] = {}
-        self._bar: Bar | None = None
-        self._at: tuple[str, Step] | None = None
+        self._last: Progress | None = None
+        self._total = 0
 
     def plan(self, everything: tuple[Planned, ...]) -> None:
         for one in everything:
             self._messages[one.name] = one.messages
-            for line in planned(one):
+            for line in _planned_lines(one):
                 self._context.note(line)
 
     def progress(self, progress: Progress) -> None:
-        at = (progress.name, progress.step)
-        if at != self._at:
-            self._at = at
-            self._close()
-            total = max(self._messages.get(progress.name, 0), progress.moved)
-            self._bar = Bar(f"{printable(progress.name)}: {progress.step.value}", total)
-        if self._bar is not None:
-            self._bar.update(progress.moved)
+        if self._last is None or self._last[:2] != progress[:2]:
+            self._total = max(self._messages.get(progress.name, 0), progress.moved)
+        self._last = progress
+        self.bar.update(f"{progress.name}: {progress.step.value}", progress.moved, self._total)
 
     def ended_early(self) -> None:
-        self._close()
-        if self._at is not None:
-            name, step = self._at
-            self._context.note(
-                f"attune-mq: ended while {step.value} ({printable(name)}); call it again to go on"
-            )
+        self.bar.close()
+        if self._last is not None:
+            at = f"{self._last.step.value} ({self._last.name})"
+            self._context.note(f"attune-mq: interrupted while {at}; run it again to resume")
 
-    def stopped(self, mismatch: CountMismatch) -> None:
-        self._close()
-        self._context.note(f"attune-mq: {mismatch}")
 
-    def result(self, result: Migration, *, dry_run: bool) -> None:
-        self._close()
-        if self._context.is_json:
-            self._context.emit(as_json(result, dry_run=dry_run))
-            return
-        for done in result.migrated:
-            self._context.line(migrated(done))
-        for left in result.skipped:
-            self._context.line(skipped(left))
-        count = (
-            f"{len(result.planned)} to migrate" if dry_run else f"{len(result.migrated)} migrated"
-        )
-        self._context.line(f"{count}, {len(result.skipped)} skipped")
+def _planned_lines(one: Planned) -> Iterator[str]:
+    """A line of its own for each property that differs."""
+    remarks = [f"{one.messages} messages, {one.consumers} consumers"] if one.kind == "queue" else []
+    if one.unfinished:
+        remarks.append("resumes an interrupted migration")
+    yield f"{one.kind} {one.name}" + (f" ({'; '.join(remarks)})" if remarks else "")
+    for each in one.differences:
+        yield f"    {each.field}: {written(each.found)} -> {written(each.expected)}"
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+
+def _show(result: Migration, context: Context, *, dry_run: bool) -> None:
+    if context.is_json:
+        context.emit(_as_json(result, dry_run=dry_run))
+        return
+    for done in result.migrated:
+        context.line(_migrated_line(done))
+    for left in result.skipped:
+        context.line(f"skipped   {left.kind} {left.name}: {left.why}")
+    count = f"{len(result.planned)} to migrate" if dry_run else f"{len(result.migrated)} migrated"
+    context.line(f"{count}, {len(result.skipped)} skipped")
+
+
+def _migrated_line(one: Migrated) -> str:
+    if isinstance(one, MigratedExchange):
+        return f"migrated  exchange {one.exchange}: {one.seconds:.1f} s"
+    known = f", {one.recognised} known from before" if one.recognised else ""
+    lost = f", {one.lost} LOST" if one.lost else ""
+    unseen = f" (not seen: {', '.join(one.unseen)}; give --management-url)" if one.unseen else ""
+    return (
+        f"migrated  queue {one.queue}: {one.moved} messages moved, {one.parked} parked "
+        f"meanwhile{known}{lost}, {one.seconds:.1f} s{unseen}"
+    )
+
+
+def _as_json(result: Migration, *, dry_run: bool) -> dict[str, Any]:
+    """A dry run has the key ``planned`` beside the two."""
+    lists: dict[str, Any] = {
+        "migrated": [_migrated_as_json(one) for one in result.migrated],
+        "skipped": [{one.kind: one.name, "reason": one.why} for one in result.skipped],
+    }
+    if dry_run:
+        lists["planned"] = [_planned_as_json(one) for one in result.planned]
+    return lists
+
+
+def _migrated_as_json(one: Migrated) -> dict[str, Any]:
+    seconds = round(one.seconds, 3)
+    if isinstance(one, MigratedExchange):
+        return {"exchange": one.exchange, "seconds": seconds}
+    return {
+        "queue": one.queue,
+        "moved": one.moved,
+        "seconds": seconds,
+        "parked": one.parked,
+        "recognised": one.recognised,
+        "lost": one.lost,
+        "unseen": list(one.unseen),
+    }
+
+
+def _planned_as_json(one: Planned) -> dict[str, Any]:
+    counts = {"messages": one.messages, "consumers": one.consumers} if one.kind == "queue" else {}
+    changes = [
+        {"field": each.field, "expected": written(each.expected), "found": written(each.found)}
+        for each in one.differences
+    ]
+    return {one.kind: one.name, **counts, "unfinished": one.unfinished, "changes": changes}

@@ -1,4 +1,4 @@
-"""``attune-mq publish TYPE PAYLOAD``: sends one message as the topology says."""
+"""Publish one message, with the exchange and routing key that the topology gives its type."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import sys
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from attune_mq.cli.context import OK, Context
+from attune_mq.cli.context import Context
 from attune_mq.errors import InvalidInput
+from attune_mq.exit_codes import EXIT_OK
 from attune_mq.message.envelope import Envelope, decode_payload
 from attune_mq.message.payloads import PAYLOAD_TYPES
 from attune_mq.publishing.publisher import Publisher
 
-SUMMARY = "Publish one message, with the exchange and routing key that the topology gives its type."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("type", metavar="TYPE", help="such as EnforcementCreated")
+    parser.add_argument("type", metavar="TYPE", help="message type, such as EnforcementCreated")
     parser.add_argument("payload", metavar="PAYLOAD", help="a JSON object; - reads standard input")
-    parser.add_argument("--correlation-id", help="the message's own id unless given")
+    parser.add_argument("--correlation-id", help="default: the message id")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds (default: 10)")
 
 
@@ -33,9 +32,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     else:
         context.line(
             f"published {envelope.message_type} {receipt.message_id} to exchange "
-            f"'{receipt.exchange}' with routing key '{receipt.routing_key}'; its queues have it"
+            f"'{receipt.exchange}' with routing key '{receipt.routing_key}'; confirmed by its "
+            "queues"
         )
-    return OK
+    return EXIT_OK
 
 
 def _envelope(arguments: argparse.Namespace) -> Envelope:
@@ -43,9 +43,7 @@ def _envelope(arguments: argparse.Namespace) -> Envelope:
     try:
         payload = json.loads(text)
     except ValueError as error:
-        raise InvalidInput(
-            f"PAYLOAD: expected a JSON object, got an error in it: {error}"
-        ) from None
+        raise InvalidInput(f"PAYLOAD: expected a JSON object, got invalid JSON: {error}") from None
     if not isinstance(payload, dict):
         raise InvalidInput('PAYLOAD: expected a JSON object such as \'{"rule_ref": "core.r"}\'')
     message_id = str(uuid4())

@@ -1,4 +1,4 @@
-"""``attune-mq setup``: makes what is missing; changes nothing that is there."""
+"""Create what the topology declares and the broker lacks. Existing objects are not changed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ from attune_mq.broker.report import (
     Unchanged,
     Unknown,
 )
-from attune_mq.cli.context import Context
-from attune_mq.cli.objects import in_conflict, named, not_known, printable
-from attune_mq.cli.selection import add_selection, selected
+from attune_mq.cli.context import Context, add_selection, selected
+from attune_mq.cli.output import conflict_as_json, named, title, unknown_as_json
 from attune_mq.exit_codes import setup_code
 
-SUMMARY = "Make what the topology says and the broker lacks. Nothing that is there is changed."
 LISTS = (
     "created",
     "ensured",
@@ -35,16 +33,16 @@ LISTS = (
     "missing",
     "unknown",
 )
-"""Each object of the file is in one of them, and in one only."""
+"""Each object of the file is in exactly one of them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
-    parser.add_argument("--verify", action="store_true", help="create nothing, only compare")
+    parser.add_argument("--verify", action="store_true", help="only compare, create nothing")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    topology = selected(context.topology(), arguments)
+    topology = selected(arguments, context)
     mode: Literal["create", "verify"] = "verify" if arguments.verify else "create"
     try:
         report = setup_infrastructure(
@@ -58,33 +56,21 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 
 def as_json(report: SetupReport) -> dict[str, list[dict[str, Any]]]:
-    lists: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
-    for outcome in report.outcomes:
-        name, told = _listed(outcome)
-        lists[name].append(told)
-    return lists
+    return {name: [_as_json(outcome) for outcome in getattr(report, name)] for name in LISTS}
 
 
-def _listed(outcome: Outcome) -> tuple[str, dict[str, Any]]:
-    """Its list, and what it says there."""
-    told = named(outcome.declaration)
+def _as_json(outcome: Outcome) -> dict[str, Any]:
     match outcome:
-        case Created():
-            return "created", told
-        case Ensured():
-            return "ensured", told
-        case Unchanged():
-            return "unchanged", told
+        case Created() | Ensured() | Unchanged():
+            return named(outcome.declaration)
         case Conflict():
-            return "conflicts", in_conflict(outcome)
+            return conflict_as_json(outcome)
         case Refused(permission=permission, detail=detail):
-            return "refused", told | {"permission": permission, "detail": detail}
-        case Invalid(detail=detail):
-            return "invalid", told | {"detail": detail}
-        case Missing(detail=detail):
-            return "missing", told | {"detail": detail}
+            return named(outcome.declaration) | {"permission": permission, "detail": detail}
+        case Invalid(detail=detail) | Missing(detail=detail):
+            return named(outcome.declaration) | {"detail": detail}
         case Unknown():
-            return "unknown", not_known(outcome)
+            return unknown_as_json(outcome)
 
 
 def _show(report: SetupReport, context: Context) -> None:
@@ -98,31 +84,28 @@ def _show(report: SetupReport, context: Context) -> None:
 
 
 def _line(outcome: Outcome) -> str | None:
-    thing = f"{outcome.declaration.kind} {printable(outcome.declaration.name)}"
     match outcome:
-        case Created():
-            return f"created    {thing}"
-        case Conflict():
-            return f"different  {printable(str(outcome))}"
-        case Refused():
-            return f"refused    {printable(str(outcome))}"
-        case Invalid():
-            return f"invalid    {printable(str(outcome))}"
-        case Missing():
-            return f"missing    {printable(str(outcome))}"
-        case Unknown(detail=detail):
-            return f"unknown    {thing}: {printable(detail)}"
         case Ensured() | Unchanged():
             return None
+        case Created():
+            return f"created    {title(outcome.declaration)}"
+        case Conflict():
+            return f"different  {outcome}"
+        case Refused():
+            return f"refused    {outcome}"
+        case Invalid():
+            return f"invalid    {outcome}"
+        case Missing():
+            return f"missing    {outcome}"
+        case Unknown(detail=detail):
+            return f"unknown    {title(outcome.declaration)}: {detail}"
 
 
 def _summary(report: SetupReport) -> str:
-    counts = {name: len(some) for name, some in as_json(report).items()}
-    words = {"conflicts": "different"}
-    said = ", ".join(f"{count} {words.get(name, name)}" for name, count in counts.items() if count)
-    seen_by_api = any(
-        isinstance(one, Ensured | Unknown) and one.declaration.kind == "binding"
-        for one in report.outcomes
-    )
-    hint = "; AMQP does not show whether a binding is there: give --management-url"
-    return f"{said or 'the file has nothing to set up'}{hint if seen_by_api else ''}"
+    counts = {name: len(getattr(report, name)) for name in LISTS}
+    label = {"conflicts": "different"}
+    summary = ", ".join(f"{n} {label.get(name, name)}" for name, n in counts.items() if n)
+    unseen = [one.declaration for one in report.outcomes if isinstance(one, Ensured | Unknown)]
+    if any(one.kind == "binding" for one in unseen):
+        summary += "; AMQP does not show whether a binding exists: give --management-url"
+    return summary or "nothing to set up"

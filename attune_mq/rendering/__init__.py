@@ -1,7 +1,7 @@
-"""Pictures of topologies: Mermaid, DOT and SVG, all without a program that has to be installed."""
+"""Diagrams of topologies: Mermaid, DOT and SVG, drawn without an external program."""
 
+from attune_mq.rendering.diagram import Finding
 from attune_mq.rendering.dot import to_dot
-from attune_mq.rendering.marks import Finding
 from attune_mq.rendering.mermaid import to_mermaid
 from attune_mq.rendering.svg import to_svg
 

@@ -1,9 +1,9 @@
-"""Which part of a picture something belongs to: the main one, a family, or dead letters."""
+"""Which part of a diagram an object belongs to: the main one, a family, or dead letters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal, NamedTuple
 
 from attune_mq.topology.arguments import queue_arguments
 from attune_mq.topology.contracts import Family
@@ -29,85 +29,66 @@ def blocks(topology: Topology) -> list[Block]:
     return [Block("", (), topology), *families]
 
 
-class DeadLetterWay(NamedTuple):
-    """Where dead letters of a queue go, in the broker's names."""
+class DeadLetterTarget(NamedTuple):
+    """Where a queue publishes its dead letters, in the broker's names."""
 
     exchange: str
     routing_key: str | None
 
 
-def dead_letter_way(topology: Topology, queue: Queue) -> DeadLetterWay | None:
-    """By the queue's arguments, which also hold what no key of the file can say."""
+def dead_letter_target(topology: Topology, queue: Queue) -> DeadLetterTarget | None:
+    """By the queue's arguments, which include those that no key of the file can express."""
     arguments = queue_arguments(topology, queue)
     exchange = arguments.get(DEAD_LETTER_EXCHANGE)
     key = arguments.get(DEAD_LETTER_ROUTING_KEY)
     if not isinstance(exchange, str):
         return None
-    return DeadLetterWay(exchange, key if isinstance(key, str) else None)
+    return DeadLetterTarget(exchange, key if isinstance(key, str) else None)
 
 
 class DeadParts:
     """Exchanges (by name) and queues (by id) that only dead letters reach."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, targets: Collection[DeadLetterTarget]) -> None:
         self._topology = topology
-        self._blocks = blocks(topology)
-        self._ways = [
-            (block.id_of(key), way)
-            for block in self._blocks
-            for key, queue in block.holder.queues.items()
-            if (way := dead_letter_way(topology, queue)) is not None
-        ]
-        self.exchanges = self._dead_exchanges()
-        self.queues = self._dead_queues()
+        keys = {target.routing_key for target in targets if target.exchange == ""}
+        self.exchanges = self._dead_exchanges({target.exchange for target in targets} - {""})
+        self.queues: set[str] = set()
+        for block in blocks(topology):
+            sources = self._sources("queue", block.holder.bindings)
+            for key, queue in block.holder.queues.items():
+                is_fed = sources[key] <= self.exchanges if key in sources else queue.name in keys
+                if is_fed or queue.purpose != "main":
+                    self.queues.add(block.id_of(key))
 
-    def _dead_exchanges(self) -> frozenset[str]:
+    def _dead_exchanges(self, dead: set[str]) -> set[str]:
+        name_of = self._topology.exchange_name
         used = {
-            self._topology.exchange_name(contract.exchange)
-            for block in self._blocks
+            name_of(contract.exchange)
+            for block in blocks(self._topology)
             for contract in block.holder.messages.values()
         }
-        used |= {
-            self._topology.exchange_name(exchange.alternate_exchange)
-            for exchange in self._topology.exchanges.values()
-            if exchange.alternate_exchange is not None
-        }
-        feeders = self._feeders()
-        dead = {way.exchange for _, way in self._ways} - used - {""}
+        for exchange in self._topology.exchanges.values():
+            if exchange.alternate_exchange is not None:
+                used.add(name_of(exchange.alternate_exchange))
+        feeders = self._sources("exchange", self._topology.bindings)
+        dead -= used
         while True:
             dead = {name for name in dead if feeders.get(name, set()) <= dead}
             behind = {name for name, sources in feeders.items() if sources <= dead} - used
             if behind <= dead:
-                return frozenset(dead)
+                return dead
             dead |= behind
 
-    def _feeders(self) -> Mapping[str, set[str]]:
-        """The exchanges that are bound to each exchange."""
-        feeders: dict[str, set[str]] = {}
-        for binding in self._topology.bindings:
-            if binding.destination_type == "exchange":
-                target = self._topology.exchange_name(binding.destination)
-                source = self._topology.exchange_name(binding.source)
-                if source != target:
-                    feeders.setdefault(target, set()).add(source)
-        return feeders
-
-    def _dead_queues(self) -> frozenset[str]:
-        by_default_exchange = {way.routing_key for _, way in self._ways if way.exchange == ""}
-        dead = set()
-        for block in self._blocks:
-            sources = self._sources(block.holder.bindings)
-            for key, queue in block.holder.queues.items():
-                feeding = sources.get(key)
-                fed = feeding <= self.exchanges if feeding else queue.name in by_default_exchange
-                if fed or queue.purpose != "main":
-                    dead.add(block.id_of(key))
-        return frozenset(dead)
-
-    def _sources(self, bindings: tuple[Binding, ...]) -> Mapping[str, set[str]]:
+    def _sources(
+        self, kind: Literal["exchange", "queue"], bindings: Iterable[Binding]
+    ) -> Mapping[str, set[str]]:
+        """The exchanges bound to each exchange, by name, or to each queue, by key."""
         sources: dict[str, set[str]] = {}
         for binding in bindings:
-            if binding.destination_type == "queue":
-                name = self._topology.exchange_name(binding.source)
-                sources.setdefault(binding.destination, set()).add(name)
+            source, target = self._topology.exchange_name(binding.source), binding.destination
+            if kind == "exchange":
+                target = self._topology.exchange_name(target)
+            if binding.destination_type == kind and (kind == "queue" or source != target):
+                sources.setdefault(target, set()).add(source)
         return sources

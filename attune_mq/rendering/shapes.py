@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
+from attune_mq.rendering.detours import Point
+
 RADIUS = 7.0
 TIP = 8.0
-
-Point = tuple[float, float]
 
 
 def number(value: float) -> str:
@@ -94,7 +94,7 @@ def _distance(one: Point, other: Point) -> float:
 
 
 def _towards(point: Point, other: Point, distance: float) -> Point:
-    """The corners of a way are right, so that one of the differences is zero."""
+    """All corners are right angles, so one of the differences is zero."""
     (x, y), (other_x, other_y) = point, other
     step_x = (other_x > x) - (other_x < x)
     step_y = (other_y > y) - (other_y < y)

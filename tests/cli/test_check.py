@@ -192,7 +192,7 @@ def test_people_read_what_is_wrong(
         run("check", "--service", "notes").out
         == f"""\
 different  queue q.note  durable: expected true, found false  ({file}:6)
-consumer   noter on q.note is not there
+consumer   noter on q.note is not connected
 not healthy
 """
     )
@@ -201,7 +201,7 @@ not healthy
         run("check", "--service", "notes").out
         == f"""\
 missing    queue q.note  ({file}:6)
-consumer   noter on q.note is not there
+consumer   noter on q.note is not connected
 not healthy
 """
     )

@@ -13,7 +13,7 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.cli.dlq_filters import all_of
+from attune_mq.cli.dlq import all_of
 from attune_mq.dead_letters.dead_letter import DeadLetter
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.families import instantiate
@@ -231,7 +231,7 @@ PackTestRequested  m-1
   payload {{"pack_ref": "core", "candidate_access_token": "**********"}}
 
 no type  no id
-  died    of an unknown reason
+  died    for an unknown reason
   body    \\x1b[2J
 
 2 dead letters shown
@@ -264,7 +264,7 @@ def test_people_read_how_many_there_are(run: Run, bench: Bench) -> None:
         == """\
 0  attune.events.queue         in attune.events.queue.dlq
 1  attune.executions.queue     in attune.executions.queue.dlq
--  attune.notifications.queue  in attune.notifications.queue.dlq (is not there)
+-  attune.notifications.queue  in attune.notifications.queue.dlq (does not exist)
 """
     )
 

@@ -68,8 +68,7 @@ def test_what_cannot_be_said_is_named_on_standard_error_and_at_the_top(run: Run)
 
     assert ran.code == 0
     assert ran.err.splitlines()[0] == (
-        "attune-mq: not said in a topology file: binding orders -> labels [b]: there is no queue "
-        "'labels'"
+        "attune-mq: not imported: binding orders -> labels [b]: there is no queue 'labels'"
     )
     assert "# - binding orders -> labels [b]: there is no queue 'labels'\n" in ran.out
     assert list(parse_topology(ran.out).queues) == ["invoices"]
@@ -110,7 +109,7 @@ def test_standard_input_is_read_for_a_dash(run: Run, monkeypatch: pytest.MonkeyP
         (["import"], "expected a file with definitions JSON"),
         (["import", "/nonexistent.json"], "/nonexistent.json: cannot be read: No such file"),
         (["import", "/"], "/: cannot be read: Is a directory"),
-        (["import", "--from", "broker"], "needs RabbitMQ's HTTP API"),
+        (["import", "--from", "broker"], "requires RabbitMQ's HTTP API"),
         (["import", "--from", "broker", "x.json"], "expected no file, got 'x.json'"),
     ],
 )

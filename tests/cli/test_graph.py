@@ -100,7 +100,7 @@ def test_png_without_its_program_says_what_is_missing(
     ran = run("graph", "--to", "png", "--output", str(tmp_path / "picture.png"))
 
     assert (ran.code, ran.out) == (2, "")
-    assert "--to png needs the program rsvg-convert" in ran.err
+    assert "--to png requires the program rsvg-convert" in ran.err
     assert not (tmp_path / "picture.png").exists()
 
 

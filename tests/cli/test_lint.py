@@ -34,7 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def test_a_clean_file_exits_with_0_and_says_so(run: Any) -> None:
-    assert run(CLEAN) == (0, "nothing found\n")
+    assert run(CLEAN) == (0, "no findings\n")
     code, out = run(CLEAN, "--format", "json")
     assert (code, json.loads(out)["findings"]) == (0, [])
 
@@ -50,7 +50,7 @@ def test_a_note_is_no_finding_and_is_told_beside_them(
     excuse = "  # lint: allow consumer-without-deadline -- they may take days\n"
     excused = CLEAN.replace("consumers:\n", f"consumers:\n{excuse}")
 
-    assert to_people.out == "nothing found\n"
+    assert to_people.out == "no findings\n"
     assert told in to_people.err
     assert (code, note["rule"], note["severity"]) == (0, "consumer-without-deadline", "note")
     assert json.loads(run(excused, "--format", "json")[1]) == {"findings": [], "notes": []}

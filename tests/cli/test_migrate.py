@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attune_mq.exit_codes import CONFLICT, FOUND, OK, WRONG_INPUT
+from attune_mq.exit_codes import EXIT_CONFLICT, EXIT_FINDINGS, EXIT_INVALID_INPUT, EXIT_OK
 from attune_mq.migration.conservation import CountMismatch
 from attune_mq.migration.migrating import migrate
 from attune_mq.migration.progress import Progress, Step
@@ -35,7 +35,7 @@ def run(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run
 def test_it_says_beforehand_what_it_will_do_and_then_what_it_did(run: Run) -> None:
     ran = run("migrate")
 
-    assert ran.code == OK
+    assert ran.code == EXIT_OK
     assert ran.err.splitlines() == [
         f"queue {QUEUE} (1 messages, 0 consumers)",
         "    x-message-ttl: none -> 3600000",
@@ -62,7 +62,7 @@ def test_json_holds_what_was_migrated(run: Run) -> None:
 def test_a_dry_run_does_nothing_and_exits_1_where_there_is_something_to_do(run: Run) -> None:
     ran = run("migrate", "--dry-run", "--format", "json")
 
-    assert ran.code == FOUND
+    assert ran.code == EXIT_FINDINGS
     assert ran.json == {
         "migrated": [],
         "skipped": [],
@@ -83,7 +83,7 @@ def test_a_queue_that_needs_nothing_is_skipped_without_harm(run: Run) -> None:
     ran = run("migrate", DEAD, "--format", "json")
 
     reason = "nothing to do: it is as the file says"
-    assert ran.code == OK
+    assert ran.code == EXIT_OK
     assert ran.json == {"migrated": [], "skipped": [{"queue": DEAD, "reason": reason}]}
 
 
@@ -92,7 +92,7 @@ def test_a_queue_that_cannot_be_migrated_now_leaves_a_conflict(run: Run, bench: 
 
     ran = run("migrate")
 
-    assert ran.code == CONFLICT
+    assert ran.code == EXIT_CONFLICT
     assert f"skipped   queue {QUEUE}: it has consumers (1)" in ran.out
 
 
@@ -108,7 +108,7 @@ def test_missing_messages_are_a_conflict_and_said_with_what_to_do(run: Run, benc
 
     ran = run("migrate")
 
-    assert ran.code == CONFLICT
+    assert ran.code == EXIT_CONFLICT
     assert ran.out == ""
     assert f"queue '{moved}': expected 1 messages, found 0" in ran.err
     assert f"`attune-mq migrate {QUEUE} --accept-loss`" in ran.err
@@ -121,5 +121,5 @@ def test_missing_messages_are_a_conflict_and_said_with_what_to_do(run: Run, benc
 def test_a_wrong_argument_is_said(run: Run, wrong: tuple[str, ...]) -> None:
     ran = run("migrate", *wrong)
 
-    assert ran.code == WRONG_INPUT
+    assert ran.code == EXIT_INVALID_INPUT
     assert wrong[-1] in ran.err

@@ -190,7 +190,7 @@ def test_over_amqp_it_lists_what_it_cannot_see(by_amqp: Run, file: Path, broker_
 ? queue    q.note               topology.yaml:6  it exists; RabbitMQ does not compare its x-foo
 ? binding  x.in -> q.work [a.#] topology.yaml:8  AMQP cannot list bindings
 2 unchanged, 2 unknown. \
-Seen over AMQP alone; with --management-url bindings and extra objects too.
+Seen over AMQP only; --management-url also shows bindings and extra objects.
 """
     )
 

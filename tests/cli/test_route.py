@@ -306,7 +306,7 @@ def test_people_see_the_queues_and_the_way_to_each(cli: Cli) -> None:
 
 def test_people_see_where_a_dead_letter_rests_and_for_how_long(cli: Cli) -> None:
     assert cli.route("--dead", "q.orders", "--reason", "maxlen").out == (
-        "q.orders.dlq (for 24h at most)\n"
+        "q.orders.dlq (for at most 24h)\n"
         "    q.orders --(maxlen)--> x.dlx --> x.dlx.direct --[q.orders]--> q.orders.dlq\n"
     )
 
@@ -324,13 +324,13 @@ def test_people_see_each_death_on_the_way(cli: Cli) -> None:
     [
         (["x.rest", "k"], "The direct exchange 'x.rest' has no bindings."),
         (["x.events", "k"], "The direct exchange 'x.rest' has no bindings."),
-        (["x.files", "k"], "'x.files' has no binding that takes these headers."),
+        (["x.files", "k"], "'x.files' has no binding that matches these headers."),
         (["", "q.oders"], "No queue has the name 'q.oders'; did you mean 'q.orders'?"),
-        (["x.rest", "job.7"], "Once there is an instance of the family worker (id=7), "
-                              "'worker.7.jobs' gets it."),
-        (["--dead", "q.pdf"], "It is lost: 'q.pdf' has no dead letter exchange."),
+        (["x.rest", "job.7"], "With an instance of the family worker (id=7), "
+                              "it is routed to 'worker.7.jobs'."),
+        (["--dead", "q.pdf"], "The message is lost: 'q.pdf' has no dead letter exchange."),
         (["--dead", "q.work", "--reason", "expired", "--follow"],
-         "It is lost: from 'q.retry' it would come back to a queue in which it died before"),
+         "The message is lost: dead-letter cycle: from 'q.retry' it would return to a queue"),
     ],
 )  # fmt: skip
 def test_people_see_why_nothing_arrives(cli: Cli, arguments: list[str], why: str) -> None:
@@ -345,5 +345,5 @@ def test_people_see_the_key_that_they_may_have_meant(cli: Cli) -> None:
 
     out = cli.route("x.events", "odrer.a").out
 
-    assert "has no binding that takes the key 'odrer.a', only 'order.*', '#.paid'" in out
+    assert "has no binding that matches the key 'odrer.a', only 'order.*', '#.paid'" in out
     assert "did you mean 'order.*'?" in out

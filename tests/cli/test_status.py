@@ -15,7 +15,7 @@ from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.observation import ObservedQueue
 from attune_mq.broker.status import QueueReport, QueueStatus
 from attune_mq.cli import status
-from attune_mq.cli.status_table import clipped, table
+from attune_mq.cli.status import clipped, table
 from attune_mq.topology.families import instantiate
 from attune_mq.topology_file import load_topology
 from tests.cli.running import Ran, Run, runner
@@ -321,7 +321,7 @@ def test_people_read_a_table_and_below_a_queue_what_is_wrong(by_amqp: Run, bench
     has no consumer; missing: work.a, work.b
     1 dead letter: attune-mq dlq show q.work
   q.note      0     0     -      -  0.0
-something is wrong with 1 of 2
+problems in 1 of 2 queues
 queues that belong to a connection are not looked at: mine
 over AMQP alone consumers are counted and not named, and rates are changes of depth; queues of \
 instances of worker are not seen
@@ -369,7 +369,7 @@ def test_on_40_columns_name_depth_consumers_and_dead_letters_are_left() -> None:
 def test_without_a_bound_everything_is_there() -> None:
     head, row, *_ = table(WIDE, None)
 
-    assert head.split() == ["ready", "held", "cons", "dead", "retry", "in/s", "out/s", "+/s"]
+    assert head.split() == ["ready", "unacked", "cons", "dead", "retry", "in/s", "out/s", "+/s"]
     assert row.split()[1:] == [
         LONG.queue.name,
         "123456789",

@@ -20,9 +20,9 @@ from attune_mq.definitions import import_definitions
 from attune_mq.lint import Finding, lint
 from attune_mq.rendering import to_dot, to_mermaid, to_svg
 from attune_mq.rendering.composing import compose
+from attune_mq.rendering.diagram import DEAD, Diagram, EdgeKind
 from attune_mq.rendering.layers import Item
 from attune_mq.rendering.layout import Layout, lay_out
-from attune_mq.rendering.picture import DEAD, EdgeKind, Picture
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
@@ -95,27 +95,27 @@ FILES: dict[str, Callable[[], Topology]] = {
 }
 
 
-# what is in a picture
+# what is in a diagram
 
 
-def edges(picture: Picture, kind: EdgeKind) -> set[tuple[str, str]]:
-    title = {node_id: node.title for node_id, node in picture.nodes.items()}
-    return {(title[e.source], title[e.target]) for e in picture.edges if e.kind is kind}
+def edges(diagram: Diagram, kind: EdgeKind) -> set[tuple[str, str]]:
+    title = {node_id: node.title for node_id, node in diagram.nodes.items()}
+    return {(title[e.source], title[e.target]) for e in diagram.edges if e.kind is kind}
 
 
 def test_the_picture_of_the_shipped_file_shows_who_publishes_and_who_consumes() -> None:
-    picture = compose(file_topology("topology.yaml"))
+    diagram = compose(file_topology("topology.yaml"))
 
-    assert ("sensor", "attune.executions") in edges(picture, EdgeKind.PUBLISH)
-    assert ("attune.executions.queue", "executor") in edges(picture, EdgeKind.CONSUME)
-    (executor,) = [n for n in picture.nodes.values() if "executor.manager" in n.details]
+    assert ("sensor", "attune.executions") in edges(diagram, EdgeKind.PUBLISH)
+    assert ("attune.executions.queue", "executor") in edges(diagram, EdgeKind.CONSUME)
+    (executor,) = [n for n in diagram.nodes.values() if "executor.manager" in n.details]
     assert executor.details == ("executor.enforcement", "executor.scheduler", "executor.manager")
 
 
 def test_only_what_dead_letters_alone_reach_is_in_their_part() -> None:
-    picture = compose(file_topology("topology.yaml"))
+    diagram = compose(file_topology("topology.yaml"))
 
-    assert {node.title for node in picture.nodes.values() if node.part == DEAD} == {
+    assert {node.title for node in diagram.nodes.values() if node.part == DEAD} == {
         "attune.dlx",
         "attune.dlx.direct",
         "attune.events.queue.dlq",
@@ -124,14 +124,14 @@ def test_only_what_dead_letters_alone_reach_is_in_their_part() -> None:
         "worker.{worker_id}.cancel.dlq",
     }
     assert ("worker.{worker_id}.executions", "attune.executions") in edges(
-        picture, EdgeKind.DEAD_LETTER
+        diagram, EdgeKind.DEAD_LETTER
     )
 
 
 def test_a_retry_is_a_way_there_and_a_way_back() -> None:
-    picture = compose(everything())
+    diagram = compose(everything())
 
-    assert edges(picture, EdgeKind.RETRY) == {
+    assert edges(diagram, EdgeKind.RETRY) == {
         ("orders", "orders.retry.1s"),
         ("orders.retry.1s", "orders"),
         ("orders", "orders.retry.10s"),
@@ -140,16 +140,16 @@ def test_a_retry_is_a_way_there_and_a_way_back() -> None:
 
 
 def test_an_exchange_that_nobody_declared_is_shown_as_missing() -> None:
-    picture = compose(everything())
+    diagram = compose(everything())
 
-    (missing,) = [node for node in picture.nodes.values() if node.is_missing]
+    (missing,) = [node for node in diagram.nodes.values() if node.is_missing]
     assert (missing.title, missing.warning_details) == ("nowhere", ("not declared",))
 
 
 def test_a_message_to_the_default_exchange_leads_to_its_queue() -> None:
-    picture = compose(everything())
+    diagram = compose(everything())
 
-    assert ("default exchange", "mails") in edges(picture, EdgeKind.BINDING)
+    assert ("default exchange", "mails") in edges(diagram, EdgeKind.BINDING)
 
 
 def test_expanding_first_makes_no_difference() -> None:
@@ -184,16 +184,16 @@ def assert_nothing_overlaps(layout: Layout) -> None:
     for item in items(layout):
         assert 0 <= item.x <= item.right <= layout.width
         assert 0 <= item.y <= item.bottom <= layout.height
-    assert layout.main.bottom <= layout.dead.top or not layout.dead.layered.items
+    assert layout.main.bottom <= layout.dead.top or not layout.dead.nodes
 
 
 def crossed(layout: Layout) -> Iterator[tuple[Item, tuple[float, float]]]:
     """Boxes through which a way leads that neither begins nor ends there."""
-    for way in layout.ways:
-        ends = {way.edge.source, way.edge.target}
-        for (x1, y1), (x2, y2) in pairwise(way.points):
+    for detour in layout.detours:
+        ends = {detour.edge.source, detour.edge.target}
+        for (x1, y1), (x2, y2) in pairwise(detour.points):
             for box in boxes(layout):
-                own = (box.node is not None and box.node.id in ends) or box.edge is way.edge
+                own = (box.node is not None and box.node.id in ends) or box.edge is detour.edge
                 inside = (
                     min(x1, x2) < box.right - 1
                     and max(x1, x2) > box.x + 1
@@ -207,7 +207,7 @@ def crossed(layout: Layout) -> Iterator[tuple[Item, tuple[float, float]]]:
 def assert_lines_keep_their_distance(layout: Layout) -> None:
     """Within a column a line is level, at the height of its own item, which overlaps no other."""
     for panel in (layout.main, layout.dead):
-        for column in panel.layered.columns:
+        for column in panel.columns:
             for upper, lower in pairwise(sorted(column, key=lambda item: item.y)):
                 assert upper.bottom <= lower.y + 0.01
     assert list(crossed(layout)) == []
@@ -237,10 +237,10 @@ def test_files_of_public_projects_are_drawn(path: Path) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_nothing_lies_on_anything_else_in_any_picture(topology: Topology) -> None:
     try:
-        picture = compose(topology)
+        diagram = compose(topology)
     except ValidationError:  # a name so long that its dead letter queue's is too long
         assume(False)
-    layout = lay_out(picture)
+    layout = lay_out(diagram)
 
     assert_nothing_overlaps(layout)
     assert_lines_keep_their_distance(layout)
@@ -253,7 +253,7 @@ def test_messages_are_read_from_the_left_to_the_right() -> None:
     layout = lay_out(compose(file_topology("examples/later-topology.yaml")))
 
     for panel in (layout.main, layout.dead):
-        for strand in panel.layered.strands:
+        for strand in panel.strands:
             for left, right in pairwise(strand.items):
                 assert left.right < right.x
 
@@ -369,11 +369,11 @@ def test_a_finding_is_marked_where_it_is_and_told_below() -> None:
     topology = parse_topology(FAULTY, file="faulty.yaml")
     found = findings_of(topology, "wildcard-on-direct-exchange")
 
-    picture = compose(topology, found)
+    diagram = compose(topology, found)
     svg = to_svg(topology, found)
 
-    assert [edge.labels for edge in picture.edges if edge.marks] == [("#",)]
-    assert [node.title for node in picture.nodes.values() if node.marks] == []
+    assert [edge.labels for edge in diagram.edges if edge.marks] == [("#",)]
+    assert [node.title for node in diagram.nodes.values() if node.marks] == []
     assert "mark-error" in classes(svg)
     assert "wildcard-on-direct-exchange" in texts(svg)
 
@@ -383,18 +383,18 @@ def test_a_finding_about_a_queue_marks_the_queue_and_not_what_was_added_for_it()
     where = topology.where("queues", "work", "dead_letter")
     finding = Finding("some-rule", "warning", where, "something is wrong", "mend it")
 
-    picture = compose(topology, [finding])
+    diagram = compose(topology, [finding])
 
-    assert [node.title for node in picture.nodes.values() if node.marks] == ["work"]
+    assert [node.title for node in diagram.nodes.values() if node.marks] == ["work"]
 
 
 def test_a_finding_in_a_key_with_dots_marks_just_that() -> None:
     topology = parse_topology('version: 1\nqueues: {a: {name: a}, "a.b": {name: b}}\n', file="f")
     finding = Finding("r", "error", topology.where("queues", "a.b", "name"), "wrong", "mend")
 
-    picture = compose(topology, [finding])
+    diagram = compose(topology, [finding])
 
-    assert [node.title for node in picture.nodes.values() if node.marks] == ["b"]
+    assert [node.title for node in diagram.nodes.values() if node.marks] == ["b"]
 
 
 @pytest.mark.parametrize("draw", [to_mermaid, to_dot])
