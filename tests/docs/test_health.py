@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from attune_mq.amqp import pulse, silence
-from attune_mq.consuming import deadlines
+from attune_mq.amqp import liveness
+from attune_mq.consuming import deadlines, registration
 from attune_mq.health import checks, topology_watch
 from attune_mq.health.checks import CheckHistory
 from attune_mq.health.monitor import as_json
+from attune_mq.publishing import confirm_connection
 from attune_mq.transactional import database_watch
 from tests.docs.markdown import page
 
@@ -21,13 +22,13 @@ BOUNDS = {row["fault"]: row["bound"] for row in PAGE.rows_under("Detection times
 @pytest.mark.parametrize(
     ("said", "value_s"),
     [
-        ("queries its broker every {} s", pulse.ASK_EVERY_S),
+        ("queries its broker every {} s", registration.ASK_EVERY_S),
         ("A reply counts for {} s", checks.ANSWER_MAX_AGE_S),
-        ("After {} s it is replaced", pulse.GIVE_UP_AFTER_S),
+        ("After {} s it is replaced", liveness.GIVE_UP_AFTER_S),
         ("its I/O loop has not run for {} s", checks.STUCK_AFTER_S),
         ("does not answer within {} s is logged", topology_watch.LISTED_WITHIN_S),
         ("or {} minutes, half of the time", deadlines.DEFAULT_DEADLINE_MS / 60_000),
-        ("has been opened for {} s", silence.SILENT_AFTER_S),
+        ("has been opened for {} s", confirm_connection.SILENT_AFTER_S),
         (
             "that of the topology's verification after {} s",
             topology_watch.VERIFY_EVERY_S + topology_watch.ANSWERED_WITHIN_S,

@@ -6,13 +6,13 @@ import time
 from typing import Any
 
 import pika
-from attune_mq.consuming.session import PAUSE_S
 
 from attune_mq.amqp.settings import DEFAULT_HEARTBEAT_S
+from attune_mq.consuming.channel_session import RETRY_S
 from attune_mq.consuming.consumer import DEFAULT_STOP_DEADLINE_S
 from attune_mq.consuming.pausing import LONGEST_PAUSE_S
 from attune_mq.message.delivery import MAX_HOLD_S, NOT_BEFORE, Delivery
-from attune_mq.message.outgoing import MAX_HEADER_BYTES, MAX_IN_FLIGHT, Outgoing
+from attune_mq.message.outgoing import MAX_HEADER_BYTES, Outgoing
 from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
 from attune_mq.message.settlement import (
     MAX_DELAY_MS,
@@ -24,6 +24,7 @@ from attune_mq.message.settlement import (
     ErrorReport,
     TryAgain,
 )
+from attune_mq.publishing.confirms import MAX_IN_FLIGHT
 from attune_mq.publishing.publisher import DEFAULT_TIMEOUT_S
 from attune_mq.topology.durations import format_duration
 from attune_mq.topology.objects import DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, DeadLetterTo
@@ -63,7 +64,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
         "redeliveries before a message is dead-lettered": str(MAX_REDELIVERIES),
         "deadline of `publish`": seconds(DEFAULT_TIMEOUT_S),
         "outstanding confirms of one publisher": str(MAX_IN_FLIGHT),
-        "delay before a refused copy is published again": seconds(PAUSE_S),
+        "delay before a refused copy is published again": seconds(RETRY_S),
         "longest interval between two trials of a pause": seconds(LONGEST_PAUSE_S),
         "drain": seconds(DEFAULT_STOP_DEADLINE_S),
         "heartbeat": seconds(DEFAULT_HEARTBEAT_S),

@@ -17,6 +17,8 @@ from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused
 from attune_mq.message.envelope import Envelope, decode
+from attune_mq.message.outgoing import Outgoing
+from attune_mq.publishing import confirm_connection
 from attune_mq.publishing.confirms import MAX_IN_FLIGHT
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
