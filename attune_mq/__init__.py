@@ -85,9 +85,9 @@ if TYPE_CHECKING:
     from attune_mq.message.outgoing import Receipt as Receipt
     from attune_mq.message.payload import Payload as Payload
     from attune_mq.message.telemetry import Telemetries as Telemetries, Telemetry as Telemetry
-    from attune_mq.migration.conservation import CountMismatch as CountMismatch
-    from attune_mq.migration.migrating import Patience as Patience, migrate as migrate
-    from attune_mq.migration.report import Migration as Migration
+    from attune_mq.migration.context import MigrationTimeouts as MigrationTimeouts
+    from attune_mq.migration.migrating import migrate as migrate
+    from attune_mq.migration.report import CountMismatch as CountMismatch, Migration as Migration
     from attune_mq.publishing.publisher import Publisher as Publisher
     from attune_mq.rendering import (
         to_dot as to_dot,
@@ -172,10 +172,10 @@ _HOMES = {
     "Plan": "attune_mq.broker.plan",
     "Health": "attune_mq.broker.plan",
     "check": "attune_mq.broker.plan",
-    "CountMismatch": "attune_mq.migration.conservation",
+    "CountMismatch": "attune_mq.migration.report",
     "migrate": "attune_mq.migration.migrating",
     "Migration": "attune_mq.migration.report",
-    "Patience": "attune_mq.migration.migrating",
+    "MigrationTimeouts": "attune_mq.migration.context",
     "ManagementClient": "attune_mq.broker.management",
     "Permissions": "attune_mq.topology.acl",
     "acl": "attune_mq.topology.acl",

@@ -1,4 +1,4 @@
-"""How long a migration takes, and for how long there is no queue or exchange in its midst.
+"""How long a migration takes, and how long the queue or exchange does not exist meanwhile.
 
     python -m benchmarks.migration [ROOT]
 
@@ -23,7 +23,7 @@ from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.message.outgoing import Outgoing
 from attune_mq.migration.migrating import migrate
-from attune_mq.migration.queue_job import MigratedQueue
+from attune_mq.migration.report import MigratedQueue
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology

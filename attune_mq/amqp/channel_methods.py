@@ -10,11 +10,12 @@ from pika import spec
 from pika.amqp_object import Method
 
 from attune_mq.amqp.channel_state import RawMessage, Reply
+from attune_mq.errors import InfrastructureError
 
 M = TypeVar("M", bound=Method)
 
 
-class Refused(Exception):
+class Refused(InfrastructureError):
     """The broker closed the channel, or where ``is_connection`` the connection, with this reply
     code and text, for what was asked on it."""
 

@@ -172,6 +172,10 @@ class Connection:
         if not is_done():
             self.require_open()
 
+    def sleep(self, pause_s: float) -> None:
+        """Serves the connection meanwhile. Raises as :meth:`drive`."""
+        self.drive(lambda: False, pause_s)
+
     def _drive_until(self, is_done: Callable[[], bool], until_s: float) -> None:
         self.loop.drive_until(is_done, until_s, join=True)
 

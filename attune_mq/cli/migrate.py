@@ -12,15 +12,20 @@ from attune_mq.cli.context import Context
 from attune_mq.cli.output import ProgressBar
 from attune_mq.errors import InvalidInput
 from attune_mq.exit_codes import EXIT_CONFLICT, EXIT_FINDINGS, EXIT_OK
-from attune_mq.migration.conservation import CountMismatch
-from attune_mq.migration.exchange_migration import MigratedExchange
-from attune_mq.migration.migrating import DEFAULT_PATIENCE, Patience, migrate
-from attune_mq.migration.progress import Progress
-from attune_mq.migration.report import Migrated, Migration, Planned
+from attune_mq.migration.context import DEFAULT_STALL_S, MigrationTimeouts
+from attune_mq.migration.migrating import migrate
+from attune_mq.migration.report import (
+    CountMismatch,
+    Migrated,
+    MigratedExchange,
+    Migration,
+    Planned,
+    Progress,
+)
 from attune_mq.topology.durations import format_duration, parse_duration_ms
 from attune_mq.topology.equivalence import written
 
-_PATIENCE = format_duration(int(DEFAULT_PATIENCE.limit_s * 1000))
+_PATIENCE = format_duration(int(DEFAULT_STALL_S * 1000))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +62,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             names=arguments.names,
             management_url=context.management_url,
             dry_run=arguments.dry_run,
-            patience=Patience(settle_s, _seconds("--patience", arguments.patience)),
+            timeouts=MigrationTimeouts(settle_s, _seconds("--patience", arguments.patience)),
             accept_loss=arguments.accept_loss,
             on_plan=reporter.plan,
             on_progress=reporter.progress,

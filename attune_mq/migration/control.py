@@ -1,13 +1,12 @@
-"""The shape of the broker, changed step by step. Each step can be repeated without harm."""
+"""Declaring, binding and deleting, a step at a time: each can be repeated without harm."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import pika
-from pika.adapters.blocking_connection import BlockingChannel
-
-from attune_mq.amqp.probe_channel import Asker, Refusal
+from attune_mq.amqp.channel_methods import ChannelMethods
+from attune_mq.amqp.connection import Connection
+from attune_mq.amqp.probe_channel import ProbeChannel, Refusal
 from attune_mq.broker.declaring import bind, declare
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, Reply, parse_reply
@@ -17,8 +16,6 @@ from attune_mq.topology.declarations import (
     ExchangeDeclaration,
     QueueDeclaration,
 )
-
-Question = Callable[[BlockingChannel], object]
 
 
 class StepRefused(InfrastructureError):
@@ -33,43 +30,43 @@ class Control:
     """On one connection. What is refused raises :class:`StepRefused`, for want of a permission
     :class:`~attune_mq.errors.PermissionRefused`."""
 
-    def __init__(self, connection: pika.BlockingConnection) -> None:
-        self._asker = Asker(connection, name="")
-
-    def close(self) -> None:
-        self._asker.close()
+    def __init__(self, connection: Connection) -> None:
+        self._asker = ProbeChannel(connection, name="")
 
     def declare(self, wanted: ExchangeDeclaration | QueueDeclaration) -> None:
         self._do(f"declare {wanted.kind} '{wanted.name}'", lambda channel: declare(channel, wanted))
 
     def has_exchange(self, name: str) -> bool:
-        return self._exists(lambda channel: channel.exchange_declare(name, passive=True), name)
+        return self._do(
+            f"inspect exchange '{name}'",
+            lambda channel: channel.exchange_declare(name, passive=True),
+            unless=NotThere,
+        )
 
     def counts(self, queue: str) -> QueueCounts | None:
         """``None`` where there is no such queue."""
         found: list[QueueCounts] = []
 
-        def look(channel: BlockingChannel) -> None:
-            declared = channel.queue_declare(queue, passive=True).method
+        def look(channel: ChannelMethods) -> None:
+            declared = channel.queue_declare(queue, passive=True)
             found.append(QueueCounts(declared.message_count or 0, declared.consumer_count or 0))
 
-        return found[0] if self._exists(look, queue) else None
+        self._do(f"inspect queue '{queue}'", look, unless=NotThere)
+        return found[0] if found else None
 
     def bind(self, binding: BindingDeclaration) -> None:
         self._do(f"bind {binding.name}", lambda channel: bind(channel, binding))
 
     def unbind(self, binding: BindingDeclaration) -> None:
-        """Also where it is not bound, or one of the two ends is not there."""
+        """Also where it is not bound, or one of its two ends does not exist."""
 
-        def ask(channel: BlockingChannel) -> None:
+        def ask(channel: ChannelMethods) -> None:
             to_queue = binding.destination_type == "queue"
             unbind = channel.queue_unbind if to_queue else channel.exchange_unbind
             ends = binding.destination, binding.source
             unbind(*ends, binding.routing_key, dict(binding.arguments))
 
-        refusal = self._asker.ask(ask)
-        if refusal is not None and not isinstance(parse_reply(*refusal), NotThere):
-            raise _refused(f"unbind {binding.name}", refusal)
+        self._do(f"unbind {binding.name}", ask, unless=NotThere)
 
     def delete_exchange(self, name: str) -> None:
         self._do(f"delete exchange '{name}'", lambda channel: channel.exchange_delete(name))
@@ -82,34 +79,27 @@ class Control:
         )
 
     def lock(self, name: str) -> bool:
-        """Whether no other connection has it. It is free again when this one ends."""
-        refusal = self._asker.ask(
-            lambda channel: channel.queue_declare(name, exclusive=True, auto_delete=True)
+        """Declares a queue that is exclusive to this connection; whether no other has it."""
+        return self._do(
+            f"declare queue '{name}'",
+            lambda channel: channel.queue_declare(name, exclusive=True, auto_delete=True),
+            unless=Different,  # 405: it is exclusive to another
         )
-        if refusal is None:
-            return True
-        if isinstance(parse_reply(*refusal), Different):  # 405: it is another's
-            return False
-        raise _refused(f"declare queue '{name}'", refusal)
 
-    def unlock(self, name: str) -> None:
-        self.delete_queue(name)
-
-    def _exists(self, look: Question, name: str) -> bool:
-        refusal = self._asker.ask(look)
-        if refusal is None:
-            return True
-        if isinstance(parse_reply(*refusal), NotThere):
-            return False
-        raise _refused(f"tell about '{name}'", refusal)
-
-    def _do(self, what: str, question: Question) -> None:
+    def _do(
+        self,
+        what: str,
+        question: Callable[[ChannelMethods], object],
+        *,
+        unless: type[Reply] | None = None,
+    ) -> bool:
+        """Whether the broker did it. Raises, ``unless`` its reply is of that kind."""
         refusal = self._asker.ask(question)
-        if refusal is not None:
-            raise _refused(what, refusal)
-
-
-def _refused(what: str, refusal: Refusal) -> InfrastructureError | PermissionRefused:
-    if isinstance(parse_reply(*refusal), NotPermitted):
-        return PermissionRefused(f"the broker refuses to {what}: {refusal.text}")
-    return StepRefused(what, refusal)
+        if refusal is None:
+            return True
+        reply = parse_reply(*refusal)
+        if unless is not None and isinstance(reply, unless):
+            return False
+        if isinstance(reply, NotPermitted):
+            raise PermissionRefused(f"the broker refuses to {what}: {refusal.text}")
+        raise StepRefused(what, refusal)

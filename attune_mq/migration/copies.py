@@ -1,15 +1,15 @@
-"""The copy of a message that is moved, and how to know that it was moved already. Pure.
+"""The copy of a message that is moved, and how to recognise that it was moved already. Pure.
 
-A copy keeps body, routing key and properties. Left out are ``user_id``, which the broker would
-check against ours, and a quorum queue's own counts, which begin anew. The exchange that it was
-published to cannot be kept: consumers see one of the migration's. ``x-attune-exchange`` names the
-first one, as on the copies that consumers publish, unless ``x-death`` does.
+A copy keeps body, routing key and properties, except ``user_id``, which the broker would check
+against ours, and a quorum queue's own counts, which restart. The exchange that it was published
+to cannot be kept: consumers see one of the migration's. ``x-attune-exchange`` names the first one,
+as on the copies that consumers republish, unless ``x-death`` does.
 
-While it waits between the queues it must not expire, nor go with a broker that ends: so its
-``expiration`` is put aside, and begins anew in the new queue, and so is that it is transient.
+In the staging queue a message must neither expire nor be lost with a broker restart. So its
+``expiration`` is saved in a header, and restarts in the new queue; so is its delivery mode.
 
 Each copy says in ``x-attune-migrated`` by which batch it came and which message it is of, so that
-what is there twice can be told; :mod:`.moving` says how.
+duplicates are recognised; see :mod:`.mover`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Headers = dict[Any, Any]
 
 
 class Mark(NamedTuple):
-    """What :data:`MIGRATED` says."""
+    """The value of :data:`MIGRATED`."""
 
     batch: str
     fingerprint: str
@@ -47,7 +47,7 @@ def mark_of(headers: Mapping[Any, Any]) -> Mark | None:
 
 
 def fingerprint(delivery: Delivery) -> str:
-    """Equal messages of one queue have one. Those that were moved before never are equal."""
+    """Equal for equal messages of one queue. Messages that were moved before are never equal."""
     digest = hashlib.blake2b(delivery.body, digest_size=16)
     properties = {**vars(delivery.properties), "headers": _headers(delivery)}
     parts = (delivery.queue, delivery.exchange, delivery.routing_key, _stable(properties))
@@ -55,58 +55,47 @@ def fingerprint(delivery: Delivery) -> str:
     return digest.hexdigest()
 
 
-def set_aside(delivery: Delivery, batch: str, exchange: str) -> Outgoing:
-    """The copy that waits until the new queue is there."""
-    headers = _with_origin(delivery)
-    expiration = delivery.properties.expiration
-    if expiration is not None:
-        headers[EXPIRATION] = expiration
-    mode = delivery.properties.delivery_mode
-    if mode != PERSISTENT:
-        headers[DELIVERY_MODE] = mode
-    copied = _copy(delivery, batch, exchange, headers, expiration=None)
-    copied.properties.delivery_mode = PERSISTENT
+def to_staging(delivery: Delivery, batch: str, exchange: str) -> Outgoing:
+    """The copy that waits in the staging queue until the new queue is declared."""
+    copied, headers = _copy(delivery, batch, exchange)
+    properties = copied.properties
+    if properties.expiration is not None:
+        headers[EXPIRATION] = properties.expiration
+    if properties.delivery_mode != PERSISTENT:
+        headers[DELIVERY_MODE] = properties.delivery_mode
+    properties.expiration = None
+    properties.delivery_mode = PERSISTENT
     return copied
 
 
-def put_back(delivery: Delivery, batch: str, exchange: str) -> Outgoing:
-    """The copy for the new queue, of one that was set aside, or parked."""
-    headers = _with_origin(delivery)
-    expiration = headers.pop(EXPIRATION, delivery.properties.expiration)
-    mode = headers.pop(DELIVERY_MODE, delivery.properties.delivery_mode)
-    copied = _copy(delivery, batch, exchange, headers, expiration=expiration)
-    copied.properties.delivery_mode = mode
+def from_staging(delivery: Delivery, batch: str, exchange: str) -> Outgoing:
+    """The copy for the new queue, of a message from the staging or the parking queue."""
+    copied, headers = _copy(delivery, batch, exchange)
+    properties = copied.properties
+    properties.expiration = headers.pop(EXPIRATION, properties.expiration)
+    properties.delivery_mode = headers.pop(DELIVERY_MODE, properties.delivery_mode)
     return copied
 
 
-def _copy(
-    delivery: Delivery, batch: str, exchange: str, headers: Headers, *, expiration: str | None
-) -> Outgoing:
-    headers[MIGRATED] = str(Mark(batch, fingerprint(delivery)))
-    properties = copy.copy(delivery.properties)
-    properties.headers = headers
-    properties.user_id = None
-    properties.expiration = expiration
-    return Outgoing(exchange, delivery.routing_key, delivery.body, properties)
-
-
-def _with_origin(delivery: Delivery) -> Headers:
+def _copy(delivery: Delivery, batch: str, exchange: str) -> tuple[Outgoing, Headers]:
+    """With its own headers, which name batch, message and first exchange."""
     headers = _headers(delivery)
     if not delivery.deaths and ORIGIN_EXCHANGE not in headers:
         headers[ORIGIN_EXCHANGE] = delivery.exchange
         headers[ORIGIN_ROUTING_KEY] = delivery.routing_key
-    return headers
+    headers[MIGRATED] = str(Mark(batch, fingerprint(delivery)))
+    properties = copy.copy(delivery.properties)
+    properties.headers = headers
+    properties.user_id = None
+    return Outgoing(exchange, delivery.routing_key, delivery.body, properties), headers
 
 
 def _headers(delivery: Delivery) -> Headers:
-    headers: Headers = dict(delivery.headers)
-    for name in BROKERS_COUNTS:
-        headers.pop(name, None)
-    return headers
+    return {name: value for name, value in delivery.headers.items() if name not in BROKERS_COUNTS}
 
 
 def _stable(value: Any) -> Any:
-    """The same for what RabbitMQ hands out in another order, or as an integer of another width."""
+    """The same where RabbitMQ delivers a table in another order, or an integer of another width."""
     if isinstance(value, dict):
         return sorted((repr(key), _stable(item)) for key, item in value.items())
     if isinstance(value, list):

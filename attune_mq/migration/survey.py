@@ -1,40 +1,44 @@
-"""What is to be migrated: found by looking, over AMQP alone or by the HTTP API. Changes nothing."""
+"""What is to be migrated, found over AMQP alone or by the HTTP API. Changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-from attune_mq.amqp.connecting import our_errors
-from attune_mq.amqp.probe_channel import Asker
-from attune_mq.amqp.settings import BrokerSettings
+from attune_mq.amqp.probe_channel import ProbeChannel
+from attune_mq.amqp.settings import BrokerSettings, virtual_host
+from attune_mq.broker.declaring import Migrations
 from attune_mq.broker.management import ManagementClient
 from attune_mq.broker.observation import (
     MIGRATION_MARK,
     Absent,
     Indeterminate,
-    ManagementObservation,
+    ingress_name,
     observe_by_management,
 )
 from attune_mq.broker.probing import Prober
 from attune_mq.broker.replies import TRUNCATED
-from attune_mq.migration.scaffold import Scaffold, stage_name
+from attune_mq.migration.policies import DEATH_ARGUMENTS, is_quorum, refuses_when_full
+from attune_mq.migration.report import Skipped
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,
     QueueDeclaration,
+    declarations,
 )
 from attune_mq.topology.equivalence import (
-    Answer,
     Difference,
     Equal,
     Inequivalent,
     SilentlyIgnored,
     answer_to_exchange,
     answer_to_queue,
+    binding_identity,
     written,
 )
+from attune_mq.topology.model import Topology
 
 MOST_FIELDS = 20
 """A queue or exchange differs in fewer."""
@@ -49,192 +53,236 @@ _NUMBERS = (
     "x-max-in-memory-bytes",
     "x-quorum-initial-group-size",
 )
-_PROPERTIES = ("durable", "auto_delete", "internal", "type")
-_BOOLEANS = ("durable", "auto_delete", "internal", "x-single-active-consumer")
 
 
+Declared = ExchangeDeclaration | QueueDeclaration
 D = TypeVar("D", ExchangeDeclaration, QueueDeclaration)
 
 
 @dataclass(frozen=True)
-class Found(Generic[D]):
-    """``current``: ``None`` where it is not there. ``unfinished``: a migration of it was begun."""
+class _Job(Generic[D]):
+    """``current``: ``None`` where it does not exist. ``unfinished``: an earlier migration of it was
+    interrupted. ``bindings``: all that lead to it, or did; of an exchange also those from it."""
 
     wanted: D
     current: D | None
     differences: tuple[Difference, ...]
     unfinished: bool
+    bindings: tuple[BindingDeclaration, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.wanted.name
 
     @property
     def needs_migration(self) -> bool:
         return bool(self.differences) or self.unfinished
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether it is as it shall be, so that an earlier run was interrupted after that."""
+        return self.current is not None and not self.differences
+
+
+class ExchangeJob(_Job[ExchangeDeclaration]):
+    pass
+
 
 @dataclass(frozen=True)
-class Obstacle(Generic[D]):
-    """It differs, and nothing can be done about it here."""
+class QueueJob(_Job[QueueDeclaration]):
+    """``retries``: the queues that dead-letter straight to it."""
 
-    wanted: D
-    why: str
+    retries: tuple[str, ...] = ()
+
+    @property
+    def is_replicated(self) -> bool:
+        return is_quorum(self.wanted) or (self.current is not None and is_quorum(self.current))
+
+    @property
+    def is_mirrored(self) -> bool:
+        """A queue that refuses what it has no room for would invalidate the mirror queue."""
+        return not refuses_when_full(self.wanted)
+
+    @property
+    def has_single_active_consumer(self) -> bool:
+        return self.current is not None and bool(
+            self.current.arguments.get("x-single-active-consumer")
+        )
 
 
-class Survey(Protocol):
-    def queue(
-        self, wanted: QueueDeclaration
-    ) -> Found[QueueDeclaration] | Obstacle[QueueDeclaration]: ...
-    def exchange(
-        self, wanted: ExchangeDeclaration
-    ) -> Found[ExchangeDeclaration] | Obstacle[ExchangeDeclaration]: ...
-
-    def queues(self) -> Mapping[str, QueueDeclaration]:
-        """All of the broker by name, as far as can be seen."""
-        ...
-
-    def bindings_of_queue(self, name: str) -> tuple[BindingDeclaration, ...]:
-        """Those that lead to it on the broker, or did, as far as can be seen."""
-        ...
-
-    def bindings_of_exchange(self, name: str) -> tuple[BindingDeclaration, ...]:
-        """Those that lead to it on the broker or from it, or did, as far as can be seen."""
-        ...
-
-    def close(self) -> None: ...
+Job = ExchangeJob | QueueJob
+Found = Job | Skipped
+"""What cannot be migrated is skipped."""
 
 
 class SurveyByManagement:
     def __init__(self, client: ManagementClient, vhost: str) -> None:
-        self._seen: ManagementObservation = observe_by_management(client, vhost)
+        self._seen = observe_by_management(client, vhost)
+        self.queues = self._seen.queue_declarations
 
-    def close(self) -> None:
-        """It has no connection."""
-
-    def queue(
-        self, wanted: QueueDeclaration
-    ) -> Found[QueueDeclaration] | Obstacle[QueueDeclaration]:
-        current = self._seen.queue_declarations.get(wanted.name)
-        answer = answer_to_queue(wanted, current, self._seen.rules) if current else Equal()
-        return self._found(wanted, current, answer, Scaffold(wanted.name).ingress)
-
-    def exchange(
-        self, wanted: ExchangeDeclaration
-    ) -> Found[ExchangeDeclaration] | Obstacle[ExchangeDeclaration]:
-        current = self._seen.exchanges.get(wanted.name)
-        answer = answer_to_exchange(wanted, current) if current else Equal()
-        return self._found(wanted, current, answer, stage_name(wanted.name))
-
-    def queues(self) -> Mapping[str, QueueDeclaration]:
-        return self._seen.queue_declarations
-
-    def bindings_of_queue(self, name: str) -> tuple[BindingDeclaration, ...]:
-        ingress = Scaffold(name).ingress
-        ends = (("queue", name), ("exchange", ingress))
-        return tuple(
-            replace(one, destination=name, destination_type="queue")
-            for one in self._seen.bindings
-            if (one.destination_type, one.destination) in ends
-            and one.source not in ("", MIGRATION_MARK)
-            and not one.source.startswith(ingress)
-        )
-
-    def bindings_of_exchange(self, name: str) -> tuple[BindingDeclaration, ...]:
-        stage = stage_name(name)
-        inner = (name, stage)
-        found = []
-        for one in self._seen.bindings:
-            leads_here = one.destination_type == "exchange" and one.destination in inner
-            if one.source in inner and not leads_here:
-                found.append(replace(one, source=name))
-            elif leads_here and one.source not in inner:
-                found.append(replace(one, destination=name))
-        return tuple(found)
-
-    def _found(
-        self, wanted: D, current: D | None, answer: Answer, scaffold: str
-    ) -> Found[D] | Obstacle[D]:
-        unfinished = scaffold in self._seen.exchanges
+    def find(self, wanted: Declared) -> Found:
+        """How it is on the broker; without bindings."""
+        current: Declared | None
+        if isinstance(wanted, QueueDeclaration):
+            current = queue = self._seen.queue_declarations.get(wanted.name)
+            answer = answer_to_queue(wanted, queue, self._seen.rules) if queue else Equal()
+        else:
+            current = exchange = self._seen.exchanges.get(wanted.name)
+            answer = answer_to_exchange(wanted, exchange) if exchange else Equal()
+        unfinished = _first_temporary(wanted) in self._seen.exchanges
         if not isinstance(answer, Inequivalent):
-            return Found(wanted, wanted if current else None, (), unfinished)
+            return _job(wanted, wanted if current else None, (), unfinished)
         for difference in answer.differences:
             if why := _obstacle(difference):
-                return Obstacle(wanted, why)
-        return Found(wanted, current, answer.differences, unfinished)
+                return _skipped(wanted, why)
+        return _job(wanted, current, answer.differences, unfinished)
+
+    def bindings_of(self, wanted: Declared) -> Iterator[BindingDeclaration]:
+        """Those that lead to it on the broker, or did; of an exchange also those from it."""
+        ends = ((wanted.kind, wanted.name), ("exchange", _first_temporary(wanted)))
+        ours = ingress_name(wanted.name)
+        for one in self._seen.bindings:
+            leads_to_it = (one.destination_type, one.destination) in ends
+            leads_from_it = wanted.kind == "exchange" and ("exchange", one.source) in ends
+            is_ours = one.source in ("", MIGRATION_MARK) or one.source.startswith(ours)
+            if leads_from_it and not leads_to_it:
+                yield replace(one, source=wanted.name)
+            elif leads_to_it and not leads_from_it and not is_ours:
+                yield replace(one, destination=wanted.name, destination_type=wanted.kind)
 
 
 class SurveyByAmqp:
-    """The broker names one difference at a time: with that one mended, it names the next."""
+    """The broker names one difference at a time: declared with that value, it names the next."""
 
-    def __init__(self, settings: BrokerSettings) -> None:
+    def __init__(self, settings: BrokerSettings, asker: ProbeChannel) -> None:
         self._settings = settings
-        self._prober = Prober(settings)
-        self._asker = Asker(settings, name="attune_mq migrate")
-        self._some_unfinished: bool | None = None
+        self._asker = asker
+        self._prober = Prober(settings, asker)
+        self._migrations = Migrations(asker)
+        self.queues: Mapping[str, QueueDeclaration] = {}  # AMQP does not list them
 
-    def close(self) -> None:
-        self._asker.close()
-        self._prober.__exit__(None, None, None)
-
-    def queue(
-        self, wanted: QueueDeclaration
-    ) -> Found[QueueDeclaration] | Obstacle[QueueDeclaration]:
-        found = self._find(wanted, unfinished=self._is_unfinished(wanted.name))
-        if isinstance(found, Obstacle) or found.current is None or not found.differences:
-            return found
-        return replace(found, current=self._typed(found.current))
-
-    def exchange(
-        self, wanted: ExchangeDeclaration
-    ) -> Found[ExchangeDeclaration] | Obstacle[ExchangeDeclaration]:
-        return self._find(wanted, unfinished=self._has_exchange(stage_name(wanted.name)))
-
-    def queues(self) -> Mapping[str, QueueDeclaration]:
-        return {}
-
-    def bindings_of_queue(self, name: str) -> tuple[BindingDeclaration, ...]:
+    def bindings_of(self, wanted: Declared) -> Sequence[BindingDeclaration]:
+        """AMQP does not list them."""
         return ()
 
-    def bindings_of_exchange(self, name: str) -> tuple[BindingDeclaration, ...]:
-        return ()
-
-    def _find(self, wanted: D, *, unfinished: bool) -> Found[D] | Obstacle[D]:
-        there = wanted
+    def find(self, wanted: Declared) -> Found:
+        unfinished = self._is_unfinished(wanted)
+        current = wanted
         differences: list[Difference] = []
         for _ in range(MOST_FIELDS):
-            match self._prober.verdict(there):
+            match self._prober.verdict(current):
                 case Equal() | SilentlyIgnored():
-                    return Found(wanted, there, tuple(differences), unfinished)
+                    if differences and isinstance(current, QueueDeclaration):
+                        current = self._with_type(current)
+                    return _job(wanted, current, tuple(differences), unfinished)
                 case Absent():
-                    return Found(wanted, None, (), unfinished)
+                    return _job(wanted, None, (), unfinished)
                 case Indeterminate(why):
-                    return Obstacle(wanted, why)
+                    return _skipped(wanted, why)
                 case Inequivalent((difference, *_)):
                     if obstacle := _obstacle(difference):
-                        return Obstacle(wanted, obstacle)
-                    mended = _mended(there, difference.field, difference.found)
-                    if mended == there:
+                        return _skipped(wanted, obstacle)
+                    corrected = _corrected(current, difference)
+                    if corrected == current:
                         break
                     differences.append(difference)
-                    there = mended
-        return Obstacle(wanted, "the broker's answers do not tell how it is")
+                    current = corrected
+        return _skipped(wanted, "the broker's replies do not say how it is declared")
 
-    def _typed(self, there: QueueDeclaration) -> QueueDeclaration:
-        """With the type of a queue, which a virtual host's default may have chosen."""
-        if "x-queue-type" in there.arguments:
-            return there
-        classic = replace(there, arguments={**there.arguments, "x-queue-type": "classic"})
+    def _with_type(self, queue: QueueDeclaration) -> QueueDeclaration:
+        """A virtual host's default may have chosen it."""
+        if "x-queue-type" in queue.arguments:
+            return queue
+        classic = replace(queue, arguments={**queue.arguments, "x-queue-type": "classic"})
         match self._prober.verdict(classic):
-            case Inequivalent((Difference("x-queue-type", _, found), *_)):
-                return _mended(classic, "x-queue-type", found)
+            case Inequivalent((Difference("x-queue-type") as difference, *_)):
+                classic = _corrected(classic, difference)
         return classic
 
-    def _is_unfinished(self, name: str) -> bool:
-        if self._some_unfinished is None:
-            self._some_unfinished = self._has_exchange(MIGRATION_MARK)
-        return self._some_unfinished and self._has_exchange(Scaffold(name).ingress)
-
-    def _has_exchange(self, name: str) -> bool:
-        with our_errors(self._settings):
-            refusal = self._asker.ask(lambda channel: channel.exchange_declare(name, passive=True))
+    def _is_unfinished(self, wanted: Declared) -> bool:
+        if isinstance(wanted, QueueDeclaration):
+            return self._migrations.has(wanted.name)
+        stage = stage_name(wanted.name)
+        refusal = self._asker.ask(lambda one: one.exchange_declare(stage, passive=True))
         return refusal is None
+
+
+Survey = SurveyByAmqp | SurveyByManagement
+
+
+@contextmanager
+def surveying(settings: BrokerSettings, client: ManagementClient | None) -> Iterator[Survey]:
+    if client is not None:
+        yield SurveyByManagement(client, virtual_host(settings.urls[0]))
+        return
+    with closing(ProbeChannel(settings, name="attune_mq migrate")) as asker:
+        yield SurveyByAmqp(settings, asker)
+
+
+def find_jobs(
+    topology: Topology, wanted: Iterable[Declared], survey: Survey
+) -> tuple[list[Found], list[Job]]:
+    """How each of ``wanted`` is on the broker, and the jobs of those that need a migration, in the
+    same order. Raises what asking the broker raises."""
+    found = [survey.find(one) for one in wanted]
+    needed = [one for one in found if not isinstance(one, Skipped) and one.needs_migration]
+    if not needed:
+        return found, []
+    declared = declarations(topology)
+    of_file = [one for one in declared if isinstance(one, BindingDeclaration)]
+    queues = {one.name: one for one in declared if isinstance(one, QueueDeclaration)}
+    queues |= survey.queues
+    jobs: list[Job] = []
+    for job in needed:
+        mine = [one for one in of_file if _has_end(one, job.wanted)]
+        job = replace(job, bindings=_distinct((*survey.bindings_of(job.wanted), *mine)))
+        if isinstance(job, QueueJob):
+            job = replace(job, retries=_dead_lettering_straight_to(job.name, queues.values()))
+        jobs.append(job)
+    return found, jobs
+
+
+def _has_end(binding: BindingDeclaration, declared: Declared) -> bool:
+    if (binding.destination_type, binding.destination) == (declared.kind, declared.name):
+        return True
+    return declared.kind == "exchange" and binding.source == declared.name
+
+
+def _dead_lettering_straight_to(name: str, queues: Iterable[QueueDeclaration]) -> tuple[str, ...]:
+    """By the default exchange, such as its retry queues."""
+    straight = ("", name)
+    return tuple(
+        one.name
+        for one in queues
+        if one.name != name and tuple(one.arguments.get(key) for key in DEATH_ARGUMENTS) == straight
+    )
+
+
+def _distinct(bindings: Iterable[BindingDeclaration]) -> tuple[BindingDeclaration, ...]:
+    return tuple({binding_identity(one): one for one in bindings}.values())
+
+
+def stage_name(exchange: str) -> str:
+    """Of the stand-in for an exchange until the new one is complete."""
+    return f"{ingress_name(exchange)}.stage"
+
+
+def _first_temporary(wanted: Declared) -> str:
+    """The exchange that exists while the migration is not over."""
+    is_queue = isinstance(wanted, QueueDeclaration)
+    return ingress_name(wanted.name) if is_queue else stage_name(wanted.name)
+
+
+def _job(
+    wanted: Declared, current: Any, differences: tuple[Difference, ...], unfinished: bool
+) -> Job:
+    if isinstance(wanted, QueueDeclaration):
+        return QueueJob(wanted, current, differences, unfinished)
+    return ExchangeJob(wanted, current, differences, unfinished)
+
+
+def _skipped(wanted: Declared, why: str) -> Skipped:
+    return Skipped(wanted.kind, wanted.name, why)
 
 
 def _obstacle(difference: Difference) -> str | None:
@@ -247,15 +295,18 @@ def _obstacle(difference: Difference) -> str | None:
     return None
 
 
-def _mended(declared: D, field: str, found: Any) -> D:
-    """As the broker says that it is."""
+def _corrected(declared: Any, difference: Difference) -> Any:
+    """With the value that the broker reports."""
+    field, found = difference.field, difference.found
     text = None if found is None or found == "none" else written(found)
-    value: Any = text
-    if field in _BOOLEANS and text is not None:
-        value = text == "true"
-    elif field in _NUMBERS and text is not None:
-        value = int(text) if text.lstrip("-").isdecimal() else text
-    if field in _PROPERTIES:
-        return replace(declared, **{field: value})
-    arguments = {key: one for key, one in declared.arguments.items() if key != field}
-    return replace(declared, arguments=arguments if value is None else arguments | {field: value})
+    if hasattr(declared, field):
+        is_flag = isinstance(getattr(declared, field), bool)
+        return replace(declared, **{field: text == "true" if is_flag else text})
+    arguments: dict[str, Any] = {**declared.arguments, field: text}
+    if text is None:
+        del arguments[field]
+    elif field in _NUMBERS and text.lstrip("-").isdecimal():
+        arguments[field] = int(text)
+    elif field == "x-single-active-consumer":
+        arguments[field] = text == "true"
+    return replace(declared, arguments=arguments)

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from attune_mq.exit_codes import EXIT_CONFLICT, EXIT_FINDINGS, EXIT_INVALID_INPUT, EXIT_OK
-from attune_mq.migration.conservation import CountMismatch
 from attune_mq.migration.migrating import migrate
-from attune_mq.migration.progress import Progress, Step
-from attune_mq.migration.scaffold import Scaffold
+from attune_mq.migration.report import CountMismatch, Progress, Step
+from attune_mq.migration.temporary_topology import TemporaryNames
 from tests.cli.running import Run, runner
 from tests.messaging.bench import DEAD, QUEUE, WORK, Bench, topology_of
 
@@ -97,10 +96,10 @@ def test_a_queue_that_cannot_be_migrated_now_leaves_a_conflict(run: Run, bench: 
 
 
 def test_missing_messages_are_a_conflict_and_said_with_what_to_do(run: Run, bench: Bench) -> None:
-    moved = Scaffold(QUEUE).moved
+    moved = TemporaryNames(QUEUE).staging_queue
 
     def purge(progress: Progress) -> None:
-        if progress.step is Step.EMPTY and progress.moved:
+        if progress.step is Step.DRAIN and progress.moved:
             bench.channel.queue_purge(moved)
 
     with pytest.raises(CountMismatch):

@@ -19,11 +19,10 @@ from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.embedded_cluster import EmbeddedCluster
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.errors import AttuneError
-from attune_mq.migration.intake import Intake
 from attune_mq.migration.migrating import migrate
-from attune_mq.migration.moving import BATCH
-from attune_mq.migration.progress import Progress, Step
-from attune_mq.migration.scaffold import Scaffold
+from attune_mq.migration.queue_reader import MOST_MESSAGES, QueueReader
+from attune_mq.migration.report import Progress, Step
+from attune_mq.migration.temporary_topology import TemporaryNames
 from attune_mq.publishing.publisher import Publisher
 from tests.administration import virtual_host_of
 from tests.executor.harness import eventually
@@ -63,7 +62,7 @@ class KilledNode:
     def patched(self, patch: pytest.MonkeyPatch) -> None:
         for owner, name, around in (
             (Publisher, "send", self._around_send),
-            (Intake, "acknowledge", self._around_acknowledge),
+            (QueueReader, "acknowledge", self._around_acknowledge),
         ):
             patch.setattr(owner, name, around(getattr(owner, name)))
 
@@ -102,10 +101,10 @@ class KilledNode:
 @pytest.mark.parametrize(
     ("wanted", "step", "moment", "victim"),
     [
-        (QUORUM, Step.EMPTY, "confirmed", "journal"),
-        (QUORUM, Step.FILL, "sent", "new queue"),
-        (CLASSIC, Step.FILL, "sent", "journal"),
-        (CLASSIC, Step.FILL, "unanswered", "new queue"),
+        (QUORUM, Step.DRAIN, "confirmed", "journal"),
+        (QUORUM, Step.REFILL, "sent", "new queue"),
+        (CLASSIC, Step.REFILL, "sent", "journal"),
+        (CLASSIC, Step.REFILL, "unanswered", "new queue"),
     ],
     ids=["quorum, emptying: journal", "quorum: queue", "classic: journal", "classic: queue"],
 )
@@ -122,11 +121,11 @@ def test_nothing_is_lost_when_one_node_ends(
     vhost = virtual_host_of(urls[0])
     setup_infrastructure(topology_of(), urls[2])
     fill_queue(urls[2])
-    queue = Scaffold(QUEUE).journal if victim == "journal" else QUEUE
+    queue = TemporaryNames(QUEUE).log_queue if victim == "journal" else QUEUE
     killing = KilledNode(step, moment, lambda: node_of(cluster, queue, vhost))
     ends_at(Step.DIVERT, wanted, urls[0])
-    if step is Step.FILL:
-        ends_at(Step.FILL, wanted, urls[1])
+    if step is Step.REFILL:
+        ends_at(Step.REFILL, wanted, urls[1])
 
     with pytest.MonkeyPatch.context() as patch:
         killing.patched(patch)
@@ -139,7 +138,7 @@ def test_nothing_is_lost_when_one_node_ends(
 
     counts: Counter[str] = taken(urls[1])
     assert set(counts) == {str(number) for number in range(MESSAGES)}
-    assert counts.total() - MESSAGES <= 2 * BATCH
+    assert counts.total() - MESSAGES <= 2 * MOST_MESSAGES
 
 
 def ends_at(step: Step, wanted: Any, url: str) -> None:

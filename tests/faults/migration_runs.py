@@ -23,7 +23,7 @@ from attune_mq import (
     AttuneError,
     MalformedMessage,
     ManagementClient,
-    Patience,
+    MigrationTimeouts,
     migrate,
     parse_topology,
     setup_infrastructure,
@@ -63,7 +63,7 @@ CALLED_MIGRATED = "migrations were called migrated"
 STOPPED = "were refused, or stopped"
 GONE = "were stopped after a policy had destroyed messages"
 IN_FLIGHT = 2
-PATIENCE = Patience(limit_s=60.0, statistics_age_s=STATISTICS_AGE_S)
+PATIENCE = MigrationTimeouts(stall_s=60.0, statistics_age_s=STATISTICS_AGE_S)
 MOST_CALLS = 3
 LONGEST_HELD_S = 12.0
 QUIET_FOR_S = 10.0
@@ -146,7 +146,7 @@ def _call(broker: EmbeddedBroker, url: str, file: str, verdict: Verdict) -> Word
             url,
             names=[QUEUE],
             management_url=broker.management_url,
-            patience=PATIENCE,
+            timeouts=PATIENCE,
         )
     except AttuneError as error:
         return Word(False, repr(str(error)))

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from attune_mq.consuming import pausing
+from attune_mq.consuming import channel_session
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import BrokerUnavailable, DependencyUnavailable
 from attune_mq.message.delivery import Message
@@ -42,7 +42,7 @@ PREFETCH = 10  # of the topology of the bench
 
 @pytest.fixture(autouse=True)
 def _tried_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pausing, "LONGEST_PAUSE_S", 0.3)
+    monkeypatch.setattr("attune_mq.consuming.pausing.LONGEST_PAUSE_S", 0.3)
 
 
 class Dependency:
@@ -287,7 +287,7 @@ def test_what_is_held_for_too_long_leaves_as_a_fresh_copy(
     bench: Bench, topology: Topology, dependency: Dependency, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Long before the broker takes the consumer for broken; others may get it meanwhile."""
-    monkeypatch.setattr(pausing, "LONGEST_HOLD_S", 0.3)
+    monkeypatch.setattr(channel_session, "LONGEST_HOLD_S", 0.3)
     calls = Calls(dependency)
     publish(bench, topology, 30)
     consumer = consumer_of(bench, topology, calls, concurrency=1)
@@ -328,16 +328,13 @@ def test_where_there_is_nothing_to_try_with_the_next_message_is_the_trial(
     consumer = consumer_of(bench, topology, Calls(dependency))
     with running(consumer):
         wait_until_paused(consumer, held=1)
-        session = consumer._session
+        subscription = consumer._subscription
+        assert subscription is not None
+        session = subscription._session
         assert session is not None
-        held = session._waiting_room
-
-        def lose() -> None:
-            for delivery in held.leave():
-                session._unsettled.acknowledge({delivery.delivery_tag})
-
-        wait_until(lambda: bool(held._held), "it is not being tried")
-        session._connection.add_callback_threadsafe(lose)
+        wait_until(lambda: bool(session._held), "it is not being tried")
+        with subscription._connection.loop.lock:
+            session.acknowledge({one.delivery_tag for one in session._release_held()})
         wait_for_state(consumer, "consuming")
 
 
@@ -351,12 +348,12 @@ def test_nothing_is_remembered_of_messages_that_are_gone(
         wait_until_paused(consumer)
         dependency.come_back()
         wait_until(lambda: consumer.status.handled == PREFETCH, "all are handled")
-        session = consumer._session
-        assert session is not None
+        subscription = consumer._subscription
+        assert subscription is not None
         kept = {
             name: value
-            for name, value in vars(session._waiting_room).items()
-            if isinstance(value, Collection)
+            for name, value in vars(subscription._session).items()
+            if isinstance(value, Collection) and name != "_timers"  # they end with their time
         }
         assert {name for name, value in kept.items() if value} == set()
         assert "_held" in kept

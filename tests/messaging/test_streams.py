@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from attune_mq.amqp.connection import Connection
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.consuming import stream_seeking
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import ConsumeError, DependencyUnavailable, Reject, RetryLater
@@ -341,7 +343,9 @@ def failing_at(number: int, *errors: BaseException) -> Calls:
 
 
 def end_of_stream(bench: Bench) -> int:
-    position = stream_seeking.end_of(bench.connection, STREAM)
+    connection = Connection.open(BrokerSettings.of(bench.url), name="tests")
+    position = stream_seeking.end_of(connection, STREAM)
+    connection.close()
     assert position is not None
     return position.offset
 

@@ -11,14 +11,15 @@ from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.management import ManagementClient
 from attune_mq.broker.observation import observe_by_management
 from attune_mq.broker.plan import plan
-from attune_mq.migration.migrating import Patience, migrate
-from attune_mq.migration.progress import Progress, Step
+from attune_mq.migration.context import MigrationTimeouts
+from attune_mq.migration.migrating import migrate
+from attune_mq.migration.report import Progress, Step
 from attune_mq.topology.model import Topology
 from tests.administration import virtual_host_of
 from tests.messaging.bench import QUEUE, Bench, topology_of
 
 OLD, QUORUM = topology_of(), topology_of(type="quorum")
-SOON = Patience(statistics_age_s=6.0)
+SOON = MigrationTimeouts(statistics_age_s=6.0)
 
 
 class Asked(Exception):

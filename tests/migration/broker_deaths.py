@@ -13,9 +13,9 @@ import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.errors import AttuneError
-from attune_mq.migration.intake import Intake
 from attune_mq.migration.migrating import migrate
-from attune_mq.migration.progress import Progress, Step
+from attune_mq.migration.queue_reader import QueueReader
+from attune_mq.migration.report import Progress, Step
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import QUEUE, Bench
@@ -54,7 +54,7 @@ def migrate_and_kill_the_broker(
     with pytest.MonkeyPatch.context() as patch:
         for owner, name, wrap in (
             (Publisher, "send", killing.around_send),
-            (Intake, "acknowledge", killing.around_acknowledge),
+            (QueueReader, "acknowledge", killing.around_acknowledge),
         ):
             patch.setattr(owner, name, wrap(getattr(owner, name)))
         with suppress(AttuneError, pika.exceptions.AMQPError):

@@ -16,22 +16,23 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from attune_mq.migration.context import MigrationTimeouts
 from attune_mq.migration.control import Control
-from attune_mq.migration.intake import Intake
-from attune_mq.migration.migrating import Patience, migrate
-from attune_mq.migration.progress import Progress, Step
+from attune_mq.migration.migrating import migrate
+from attune_mq.migration.queue_reader import QueueReader
+from attune_mq.migration.report import Progress, Step
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.loading import parse_topology
 
-QUIET = ("close", "counts", "has_exchange")
+QUIET = ("counts", "has_exchange")
 """Of the control: these only look."""
 ACTS = [
     *((Control, name) for name in vars(Control) if not name.startswith("_") and name not in QUIET),
     (Publisher, "send"),
-    (Intake, "__init__"),
-    (Intake, "acknowledge"),
-    (Intake, "wait_for_cancel"),
-    (Intake, "close"),
+    (QueueReader, "__init__"),
+    (QueueReader, "acknowledge"),
+    (QueueReader, "wait_for_cancel"),
+    (QueueReader, "close"),
 ]
 NAMES = ("work",)
 """Of the queue, and of the exchange. Its dead letter queue would double the time."""
@@ -48,7 +49,7 @@ def main(url: str, management_url: str, topology: str, step: str = "", act: str 
         url,
         names=NAMES,
         management_url=management_url,
-        patience=Patience(statistics_age_s=STATISTICS_AGE_S),
+        timeouts=MigrationTimeouts(statistics_age_s=STATISTICS_AGE_S),
         on_progress=acts.see,
     )
     assert not result.has_differences, result.skipped

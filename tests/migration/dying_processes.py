@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from attune_mq.migration.progress import Step
+from attune_mq.migration.report import Step
 
 TIMEOUT_S = 300.0
 """A deadline against hanging."""

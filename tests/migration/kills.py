@@ -20,8 +20,8 @@ import pytest
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.migration.migrating import migrate
-from attune_mq.migration.moving import BATCH
-from attune_mq.migration.progress import Step
+from attune_mq.migration.queue_reader import MOST_MESSAGES
+from attune_mq.migration.report import Step
 from attune_mq.topology.loading import parse_topology
 from tests.messaging.bench import QUEUE, topology_of
 from tests.migration.broker_deaths import (
@@ -115,7 +115,7 @@ def spread(count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("step", [Step.EMPTY, Step.FILL])
+@pytest.mark.parametrize("step", [Step.DRAIN, Step.REFILL])
 @pytest.mark.parametrize("types", [("classic", "quorum"), ("quorum", "classic")], ids="-".join)
 def test_when_the_broker_is_killed_it_loses_nothing_and_doubles_two_batches_at_most(
     types: tuple[str, str],
@@ -146,4 +146,4 @@ def test_when_the_broker_is_killed_it_loses_nothing_and_doubles_two_batches_at_m
     for name, value in figures.items():
         record_property(name, value)
     assert lost == 0
-    assert doubled <= 2 * BATCH
+    assert doubled <= 2 * MOST_MESSAGES

@@ -5,8 +5,8 @@ from __future__ import annotations
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.migration.migrating import migrate
-from attune_mq.migration.moving import BATCH
-from attune_mq.migration.progress import Step
+from attune_mq.migration.queue_reader import MOST_MESSAGES
+from attune_mq.migration.report import Step
 from tests.messaging.bench import QUEUE, topology_of
 from tests.migration.broker_deaths import (
     MESSAGES,
@@ -25,11 +25,11 @@ def test_nothing_is_lost_and_two_batches_doubled_at_most_each_time_the_broker_is
         fill_queue(url)
         fault_broker.restart()  # what was declared moments before a kill may be gone with it
 
-        migrate_and_kill_the_broker(fault_broker, url, quorum, Step.EMPTY, "confirmed")
-        migrate_and_kill_the_broker(fault_broker, url, quorum, Step.FILL, "sent")
+        migrate_and_kill_the_broker(fault_broker, url, quorum, Step.DRAIN, "confirmed")
+        migrate_and_kill_the_broker(fault_broker, url, quorum, Step.REFILL, "sent")
         migrate(quorum, url, names=[QUEUE])
 
         counts = taken(url)
 
     assert set(counts) == {str(number) for number in range(MESSAGES)}
-    assert counts.total() - MESSAGES <= 2 * 2 * BATCH
+    assert counts.total() - MESSAGES <= 2 * 2 * MOST_MESSAGES

@@ -12,8 +12,7 @@ from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.migration.control import Control
 from attune_mq.migration.migrating import migrate
-from attune_mq.migration.progress import Progress, Step
-from attune_mq.migration.queue_job import MigratedQueue
+from attune_mq.migration.report import MigratedQueue, Progress, Step
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import QUEUE, Bench, topology_of
 from tests.migration.bench import OLD, QUORUM, ids, is_as, leftovers, put
@@ -27,7 +26,7 @@ def publishes(bench: Bench, name: str, and_then: Callable[[], Any]) -> Callable[
     done: list[bool] = []
 
     def see(progress: Progress) -> None:
-        if progress.step is Step.EMPTY and not done:
+        if progress.step is Step.DRAIN and not done:
             done.append(True)
             bench.channel.confirm_delivery()
             named = pika.BasicProperties(message_id=name, delivery_mode=2)
@@ -50,7 +49,7 @@ def fake_counts(monkeypatch: pytest.MonkeyPatch, *answers: QueueCounts) -> Calla
     monkeypatch.setattr(Control, "counts", counted)
 
     def see(progress: Progress) -> None:
-        filling[0] |= progress.step is Step.FILL
+        filling[0] |= progress.step is Step.REFILL
 
     return see
 

@@ -11,9 +11,8 @@ from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.management import ManagementClient
 from attune_mq.broker.observation import observe_by_management
 from attune_mq.broker.plan import plan
-from attune_mq.migration.exchange_migration import MigratedExchange
 from attune_mq.migration.migrating import migrate
-from attune_mq.migration.progress import Step
+from attune_mq.migration.report import MigratedExchange, Step
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
 from tests.administration import virtual_host_of
@@ -117,7 +116,7 @@ def test_killed_in_each_step_it_goes_on(bench: Bench, broker: EmbeddedBroker) ->
     before = bindings(bench, broker)
     assert broker.management_url is not None
 
-    for turn, step in enumerate((Step.PREPARE, Step.REPLACE, Step.DISMANTLE)):
+    for turn, step in enumerate((Step.PREPARE, Step.REPLACE, Step.CLEAN_UP)):
         text, death = texts[turn % 2], Death(step, 2)
         assert migrate_in_a_process(bench.url, broker.management_url, text, death).is_killed, step
         migrate(topology_of(text), bench.url)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.migration.progress import Step
+from attune_mq.migration.report import Step
 from attune_mq.topology.loading import parse_topology
 from tests.migration.dying_processes import Death
 from tests.migration.kills import CHANGES, IN_FLIGHT, migrate_under

@@ -6,17 +6,16 @@ import pika
 import pytest
 
 from attune_mq.message.outgoing import Outgoing
-from attune_mq.migration.intake import MOST_BYTES, MOST_MESSAGES, Intake
-from attune_mq.migration.retries import HeldRetries
+from attune_mq.migration.queue_reader import MOST_BYTES, MOST_MESSAGES, QueueReader, holding
 from tests.messaging.bench import QUEUE, Bench
 
 LARGE_BYTES = 2_000_000
 
 
 @pytest.fixture
-def intake(bench: Bench) -> Intake:
+def reader(bench: Bench) -> QueueReader:
     bench.channel.queue_declare("journal")
-    return Intake(bench.connection, QUEUE)
+    return QueueReader(bench.connection, QUEUE)
 
 
 def fill(bench: Bench, count: int, size_bytes: int) -> None:
@@ -28,36 +27,36 @@ def fill(bench: Bench, count: int, size_bytes: int) -> None:
     channel.close()
 
 
-def batches(intake: Intake, bench: Bench, count: int) -> list[int]:
+def batches(reader: QueueReader, bench: Bench, count: int) -> list[int]:
     """The sizes in bytes of what is taken at a time, until so many messages were."""
     sizes, taken = [], 0
     while taken < count:
-        if batch := intake.take(wait_s=5):
+        if batch := reader.take(wait_s=5):
             taken += len(batch)
             sizes.append(sum(len(one.body) for one in batch))
-            intake.acknowledge(batch, Outgoing("", "journal", b"", pika.BasicProperties()))
+            reader.acknowledge(batch, Outgoing("", "journal", b"", pika.BasicProperties()))
     return sizes
 
 
-def test_large_messages_are_taken_a_few_at_a_time(bench: Bench, intake: Intake) -> None:
+def test_large_messages_are_taken_a_few_at_a_time(bench: Bench, reader: QueueReader) -> None:
     fill(bench, 40, LARGE_BYTES)
 
-    assert max(batches(intake, bench, 40)) <= MOST_BYTES
+    assert max(batches(reader, bench, 40)) <= MOST_BYTES
 
 
-def test_small_messages_are_taken_many_at_a_time(bench: Bench, intake: Intake) -> None:
+def test_small_messages_are_taken_many_at_a_time(bench: Bench, reader: QueueReader) -> None:
     fill(bench, 1000, 100)
 
-    assert max(batches(intake, bench, 1000)) == MOST_MESSAGES * 100
+    assert max(batches(reader, bench, 1000)) == MOST_MESSAGES * 100
 
 
 def test_large_messages_behind_small_ones_are_too_many_but_once(
-    bench: Bench, intake: Intake
+    bench: Bench, reader: QueueReader
 ) -> None:
     fill(bench, 300, 100)
     fill(bench, 100, LARGE_BYTES)
 
-    sizes = batches(intake, bench, 400)
+    sizes = batches(reader, bench, 400)
 
     assert max(sizes) <= MOST_MESSAGES * LARGE_BYTES
     assert sum(size > MOST_BYTES for size in sizes) <= 2
@@ -67,11 +66,10 @@ def test_all_that_waits_for_a_retry_is_held_and_returned_in_its_place(bench: Ben
     for number in range(300):
         bench.put(QUEUE, b"%d" % number)
 
-    retries = HeldRetries(bench.connection, [QUEUE], lambda queue: bench.depth(queue) == 0)
-    while not retries.have_all():
-        pass
-    held = bench.depth(QUEUE)
-    retries.release()
+    with holding(bench.connection, [QUEUE]) as [retries]:
+        while not retries.has_all(lambda queue: bench.depth(queue) == 0):
+            pass
+        held = bench.depth(QUEUE)
 
     bench.wait_for_depth(QUEUE, 300)
     assert held == 0

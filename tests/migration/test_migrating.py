@@ -12,11 +12,11 @@ from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.observation import MIGRATION_MARK, ingress_name
 from attune_mq.broker.report import MissingInfrastructure
+from attune_mq.migration.context import MigrationTimeouts
 from attune_mq.migration.control import Control
-from attune_mq.migration.migrating import Patience, migrate
-from attune_mq.migration.progress import Progress, Step
-from attune_mq.migration.report import Migration
-from attune_mq.migration.scaffold import Scaffold
+from attune_mq.migration.migrating import migrate
+from attune_mq.migration.report import Migration, Progress, Step
+from attune_mq.migration.temporary_topology import TemporaryNames
 from attune_mq.topology.model import UnknownName
 from tests.messaging.bench import DEAD, QUEUE, Bench, topology_of, wait_for
 from tests.migration.bench import (
@@ -107,9 +107,9 @@ def test_a_message_keeps_what_rabbitmq_lets_it_keep(bench: Bench) -> None:
 
 def test_a_message_cannot_expire_between_the_queues(bench: Bench) -> None:
     put(bench, "1", expiration="600000")
-    ends_at(Step.FILL, bench.url)
+    ends_at(Step.REFILL, bench.url)
 
-    method, waiting, _ = bench.channel.basic_get(Scaffold(QUEUE).moved)
+    method, waiting, _ = bench.channel.basic_get(TemporaryNames(QUEUE).staging_queue)
     assert method is not None
     assert waiting is not None
     assert waiting.expiration is None
@@ -128,7 +128,7 @@ def test_bindings_that_the_file_does_not_have_are_kept_by_the_http_api(
     bench.channel.queue_bind(QUEUE, "work", "of another program", {"x": "y"})
     before = everything(bench, broker).bindings
 
-    migrate(QUORUM, bench.url, names=[QUEUE], management_url=broker.management_url, patience=SOON)
+    migrate(QUORUM, bench.url, names=[QUEUE], management_url=broker.management_url, timeouts=SOON)
 
     assert set(map(repr, everything(bench, broker).bindings)) == set(map(repr, before))
 
@@ -182,14 +182,14 @@ def test_what_a_consumer_holds_is_waited_for(bench: Bench, broker: EmbeddedBroke
     emptying = threading.Event()
 
     def see(progress: Progress) -> None:
-        if progress.step is Step.EMPTY and progress.moved == 1:
+        if progress.step is Step.DRAIN and progress.moved == 1:
             emptying.set()
 
     results: list[Migration] = []
     thread = threading.Thread(
         target=lambda: results.append(
             migrate(QUORUM, bench.url, names=[QUEUE], management_url=broker.management_url,
-                    patience=SOON, on_progress=see)
+                    timeouts=SOON, on_progress=see)
         )
     )  # fmt: skip
     thread.start()
@@ -213,9 +213,9 @@ def test_a_consumer_that_does_not_give_back_what_it_holds_leaves_the_queue_as_it
     holder.channel.basic_consume(QUEUE, lambda *_: None)
     holder.connection.process_data_events(1)
 
-    patience = Patience(limit_s=8.0, statistics_age_s=1.0)
+    timeouts = MigrationTimeouts(stall_s=8.0, statistics_age_s=1.0)
     [skipped] = migrate(
-        QUORUM, bench.url, names=[QUEUE], management_url=broker.management_url, patience=patience
+        QUORUM, bench.url, names=[QUEUE], management_url=broker.management_url, timeouts=timeouts
     ).skipped
     holder.close()
 
@@ -237,9 +237,11 @@ def test_what_a_service_that_is_stopping_still_holds_is_waited_for(
     stopping.channel.basic_cancel(tag)
 
     is_told = by == "the HTTP API"
-    patience = Patience(limit_s=9.0) if is_told else Patience(limit_s=3.0, settle_s=60)
+    timeouts = (
+        MigrationTimeouts(stall_s=9.0) if is_told else MigrationTimeouts(stall_s=3.0, settle_s=60)
+    )
     url = broker.management_url if is_told else None
-    result = migrate(QUORUM, bench.url, names=[QUEUE], management_url=url, patience=patience)
+    result = migrate(QUORUM, bench.url, names=[QUEUE], management_url=url, timeouts=timeouts)
     stopping.close()
 
     assert len(result.skipped) == 1, "it did not wait for the message that is held"
@@ -264,8 +266,8 @@ def test_a_queue_that_is_published_to_directly_all_the_time_is_left_as_it_was(
     thread = threading.Thread(target=publish)
     thread.start()
     try:
-        patience = Patience(limit_s=2.0)
-        [skipped] = migrate(QUORUM, bench.url, names=[QUEUE], patience=patience).skipped
+        timeouts = MigrationTimeouts(stall_s=2.0)
+        [skipped] = migrate(QUORUM, bench.url, names=[QUEUE], timeouts=timeouts).skipped
     finally:
         stop.set()
         thread.join()
@@ -278,7 +280,7 @@ def test_a_queue_that_is_published_to_directly_all_the_time_is_left_as_it_was(
 
 def test_two_at_once_exclude_each_other(bench: Bench) -> None:
     control = Control(bench.connection)
-    assert control.lock(Scaffold(QUEUE).lock)
+    assert control.lock(TemporaryNames(QUEUE).lock_queue)
 
     [skipped] = migrate(QUORUM, bench.url, names=[QUEUE]).skipped
 
@@ -301,7 +303,7 @@ def test_what_another_process_migrated_between_the_plan_and_the_lock_is_left_alo
     assert ids(bench) == ["1"]
 
 
-@pytest.mark.parametrize("step", [Step.PARK, Step.REPLACE, Step.DISMANTLE])
+@pytest.mark.parametrize("step", [Step.PARK, Step.REPLACE, Step.CLEAN_UP])
 def test_what_was_broken_off_goes_on(bench: Bench, broker: EmbeddedBroker, step: Step) -> None:
     put(bench, "1", "2", "3")
     ends_at(step, bench.url)
@@ -320,17 +322,17 @@ def test_what_was_broken_off_goes_on(bench: Bench, broker: EmbeddedBroker, step:
 
 
 def test_set_up_leaves_a_queue_under_migration_to_the_migration(bench: Bench) -> None:
-    ends_at(Step.EMPTY, bench.url)
+    ends_at(Step.DRAIN, bench.url)
 
     setup_infrastructure(OLD, bench.url)
     bench.channel.basic_publish("work", "requested", b"")
-    bench.wait_for_depth(Scaffold(QUEUE).parked, 1)
+    bench.wait_for_depth(TemporaryNames(QUEUE).parking_queue, 1)
 
     assert bench.depth(QUEUE) == 0, "set-up has bound it again, so that messages double"
 
 
 def test_set_up_does_not_make_a_queue_that_is_being_replaced(bench: Bench) -> None:
-    ends_at(Step.EMPTY, bench.url)
+    ends_at(Step.DRAIN, bench.url)
     bench.channel.queue_delete(QUEUE)
 
     with pytest.raises(MissingInfrastructure, match="being migrated"):
@@ -340,7 +342,7 @@ def test_set_up_does_not_make_a_queue_that_is_being_replaced(bench: Bench) -> No
 def test_a_queue_that_another_program_brings_back_as_it_was_is_migrated_all_the_same(
     bench: Bench,
 ) -> None:
-    ends_at(Step.EMPTY, bench.url)
+    ends_at(Step.DRAIN, bench.url)
     bench.channel.queue_delete(QUEUE)
     bench.channel.queue_declare(QUEUE, durable=True)
 
@@ -372,7 +374,7 @@ def test_a_queue_that_refuses_what_it_has_no_room_for_gets_its_messages_as_room_
     full = threading.Event()
 
     def see(progress: Progress) -> None:
-        if progress.step is Step.FILL:
+        if progress.step is Step.REFILL:
             full.set()
 
     def consume() -> None:

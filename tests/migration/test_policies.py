@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.migration.conservation import CountMismatch
-from attune_mq.migration.migrating import Patience, migrate
+from attune_mq.migration.context import MigrationTimeouts
+from attune_mq.migration.migrating import migrate
 from attune_mq.migration.policies import Policies, Policy
-from attune_mq.migration.progress import Progress, Step
-from attune_mq.migration.scaffold import WITNESSED, Scaffold
+from attune_mq.migration.report import CountMismatch, Progress, Step
+from attune_mq.migration.temporary_topology import MIRRORED, TemporaryNames
 from attune_mq.topology.declarations import QueueDeclaration
 from tests.messaging.bench import QUEUE, Bench, topology_of
 from tests.migration.bench import (
@@ -46,10 +46,10 @@ def test_a_policy_for_all_names_that_begin_like_the_queue_costs_no_message(
     assert migrated.unseen == ("policies", "unacknowledged")  # type: ignore[union-attr]
 
 
-def test_copies_that_the_witness_lets_go_of_are_no_dead_letters_of_a_policy(
+def test_copies_that_the_mirror_queue_drops_are_no_dead_letters_of_a_policy(
     bench: Bench, broker: EmbeddedBroker
 ) -> None:
-    names = [str(number) for number in range(WITNESSED + 50)]
+    names = [str(number) for number in range(MIRRORED + 50)]
     put(bench, *names)
     bench.channel.queue_declare("dead")
 
@@ -90,7 +90,7 @@ def test_messages_that_expire_by_a_policy_that_nobody_sees_are_not_reported_as_m
         for _ in range(2):
             with pytest.raises(CountMismatch) as caught:
                 migrate(QUORUM, bench.url, names=[QUEUE])
-            assert caught.value.where == Scaffold(QUEUE).moved
+            assert caught.value.where == TemporaryNames(QUEUE).staging_queue
 
     assert is_as(OLD, bench.url)
 
@@ -106,7 +106,7 @@ def test_a_policy_that_nobody_sees_stops_the_migration_and_costs_no_message(
             with pytest.raises(CountMismatch) as caught:
                 migrate(QUORUM, bench.url, names=[QUEUE])
 
-    assert caught.value.where == Scaffold(QUEUE).moved
+    assert caught.value.where == TemporaryNames(QUEUE).staging_queue
     assert is_as(OLD, bench.url)
     migrate(QUORUM, bench.url, names=[QUEUE])
     assert sorted(map(str, ids(bench))) == sorted(NAMES)
@@ -121,8 +121,8 @@ def test_while_a_migration_waits_no_policy_lets_its_classic_queues_expire(
     bench.connection.process_data_events(0.5)
 
     with policy(bench, broker, {"expires": 1500}):
-        patience = Patience(settle_s=4)
-        migrate(topology_of(ttl="1h"), bench.url, names=[QUEUE], patience=patience)
+        timeouts = MigrationTimeouts(settle_s=4)
+        migrate(topology_of(ttl="1h"), bench.url, names=[QUEUE], timeouts=timeouts)
 
     assert ids(bench) == NAMES[1:], "the first was with a consumer for longer than was promised"
 
@@ -134,12 +134,12 @@ def test_an_operator_policy_that_comes_meanwhile_leaves_the_queue_as_it_was(
     late = policy(bench, broker, {"message-ttl": 3_600_000}, kind="operator-policies")
 
     def see(progress: Progress) -> None:
-        if progress.step is Step.EMPTY and progress.moved == len(NAMES):
+        if progress.step is Step.DRAIN and progress.moved == len(NAMES):
             late.__enter__()
 
     [skipped] = migrate(
         QUORUM, bench.url, names=[QUEUE], management_url=broker.management_url,
-        patience=SOON, on_progress=see,
+        timeouts=SOON, on_progress=see,
     ).skipped  # fmt: skip
     late.__exit__(None, None, None)
 
@@ -153,7 +153,7 @@ def test_a_broken_off_migration_refuses_an_operator_policy_as_well(
     bench: Bench, broker: EmbeddedBroker
 ) -> None:
     put(bench, *NAMES)
-    ends_at(Step.FILL, bench.url)
+    ends_at(Step.REFILL, bench.url)
 
     with policy(bench, broker, {"expires": 3_600_000}, kind="operator-policies"):
         [skipped] = migrate(
@@ -211,7 +211,7 @@ def test_a_delivery_limit_disturbs_quorum_queues_alone(kind: str, disturbs: bool
     queue = QueueDeclaration("orders", arguments={"x-queue-type": kind, "x-delivery-limit": 99})
     policies = Policies([of("a", definition={"delivery-limit": 3})])
 
-    assert bool(list(policies.disturbing(queue))) is disturbs
+    assert bool(list(policies.unsafe(queue))) is disturbs
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_what_is_no_limit_disturbs_where_no_argument_beats_it(
     definition = {"overflow": "drop-head", "dead-letter-exchange": "dlx"}
     policies = Policies([of("a", definition=definition, is_operators=is_operators)])
 
-    assert bool(list(policies.disturbing(queue))) is disturbs
+    assert bool(list(policies.unsafe(queue))) is disturbs
 
 
 def test_what_a_policy_takes_from_the_new_queue_alone_is_named() -> None:

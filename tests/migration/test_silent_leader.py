@@ -11,16 +11,17 @@ import pytest
 
 from attune_mq.broker.inspection import QueueCounts
 from attune_mq.message.delivery import Delivery
+from attune_mq.migration.context import MigrationTimeouts
 from attune_mq.migration.control import Control
-from attune_mq.migration.intake import Intake
-from attune_mq.migration.migrating import Patience, migrate
-from attune_mq.migration.progress import Progress, Step
-from attune_mq.migration.scaffold import Scaffold
+from attune_mq.migration.migrating import migrate
+from attune_mq.migration.queue_reader import QueueReader
+from attune_mq.migration.report import Progress, Step
+from attune_mq.migration.temporary_topology import TemporaryNames
 from tests.messaging.bench import QUEUE, Bench, topology_of
 from tests.migration.bench import QUORUM, ids, is_as, put
 
 LONGER = topology_of(type="quorum", ttl="1h")
-PARKED = Scaffold(QUEUE).parked
+PARKED = TemporaryNames(QUEUE).parking_queue
 THIRD = pika.BasicProperties(message_id="3", delivery_mode=2)
 
 
@@ -29,19 +30,19 @@ class SilentLeader:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, queue: str) -> None:
         self._queue, self._until = queue, 0.0
-        counts, take = Control.counts, Intake.take
+        counts, take = Control.counts, QueueReader.take
 
         def counted(control: Control, name: str) -> QueueCounts | None:
             return QueueCounts(0, 0) if self._is_silent(name) else counts(control, name)
 
-        def taken(intake: Intake, *, wait_s: float) -> list[Delivery]:
-            if not self._is_silent(intake.queue):
-                return take(intake, wait_s=wait_s)
-            intake.pause(wait_s)
+        def taken(reader: QueueReader, *, wait_s: float) -> list[Delivery]:
+            if not self._is_silent(reader.queue):
+                return take(reader, wait_s=wait_s)
+            reader.wait_for_cancel(wait_s)
             return []
 
         monkeypatch.setattr(Control, "counts", counted)
-        monkeypatch.setattr(Intake, "take", taken)
+        monkeypatch.setattr(QueueReader, "take", taken)
 
     def slow(self, for_s: float) -> None:
         self._until = time.monotonic() + for_s
@@ -58,7 +59,7 @@ def quorum(bench: Bench) -> Bench:
 
 
 @pytest.mark.parametrize(
-    ("queue", "step"), [(QUEUE, Step.EMPTY), (PARKED, Step.FILL)], ids=["old", "parked"]
+    ("queue", "step"), [(QUEUE, Step.DRAIN), (PARKED, Step.REFILL)], ids=["old", "parked"]
 )
 def test_a_queue_whose_leader_is_silent_is_not_deleted_with_what_is_in_it(
     quorum: Bench, monkeypatch: pytest.MonkeyPatch, queue: str, step: Step
@@ -68,7 +69,7 @@ def test_a_queue_whose_leader_is_silent_is_not_deleted_with_what_is_in_it(
     seen: list[Step] = []
 
     def see(progress: Progress) -> None:
-        if progress.step is Step.EMPTY and Step.EMPTY not in seen:
+        if progress.step is Step.DRAIN and Step.DRAIN not in seen:
             quorum.channel.confirm_delivery()
             quorum.channel.basic_publish("work", "requested", b"", THIRD, mandatory=True)
         if progress.step is step and step not in seen:
@@ -91,11 +92,11 @@ def test_what_consumers_hold_is_waited_for_where_the_leader_was_silent_at_first(
     leader = SilentLeader(monkeypatch, QUEUE)
 
     def see(progress: Progress) -> None:
-        if progress.step is Step.EMPTY:
+        if progress.step is Step.DRAIN:
             leader.slow(0.5)
 
-    patience = Patience(settle_s=60, limit_s=3)
-    skipped = migrate(LONGER, quorum.url, names=[QUEUE], patience=patience, on_progress=see).skipped
+    timeouts = MigrationTimeouts(settle_s=60, stall_s=3)
+    skipped = migrate(LONGER, quorum.url, names=[QUEUE], timeouts=timeouts, on_progress=see).skipped
     holder.close()
 
     assert len(skipped) == 1, "it did not wait for the message that is held"

@@ -6,8 +6,9 @@ import pika
 import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.migration.migrating import Patience, migrate
-from attune_mq.migration.progress import Progress, Step
+from attune_mq.migration.context import MigrationTimeouts
+from attune_mq.migration.migrating import migrate
+from attune_mq.migration.report import Progress, Step
 from tests.messaging.bench import QUEUE, Bench, topology_of
 from tests.migration.bench import SOON, is_as, leftovers
 
@@ -43,14 +44,14 @@ def test_what_waits_for_a_retry_comes_back_to_the_new_queue(
 
     def fail(progress: Progress) -> None:
         """As a consumer does whose handler fails: a copy goes to the retry queue."""
-        if progress.step is Step.EMPTY and progress.moved == 0 and not failed:
+        if progress.step is Step.DRAIN and progress.moved == 0 and not failed:
             failed.append(True)
             bench.put(RETRY, b"", pika.BasicProperties(message_id="retried", delivery_mode=2))
 
     failed: list[bool] = []
     result = migrate(
         new, bench.url, names=[QUEUE], management_url=broker.management_url,
-        patience=SOON, on_progress=fail,
+        timeouts=SOON, on_progress=fail,
     )  # fmt: skip
     consumer.connection.process_data_events(0)
     consumer.close()
@@ -73,10 +74,10 @@ def test_what_the_single_active_consumer_holds_is_waited_for(
     consumer.channel.basic_consume(QUEUE, lambda *_: None)
     consumer.connection.process_data_events(1)
 
-    patience = Patience(limit_s=9.0, statistics_age_s=1.0)
+    timeouts = MigrationTimeouts(stall_s=9.0, statistics_age_s=1.0)
     result = migrate(
         topology_of(type="quorum", **KINDS["sac"]), bench.url, names=[QUEUE],
-        management_url=broker.management_url, patience=patience,
+        management_url=broker.management_url, timeouts=timeouts,
     )  # fmt: skip
     consumer.close()
     [skipped] = result.skipped

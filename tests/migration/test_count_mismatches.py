@@ -8,19 +8,22 @@ import pika
 import pytest
 
 from attune_mq.broker.embedded import EmbeddedBroker
-from attune_mq.migration.conservation import CountMismatch
 from attune_mq.migration.migrating import migrate
-from attune_mq.migration.progress import Progress, Step
-from attune_mq.migration.queue_job import MigratedQueue
-from attune_mq.migration.scaffold import Scaffold
+from attune_mq.migration.report import CountMismatch, MigratedQueue, Progress, Step
+from attune_mq.migration.temporary_topology import TemporaryNames
 from tests.messaging.bench import QUEUE, Bench
 from tests.migration.bench import OLD, QUORUM, ends_at, ids, is_as, leftovers, put
 
 NAMES = [str(number) for number in range(100)]
-MOVED, JOURNAL = Scaffold(QUEUE).moved, Scaffold(QUEUE).journal
-UNKNOWN = {JOURNAL: "journal", Scaffold(QUEUE).parked: "parked"}
+MOVED, JOURNAL = TemporaryNames(QUEUE).staging_queue, TemporaryNames(QUEUE).log_queue
+UNKNOWN = {JOURNAL: "journal", TemporaryNames(QUEUE).parking_queue: "parked"}
 """Where they are gone nobody knows how much is."""
-TEMPORARY = (MOVED, JOURNAL, Scaffold(QUEUE).parked, Scaffold(QUEUE).witness)
+TEMPORARY = (
+    MOVED,
+    JOURNAL,
+    TemporaryNames(QUEUE).parking_queue,
+    TemporaryNames(QUEUE).mirror_queue,
+)
 
 
 def when_moved(work: Callable[[], object], step: Step) -> Callable[[Progress], None]:
@@ -53,7 +56,7 @@ def test_messages_that_are_gone_before_the_old_queue_is_deleted_stop_it(
     put(bench, *NAMES)
 
     where = stops(
-        bench, on_progress=when_moved(lambda: bench.channel.queue_purge(MOVED), Step.EMPTY)
+        bench, on_progress=when_moved(lambda: bench.channel.queue_purge(MOVED), Step.DRAIN)
     )
 
     assert where == MOVED
@@ -67,7 +70,7 @@ def test_a_further_call_stops_again_until_the_loss_is_accepted_and_then_tells_it
     bench: Bench, broker: EmbeddedBroker
 ) -> None:
     put(bench, *NAMES)
-    stops(bench, on_progress=when_moved(lambda: bench.channel.queue_purge(MOVED), Step.EMPTY))
+    stops(bench, on_progress=when_moved(lambda: bench.channel.queue_purge(MOVED), Step.DRAIN))
 
     assert stops(bench) == MOVED
     [migrated] = migrate(QUORUM, bench.url, names=[QUEUE], accept_loss=True).migrated
@@ -82,7 +85,7 @@ def test_messages_that_are_gone_while_the_new_queue_is_filled_stop_it(
     bench: Bench, broker: EmbeddedBroker
 ) -> None:
     put(bench, *NAMES)
-    ends_at(Step.FILL, bench.url)
+    ends_at(Step.REFILL, bench.url)
     bench.channel.basic_get(MOVED, auto_ack=True)
 
     assert stops(bench) == MOVED
@@ -92,7 +95,7 @@ def test_messages_that_are_gone_while_the_new_queue_is_filled_stop_it(
 
 @pytest.mark.parametrize(
     ("queue", "step"),
-    list(zip(TEMPORARY, (Step.FILL, Step.FILL, Step.PARK, Step.PARK), strict=True)),
+    list(zip(TEMPORARY, (Step.REFILL, Step.REFILL, Step.PARK, Step.PARK), strict=True)),
     ids=lambda one: str(one).rpartition(".")[2],
 )
 def test_a_temporary_queue_that_is_gone_between_two_calls_stops_the_second(
@@ -115,7 +118,7 @@ def test_a_temporary_queue_that_is_gone_between_two_calls_stops_the_second(
 def test_a_temporary_queue_that_is_gone_meanwhile_stops_it(bench: Bench, queue: str) -> None:
     put(bench, *NAMES)
 
-    delete = when_moved(lambda: bench.channel.queue_delete(queue), Step.EMPTY)
+    delete = when_moved(lambda: bench.channel.queue_delete(queue), Step.DRAIN)
 
     assert stops(bench, on_progress=delete) == queue
     assert is_as(OLD, bench.url)
@@ -144,7 +147,7 @@ def test_what_comes_at_the_last_moment_is_kept_though_others_are_missing(bench: 
 
 def test_a_journal_that_has_lost_its_records_is_not_believed(bench: Bench) -> None:
     put(bench, *NAMES)
-    ends_at(Step.FILL, bench.url)
+    ends_at(Step.REFILL, bench.url)
     bench.channel.queue_purge(JOURNAL)
     bench.channel.queue_purge(MOVED)
 
@@ -154,7 +157,7 @@ def test_a_journal_that_has_lost_its_records_is_not_believed(bench: Bench) -> No
 def test_more_messages_than_were_put_aside_stop_it_as_well(bench: Bench) -> None:
     put(bench, *NAMES)
 
-    more = when_moved(lambda: bench.put(MOVED, b"of somebody else"), Step.EMPTY)
+    more = when_moved(lambda: bench.put(MOVED, b"of somebody else"), Step.DRAIN)
 
     assert stops(bench, on_progress=more) == MOVED
 
@@ -166,7 +169,7 @@ def test_a_new_queue_that_does_not_keep_what_is_put_into_it_stops_it_and_nothing
     put(bench, *NAMES)
 
     def delete(progress: Progress) -> None:
-        if progress.step is Step.FILL and progress.moved == 0:
+        if progress.step is Step.REFILL and progress.moved == 0:
             bench.channel.queue_delete(QUEUE)
 
     assert stops(bench, on_progress=delete) == QUEUE
@@ -175,11 +178,11 @@ def test_a_new_queue_that_does_not_keep_what_is_put_into_it_stops_it_and_nothing
     assert sorted(map(str, ids(bench))) == sorted(NAMES)
 
 
-def test_transient_messages_are_persistent_while_they_are_set_aside(bench: Bench) -> None:
+def test_transient_messages_are_persistent_while_they_are_staged(bench: Bench) -> None:
     put(bench, "transient", delivery_mode=1)
     put(bench, "persistent", delivery_mode=2)
     put(bench, "of no mode")
-    ends_at(Step.FILL, bench.url)
+    ends_at(Step.REFILL, bench.url)
 
     waiting = [
         bench.channel.basic_get(MOVED)[1].delivery_mode  # type: ignore[union-attr]

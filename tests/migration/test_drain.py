@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from attune_mq.broker.inspection import QueueCounts
-from attune_mq.migration.emptying import Emptying
+from attune_mq.migration.drain import drain
 
 
-class GrowingIntake:
-    """As :class:`~attune_mq.migration.intake.Intake`, which has more room once it acknowledged."""
+class GrowingReader:
+    """As ``QueueReader``, which has more room once it acknowledged."""
 
     queue = "queue"
 
@@ -23,24 +23,18 @@ class GrowingIntake:
     def has_room(self, taken: list[Any]) -> bool:
         return len(taken) < self._prefetch
 
-    def move(self, _: Any, taken: list[Any]) -> None:
+    def move(self, taken: list[Any]) -> None:
         if taken:
             self._prefetch = 8
 
 
-class NoRetries:
-    def have_all(self) -> bool:
-        return True
-
-
 def test_while_as_many_as_fit_were_taken_others_may_have_been_given_one() -> None:
-    intake: Any = GrowingIntake()
-    retries: Any = NoRetries()
+    reader: Any = GrowingReader()
     asked: list[int] = []
 
-    emptying = Emptying(
-        intake.move, lambda _: QueueCounts(0, 3), asked.append, is_shared=False, patience_s=60
-    )
-    emptying.run(intake, retries)
+    drain(
+        reader, reader.move, lambda _: QueueCounts(0, 3), asked.append, lambda: True,
+        is_shared=False, stall_s=60,
+    )  # fmt: skip
 
     assert asked == [2, 2], "what others hold was not asked for again"
