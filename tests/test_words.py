@@ -74,7 +74,7 @@ IDENTIFIERS = (
     Term(r"\b[Hh]andovers\b|\bHandover\b", "InFlightRepublishes, the republish-ack window"),
     Term(r"GIVE_BACK|\b_?give_back\b|\bGivenBack\b|given_back", "requeue, messages_requeued_total"),
     Term(r"Ways?\b", "HopKind, Path, Polyline", PYTHON),
-    Term(r"\bunsaid\b|\bUnsaid\b", "unsupported"),
+    Term(r"(?<![\"'`])\b[Uu]nsaid\b", "unsupported, not_imported"),
     Term(r"\b_?Ask(er|ing)\b", "ProbeChannel", PYTHON),
     Term(r"\bByManagement\b|\bBySettling\b|\bare_none\b", "ManagementUnacked, AssumedDrained"),
     Term(r"\b(Out|Back)?Lanes?\b|\b_?lanes?\b", "phase (DRAIN, REFILL)", r"migration"),
@@ -135,7 +135,7 @@ PHRASES = (
     Term(r"\btak(e|es|en|ing) (\w+ ){1,5}along\b", "fail the others as well"),
     Term(r"\b[Dd]eadly\b", "poison message"),
     Term(
-        r"\bcircling\b|\bcircles? (for|of)\b|\b(goes|comes) round\b",
+        r"(?<![\"'`])\bcircling\b|\bcircles? (for|of)\b|\b(goes|comes) round\b",
         "dead-letter cycle, reference cycle",
     ),
     Term(r"\bwithout a word\b", "silently"),
