@@ -166,7 +166,7 @@ PHRASES = (
     Term(r"\b[Ss]omebody\b", "name who: a client, an operator, another program"),
     Term(r"\b[Ww]hoever\b", "name who: the caller, the client, any consumer"),
     Term(r"\b[Mm]end(s|ed|ing)?\b", "fix, repair, troubleshoot"),
-    Term(r"\bover (its|their) deadline\b", "past its deadline, handler timeout exceeded"),
+    Term(r"\bis over its deadline\b", "past its deadline, handler timeout exceeded"),
     Term(r"\bcut off by\b|\bcame back unsettled\b", "truncated; redelivered"),
 )
 
