@@ -38,7 +38,7 @@ def load_topology(
 
 
 def find_topology_file(environment: Mapping[str, str]) -> Path:
-    """The file that is meant when nobody names one."""
+    """The default file."""
     named = environment.get("ATTUNE_MQ_TOPOLOGY")
     if named:
         return Path(named)

@@ -36,7 +36,7 @@ from attune_mq.broker.report import (
     Unchanged,
     Unknown,
 )
-from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
+from attune_mq.topology.arguments import key_of
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
@@ -44,7 +44,7 @@ from attune_mq.topology.declarations import (
     QueueDeclaration,
 )
 from attune_mq.topology.equivalence import uncompared_arguments
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Declarer:
     def __init__(
         self,
         asker: ProbeChannel,
-        topology: Topology,
+        topology: ExpandedTopology,
         made: MutableSet[tuple[str, str]],
         was_there: Callable[[BindingDeclaration], Verdict],
     ) -> None:
@@ -141,7 +141,7 @@ class Declarer:
         where = self._topology.where(*declaration.path)
         match parse_reply(*refusal):
             case Different(field, expected, found):
-                place = self._topology.where(*declaration.path, FIELD_OF_ARGUMENT.get(field, field))
+                place = self._topology.where(*declaration.path, key_of(field) or field)
                 if expected == TRUNCATED:
                     expected = str(declaration.arguments.get(field, "none"))
                 return Conflict(declaration, place, field, expected, found)

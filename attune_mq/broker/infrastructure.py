@@ -38,7 +38,7 @@ from attune_mq.topology.declarations import (
 )
 from attune_mq.topology.equivalence import Equal, binding_identity
 from attune_mq.topology.expansion import expand
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.selection import needed_by, services
 from attune_mq.topology_file import load_topology
 
@@ -92,23 +92,21 @@ def setup_infrastructure(
     All objects are tried before anything is raised, and the error carries the report.
     """
     wanted = topology if isinstance(topology, Topology) else load_topology(topology)
-    if service is not None:
-        wanted = needed_by(wanted, service)
-    wanted = expand(wanted)
+    whole = expand(wanted) if service is None else needed_by(wanted, service)
     logger.info("Setting up RabbitMQ infrastructure")
-    report = SetupReport(tuple(_outcomes(wanted, broker, mode, management_url)))
+    report = SetupReport(tuple(_outcomes(whole, broker, mode, management_url)))
     _log(report)
     if on_conflict == "fail" and report.conflicts:
         raise ConflictingInfrastructure(report)
     absent = {(one.declaration.kind, one.declaration.name): one for one in report.absent}
-    if absent.keys() & _required(wanted, required_by):
+    if absent.keys() & _required(whole, required_by):
         raise MissingInfrastructure(report)
     for one in absent.values():
         logger.warning("Only other services need this: %s", one)
     return report
 
 
-def _required(wanted: Topology, service: str | None) -> set[tuple[str, str]]:
+def _required(wanted: ExpandedTopology, service: str | None) -> set[tuple[str, str]]:
     """Kind and name of each object that has to be there."""
     if service is not None and service in services(wanted):
         wanted = needed_by(wanted, service)
@@ -135,7 +133,7 @@ B = TypeVar("B", bound=Declaration)
 
 
 def _outcomes(
-    wanted: Topology,
+    wanted: ExpandedTopology,
     broker: Connection | pika.BlockingConnection | BrokerSettings | str | None,
     mode: Literal["create", "verify"],
     management_url: str | None,

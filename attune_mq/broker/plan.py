@@ -34,7 +34,7 @@ from attune_mq.broker.report import (
     Unchanged,
     Unknown,
 )
-from attune_mq.topology.arguments import FIELD_OF_ARGUMENT
+from attune_mq.topology.arguments import key_of
 from attune_mq.topology.declarations import BindingDeclaration, Declaration, declarations
 from attune_mq.topology.equivalence import (
     Difference,
@@ -45,8 +45,8 @@ from attune_mq.topology.equivalence import (
     written,
 )
 from attune_mq.topology.expansion import expand
-from attune_mq.topology.family_names import name_pattern
-from attune_mq.topology.model import Topology
+from attune_mq.topology.families import name_pattern
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import RESERVED_PREFIX
 from attune_mq.topology.selection import needed_by
 from attune_mq.topology.source import Where
@@ -129,8 +129,7 @@ def plan(
     ``PermissionRefused`` for a login, a virtual host or a tag.
     """
     wanted = topology if isinstance(topology, Topology) else load_topology(topology)
-    if service is not None:
-        wanted = needed_by(wanted, service)
+    wanted = expand(wanted) if service is None else needed_by(wanted, service)
     return make_plan(wanted, observe(wanted, BrokerSettings.of(broker), management_url))
 
 
@@ -156,8 +155,7 @@ def check(
     Raises as :func:`plan`.
     """
     wanted = topology if isinstance(topology, Topology) else load_topology(topology)
-    if service is not None:
-        wanted = needed_by(wanted, service)
+    wanted = expand(wanted) if service is None else needed_by(wanted, service)
     observation = observe(wanted, BrokerSettings.of(broker), management_url, for_probe=True)
     outcomes = make_plan(wanted, observation).outcomes
     return Health(outcomes, tuple(_presences(wanted, observation)))
@@ -207,7 +205,7 @@ def observe_by_amqp(topology: Topology, prober: Prober) -> AmqpObservation:
     """
     verdicts = {
         (one.kind, one.name): prober.seen(one)
-        for one in declarations(topology)
+        for one in declarations(expand(topology))
         if not isinstance(one, BindingDeclaration)
     }
     queues = {
@@ -242,7 +240,7 @@ def remedy(conflict: Conflict) -> str:
     return f"`attune-mq migrate {shlex.quote(conflict.declaration.name)}`"
 
 
-def steps_of(whole: Topology, declaration: Declaration, verdict: Verdict) -> Iterator[Step]:
+def steps_of(whole: ExpandedTopology, declaration: Declaration, verdict: Verdict) -> Iterator[Step]:
     """One step, or one for each field that differs; of what is ignored they follow the object's."""
     where = whole.where(*declaration.path)
     match verdict:
@@ -270,13 +268,13 @@ def _written(difference: Difference) -> tuple[str, str, str]:
     return difference.field, expected, found
 
 
-def _place(whole: Topology, declaration: Declaration, name: str) -> Where:
+def _place(whole: ExpandedTopology, declaration: Declaration, name: str) -> Where:
     """Where the file says what the broker calls ``name``."""
     kind, key = declaration.path
     declared = getattr(whole, str(kind))[key]
     if name in declared.arguments:
         return whole.where(*declaration.path, "arguments", name)
-    place = whole.where(*declaration.path, FIELD_OF_ARGUMENT.get(name, name))
+    place = whole.where(*declaration.path, key_of(name) or name)
     says_nothing = place[1:3] == whole.where(*declaration.path)[1:3]
     if says_nothing and name.startswith("x-dead-letter") and declared.purpose == "main":
         return whole.where("dead_letter")  # the rule for all queues
@@ -284,7 +282,7 @@ def _place(whole: Topology, declaration: Declaration, name: str) -> Where:
 
 
 def _extra(
-    whole: Topology, wanted: Iterable[Declaration], observation: ManagementObservation
+    whole: ExpandedTopology, wanted: Iterable[Declaration], observation: ManagementObservation
 ) -> Iterator[Declaration]:
     """What is there for no reason that we know of."""
     names = {(one.kind, one.name) for one in wanted}
@@ -311,7 +309,7 @@ def _extra(
         asked.discard(identity)  # a second of the same identity differs in the width of a number
 
 
-def _names_in_families(whole: Topology) -> re.Pattern[str]:
+def _names_in_families(whole: ExpandedTopology) -> re.Pattern[str]:
     names = [
         name_pattern(queue.name, family)
         for family in whole.families.values()

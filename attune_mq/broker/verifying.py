@@ -17,7 +17,7 @@ from attune_mq.topology.declarations import (
     ExchangeDeclaration,
     QueueDeclaration,
 )
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology
 
 
 class Verifier:
@@ -32,7 +32,7 @@ class Verifier:
         self,
         asker: ProbeChannel,
         settings: BrokerSettings,
-        topology: Topology,
+        topology: ExpandedTopology,
         missing: MutableSet[tuple[str, str]],
         is_there: Callable[[BindingDeclaration], Verdict],
     ) -> None:

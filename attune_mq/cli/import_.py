@@ -44,10 +44,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         imported = _from_file(arguments.file, arguments.vhost)
     if context.is_json:
         topology = topology_data(imported.topology)
-        context.emit({"topology": topology, "unsaid": list(imported.unsaid)})
+        context.emit({"topology": topology, "unsaid": list(imported.not_imported)})
     else:
         print(imported.yaml_text.rstrip("\n"))
-    for sentence in imported.unsaid:
+    for sentence in imported.not_imported:
         context.note(f"attune-mq: not imported: {sentence}")
     return EXIT_OK
 

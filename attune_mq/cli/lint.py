@@ -86,13 +86,18 @@ def _show_paragraph(text: str, context: Context) -> None:
 def _show_rules(context: Context) -> None:
     if context.is_json:
         rules = [
-            {"rule": rule.id, "severity": rule.severity, "summary": rule.summary, "why": rule.story}
+            {
+                "rule": rule.id,
+                "severity": rule.severity,
+                "summary": rule.summary,
+                "why": rule.rationale,
+            }
             for rule in RULES
         ]
         context.emit({"rules": rules})
         return
     for rule in RULES:
         context.line(f"{rule.id} ({rule.severity})")
-        for paragraph in (rule.summary, *rule.story.split("\n\n"), f"Fix: {rule.fix}"):
+        for paragraph in (rule.summary, *rule.rationale.split("\n\n"), f"Fix: {rule.fix}"):
             _show_paragraph(paragraph, context)
         context.line()

@@ -25,7 +25,7 @@ from attune_mq.topology.dead_lettering import REASONS, Death, Loss, Reason
 from attune_mq.topology.durations import format_duration
 from attune_mq.topology.exchange_types import Hop
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
-from attune_mq.topology.instances import including, instance_with_key
+from attune_mq.topology.families import including, instance_with_key
 from attune_mq.topology.routing import SENDER_SELECTED, Router, Routing
 from attune_mq.topology.validation import nearest
 
@@ -174,8 +174,8 @@ def as_json(result: Result) -> dict[str, Any]:
         value |= {"unroutable": result.dropped is not None, "dropped": result.dropped}
         if result.losses:
             value["losses"] = [loss._asdict() for loss in result.losses]
-        if result.circling:
-            value["circling"] = result.circling
+        if result.cycle:
+            value["circling"] = result.cycle
     else:
         value["unroutable"] = result.unroutable
         if result.refused is not None:
@@ -289,8 +289,8 @@ def _dead_end(router: Router, exchange: str, query: PublishQuery) -> str:
 
 
 def _lost(death: Death) -> Iterator[str]:
-    if death.circling:
-        yield f"Dead-letter cycle without end through {_listed(death.circling)}."
+    if death.cycle:
+        yield f"Dead-letter cycle without end through {_listed(death.cycle)}."
     for loss in death.losses:
         copy = "One copy" if death.queues else "The message"
         what = "stays there, invisible, and is retried without end" if loss.held else "is lost"

@@ -9,7 +9,7 @@ from typing import Any
 
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.dead_lettering import REASONS, Death, Reason
-from attune_mq.topology.instances import Instance, including, instance_with_queue
+from attune_mq.topology.families import Instance, including, instance_with_queue
 from attune_mq.topology.model import Topology
 from attune_mq.topology.routing import Router, Routing
 

@@ -8,8 +8,7 @@ import argparse
 
 from attune_mq.cli.context import Context
 from attune_mq.exit_codes import EXIT_OK
-from attune_mq.topology.additions import additions
-from attune_mq.topology.expansion import expand
+from attune_mq.topology.expansion import additions, expand
 from attune_mq.topology.schema import topology_schema
 from attune_mq.topology.writing import topology_data, write_topology
 

@@ -37,7 +37,7 @@ from attune_mq.message.stream_positions import StreamDelivery
 from attune_mq.message.telemetry import Dropped, Requeued, Settled, Telemetry
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.contracts import ConsumerSpec
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology
 from attune_mq.topology.objects import DeadLetterTo
 
 logger = logging.getLogger(__name__)
@@ -91,11 +91,11 @@ def _settlement_before_handling(delivery: Delivery, policy: RetryPolicy) -> Sett
 
 
 class Processor:
-    """Runs on worker threads. ``topology`` is expanded."""
+    """Runs on worker threads."""
 
     def __init__(
         self,
-        topology: Topology,
+        topology: ExpandedTopology,
         spec: ConsumerSpec,
         handlers: Handlers,
         publisher: Publisher,

@@ -41,8 +41,8 @@ from attune_mq.message.stream_positions import (
     StreamDelivery,
     StreamPosition,
 )
+from attune_mq.topology.contracts import NEXT, STORED, stream_offset_argument
 from attune_mq.topology.model import Topology
-from attune_mq.topology.stream_offsets import NEXT, STORED, stream_offset_argument
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from attune_mq.message.delivery import Delivery, UnreadDelivery
 from attune_mq.message.telemetry import Requeued, Telemetry
 from attune_mq.topology.contracts import ConsumerSpec
 from attune_mq.topology.declarations import private_declarations
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Subscription:
         self,
         connection: Connection,
         *,
-        topology: Topology,
+        topology: ExpandedTopology,
         spec: ConsumerSpec,
         tag: str,
         prefetch: int,

@@ -11,9 +11,9 @@ import pika
 from attune_mq.dead_letters.dead_letter import DeadLetter, headers_without_deaths
 from attune_mq.message.delivery import Delivery
 from attune_mq.message.outgoing import Outgoing
-from attune_mq.topology.dead_letter_queues import Resting
+from attune_mq.topology.dead_letter_queues import NamedDeadLetterQueue
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
-from attune_mq.topology.instances import (
+from attune_mq.topology.families import (
     Instance,
     including,
     instance_with_key,
@@ -37,7 +37,7 @@ class Destinations:
     """``topology``: the file; ``resting``: the dead letter queue, and what its messages that do
     not say where they came from are routed by."""
 
-    def __init__(self, topology: Topology, resting: Resting) -> None:
+    def __init__(self, topology: Topology, resting: NamedDeadLetterQueue) -> None:
         self._resting = resting
         self._router = Router(topology)
         self._file = topology.sources.file

@@ -28,7 +28,7 @@ from attune_mq.errors import InfrastructureError
 from attune_mq.message.synchronous import check_ran, check_synchronous
 from attune_mq.message.telemetry import Telemetry
 from attune_mq.publishing.publisher import DEFAULT_TIMEOUT_S, Publisher
-from attune_mq.topology.dead_letter_queues import DeadLetterQueues, Resting
+from attune_mq.topology.dead_letter_queues import DeadLetterQueues, NamedDeadLetterQueue
 from attune_mq.topology.model import Topology, UnknownName
 from attune_mq.topology_file import load_topology
 
@@ -164,7 +164,7 @@ def purge_dead_letters(queue: str, topology: TopologySource = None, broker: Brok
 
 class _Opened(NamedTuple):
     file: Topology
-    resting: Resting
+    resting: NamedDeadLetterQueue
     publisher: Publisher
     browser: Browser
 
@@ -183,7 +183,7 @@ def _opened(
     try:
         resting = DeadLetterQueues(file).find(queue)
     except UnknownName as error:
-        resting, unknown = Resting(queue, file), error
+        resting, unknown = NamedDeadLetterQueue(queue, file), error
     publisher = Publisher(
         file,
         settings,

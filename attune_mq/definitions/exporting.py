@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from attune_mq.definitions.vhosts import DEFAULT_VHOST
-from attune_mq.topology.declarations import (
-    BindingDeclaration,
-    ExchangeDeclaration,
-    QueueDeclaration,
-    declarations,
-)
+from attune_mq.definitions.entries import DEFAULT_VHOST
+from attune_mq.topology.declarations import Declaration, declarations
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 
 
@@ -20,20 +16,14 @@ def export_definitions(topology: Topology, vhost: str = DEFAULT_VHOST) -> dict[s
 
     It holds every exchange, queue and binding that setup makes, additions of the library included.
     It does not hold ``vhost`` itself, which has to be there: importing a virtual host resets its
-    description and default queue type (measured on RabbitMQ 3.10). RabbitMQ skips, without a word,
-    an object that exists with other properties; ``plan`` tells of those.
+    description and default queue type (measured on RabbitMQ 3.10). RabbitMQ silently
+    skips an object that exists with other properties; ``plan`` names those.
 
     :func:`left_out_of_export` names what such definitions cannot hold.
     """
     definitions: dict[str, Any] = {"exchanges": [], "queues": [], "bindings": []}
-    for declaration in declarations(topology):
-        match declaration:
-            case ExchangeDeclaration():
-                definitions["exchanges"].append(_exchange(declaration, vhost))
-            case QueueDeclaration():
-                definitions["queues"].append(_queue(declaration, vhost))
-            case BindingDeclaration():
-                definitions["bindings"].append(_binding(declaration, vhost))
+    for declaration in declarations(expand(topology)):
+        definitions[f"{declaration.kind}s"].append(_entry(declaration, vhost))
     return definitions
 
 
@@ -47,34 +37,7 @@ def left_out_of_export(topology: Topology) -> Iterator[str]:
         yield f"family {key!r}: it exists for each {parameters}, once it is instantiated"
 
 
-def _exchange(declared: ExchangeDeclaration, vhost: str) -> dict[str, Any]:
-    return {
-        "name": declared.name,
-        "vhost": vhost,
-        "type": declared.type,
-        "durable": declared.durable,
-        "auto_delete": declared.auto_delete,
-        "internal": declared.internal,
-        "arguments": dict(declared.arguments),
-    }
-
-
-def _queue(declared: QueueDeclaration, vhost: str) -> dict[str, Any]:
-    return {
-        "name": declared.name,
-        "vhost": vhost,
-        "durable": declared.durable,
-        "auto_delete": declared.auto_delete,
-        "arguments": dict(declared.arguments),
-    }
-
-
-def _binding(declared: BindingDeclaration, vhost: str) -> dict[str, Any]:
-    return {
-        "source": declared.source,
-        "vhost": vhost,
-        "destination": declared.destination,
-        "destination_type": declared.destination_type,
-        "routing_key": declared.routing_key,
-        "arguments": dict(declared.arguments),
-    }
+def _entry(declared: Declaration, vhost: str) -> dict[str, Any]:
+    fields = vars(declared) | {"arguments": dict(declared.arguments)}
+    first, *others = (each for each in fields.items() if each[0] not in ("path", "exclusive"))
+    return dict([first, ("vhost", vhost), *others])

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from attune_mq.definitions.reading import Definitions, read_definitions
-from attune_mq.topology.arguments import ARGUMENT_OF_FIELD
+from attune_mq.topology.arguments import (
+    ALTERNATE_EXCHANGE,
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY,
+    DEAD_LETTER_STRATEGY,
+    QUEUE_ARGUMENTS,
+    has_key,
+)
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,
     QueueDeclaration,
 )
-from attune_mq.topology.keys import common_prefix, invent_keys
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import BrokerExpectation, Topology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, DeadLetterTo, Exchange, Queue
-from attune_mq.topology.raw_arguments import (
-    DEAD_LETTER_EXCHANGE,
-    DEAD_LETTER_ROUTING_KEY,
-    DEAD_LETTER_STRATEGY,
-    is_said_by_a_key,
-)
 from attune_mq.topology.source import Path
 from attune_mq.topology.writing import WIDTH, write_topology
 
-ALTERNATE_EXCHANGE = "alternate-exchange"
+_LEVEL = re.compile(r"[.:/]")
+_UNPLEASANT = re.compile(r"[^\w.:/-]+")
 
 
 class Imported(NamedTuple):
@@ -35,8 +38,8 @@ class Imported(NamedTuple):
     """What the definitions declare; it knows where in ``yaml_text`` each thing stands."""
     yaml_text: str
     """The topology file that says so, with what it cannot say in comments at its top."""
-    unsaid: tuple[str, ...]
-    """A sentence for each thing in the definitions that a topology file cannot say."""
+    not_imported: tuple[str, ...]
+    """A sentence for each thing in the definitions that a topology file cannot express."""
 
 
 def import_definitions(
@@ -46,11 +49,11 @@ def import_definitions(
 
     ``vhost``: by default the only one that has objects, or ``/`` where several have. ``file``
     names ``data`` in messages. Keys are made of the broker's names: ``events`` of
-    ``attune.events.queue``. Exporting the result gives the same exchanges, queues and bindings
-    again, without those that ``unsaid`` names: an object of another virtual host, one that is there
-    twice, a binding to something that is not declared (RabbitMQ skips it, too), a floating-point
-    argument. Policies and parameters are no part of a topology: a dead letter exchange that a
-    policy sets is named, and not imported.
+    ``attune.events.queue``. Exporting the result gives the same objects again, without those that
+    ``not_imported`` names: an object of another virtual host, a second one of the same name, a
+    binding to something that is not declared (RabbitMQ skips it, too), a floating-point argument.
+    Policies and parameters are no part of a topology: a dead letter exchange that a policy sets is
+    named, and not imported.
 
     Raises :class:`~attune_mq.definitions.InvalidDefinitions` with all that is wrong.
     """
@@ -59,22 +62,22 @@ def import_definitions(
     text = write_topology(
         importing.topology(), comments=importing.comments, header=_header(definitions)
     )
-    return Imported(parse_topology(text, file=file), text, definitions.unsaid)
+    return Imported(parse_topology(text, file=file), text, definitions.not_imported)
 
 
 def _header(definitions: Definitions) -> str:
     version = f" of RabbitMQ {definitions.version}" if definitions.version else ""
     lines = [f"From the definitions{version}, virtual host {definitions.vhost!r}."]
-    if definitions.unsaid:
+    if definitions.not_imported:
         lines.append("Not said here:")
-    for sentence in definitions.unsaid:
+    for sentence in definitions.not_imported:
         lines += textwrap.wrap(f"- {_one_line(sentence)}", WIDTH - 2, subsequent_indent="  ")
     return "\n".join(lines)
 
 
 def _prefix(names: list[str], others: list[str]) -> str:
     """What need not be in the keys of ``names``. A single name alone tells nothing."""
-    return common_prefix(names if len(names) > 1 else [*names, *others])
+    return _common_prefix(names if len(names) > 1 else [*names, *others])
 
 
 def _one_line(text: str) -> str:
@@ -95,8 +98,8 @@ class _Importing:
         queues = [queue.name for queue in definitions.queues]
         return cls(
             definitions,
-            invent_keys(exchanges, "exchange", _prefix(exchanges, queues)),
-            invent_keys(queues, "queue", _prefix(queues, exchanges)),
+            _invent_keys(exchanges, "exchange", _prefix(exchanges, queues)),
+            _invent_keys(queues, "queue", _prefix(queues, exchanges)),
         )
 
     def topology(self) -> Topology:
@@ -138,34 +141,32 @@ class _Importing:
 
     def _queue(self, declared: QueueDeclaration) -> Queue:
         self._comment(("queues", self.queue_keys[declared.name]), [declared.path])
-        said = {
-            argument: value
-            for argument, value in declared.arguments.items()
-            if is_said_by_a_key(argument, declared.arguments, self.exchange_keys.keys())
+        arguments = dict(declared.arguments)
+        keyed = {
+            argument: arguments.pop(argument)
+            for argument in declared.arguments
+            if has_key(argument, declared.arguments, self.exchange_keys)
         }
-        raw = {name: value for name, value in declared.arguments.items() if name not in said}
-        fields = {
-            name: said[argument] for name, argument in ARGUMENT_OF_FIELD.items() if argument in said
-        }
+        fields = {QUEUE_ARGUMENTS[argument].field: value for argument, value in keyed.items()}
         return Queue.model_validate(
             {
                 "name": declared.name,
                 "durable": declared.durable,
                 "auto_delete": declared.auto_delete,
                 **fields,
-                "dead_letter": self._dead_letter(said),
-                "arguments": raw,
+                "dead_letter": self._dead_letter(keyed),
+                "arguments": arguments,
             }
         )
 
-    def _dead_letter(self, said: Mapping[str, Any]) -> DeadLetterTo | None:
-        exchange = said.get(DEAD_LETTER_EXCHANGE)
+    def _dead_letter(self, keyed: Mapping[str, Any]) -> DeadLetterTo | None:
+        exchange = keyed.get(DEAD_LETTER_EXCHANGE)
         if exchange is None:
             return None
         return DeadLetterTo(
             to=self._exchange_key(exchange) or "",
-            routing_key=said.get(DEAD_LETTER_ROUTING_KEY),
-            strategy=said.get(DEAD_LETTER_STRATEGY),
+            routing_key=keyed.get(DEAD_LETTER_ROUTING_KEY),
+            strategy=keyed.get(DEAD_LETTER_STRATEGY),
         )
 
     def _bindings(self) -> Iterable[Binding]:
@@ -203,3 +204,47 @@ class _Importing:
         lines = dict.fromkeys(_one_line(text) for text in texts if text)
         if lines:
             self.comments[path] = "\n".join(lines)
+
+
+def _common_prefix(names: Iterable[str]) -> str:
+    """What all names begin with, in whole levels: ``attune.`` of ``attune.dlx``, ``attune.a.b``."""
+    levels: list[str] | None = None
+    for name in names:
+        parts = [name[: found.end()] for found in _LEVEL.finditer(name)]
+        levels = parts if levels is None else [part for part in levels if part in parts]
+    return levels[-1] if levels else ""
+
+
+def _invent_keys(names: Sequence[str], noun: str, prefix: str = "") -> Mapping[str, str]:
+    """A key for each name: short, readable, and unique among them.
+
+    ``prefix`` is left off, and so is ``noun`` at either end: the key of the queue
+    ``attune.events.queue`` is ``events``. Names whose short forms would be the same keep the
+    long ones.
+    """
+    short = {name: _short(name, noun, prefix) for name in names}
+    count = Counter(short.values())
+    keys: dict[str, str] = {}
+    taken = set(BUILT_IN_EXCHANGES)
+    for name in names:
+        wanted = short[name] if count[short[name]] == 1 else _cleaned(name)
+        keys[name] = _free(wanted, taken)
+        taken.add(keys[name])
+    return keys
+
+
+def _short(name: str, noun: str, prefix: str) -> str:
+    inner = name.removeprefix(prefix) or name
+    bare = re.sub(rf"^{noun}[._:-]+(?=.)|(?<=.)[._:-]+{noun}$", "", inner)
+    return _cleaned(bare)
+
+
+def _cleaned(name: str) -> str:
+    return _UNPLEASANT.sub("-", name).strip("-") or "unnamed"
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    key, number = wanted, 2
+    while key in taken:
+        key, number = f"{wanted}-{number}", number + 1
+    return key

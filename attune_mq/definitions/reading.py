@@ -2,26 +2,33 @@
 
 Files that people keep are seldom what a broker wrote: a missing ``durable`` is true, missing
 ``arguments`` are none, a queue may be there twice. What is there and is no part of a topology is
-named, see :attr:`Definitions.unsaid`.
+named, see :attr:`Definitions.not_imported`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from attune_mq.definitions.entries import Entry, unsayable
+from attune_mq.definitions.entries import (
+    Entry,
+    choose_vhost,
+    objects_of_other_vhosts,
+    unsayable,
+    vhost_of,
+)
 from attune_mq.definitions.json_text import SECTIONS, InvalidDefinitions, read_object
-from attune_mq.definitions.unsaid import Leftovers, unsaid_of_cluster, unsaid_of_vhost
-from attune_mq.definitions.vhosts import choose_vhost, others, vhost_of
+from attune_mq.definitions.not_imported import Leftovers, rest_of_cluster, rest_of_vhost
+from attune_mq.topology.arguments import QUEUE_TYPE
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
     ExchangeDeclaration,
     QueueDeclaration,
 )
+from attune_mq.topology.equivalence import binding_identity
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, EXCHANGE_TYPES
 from attune_mq.topology.source import Path, Problem, Where, path_text
 from attune_mq.topology.validation import shown
@@ -34,6 +41,9 @@ _FIELDS = {
 }
 _ALWAYS = {"vhost", "arguments", "description"}
 D = TypeVar("D", ExchangeDeclaration, QueueDeclaration)
+_Objects = tuple[
+    tuple[ExchangeDeclaration, ...], tuple[QueueDeclaration, ...], tuple[BindingDeclaration, ...]
+]
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class Definitions:
     bindings: tuple[BindingDeclaration, ...]
     descriptions: Mapping[Path, str]
     """By the path of the object in the definitions, which its declaration has too."""
-    unsaid: tuple[str, ...]
+    not_imported: tuple[str, ...]
     """A sentence for each thing that a topology cannot say."""
 
 
@@ -70,16 +80,16 @@ def read_definitions(
     )
     if problems:
         raise InvalidDefinitions(list(dict.fromkeys(problems)))
-    unsaid = (
-        *reader.unsaid,
-        *reader.leftovers.told(),
-        *others(entries, chosen),
-        *unsaid_of_vhost(top, chosen),
-        *unsaid_of_cluster(top),
+    not_imported = (
+        *reader.not_imported,
+        *reader.leftovers.sentences(),
+        *objects_of_other_vhosts(entries, chosen),
+        *rest_of_vhost(top, chosen),
+        *rest_of_cluster(top),
     )
     version = _version(top)
     descriptions = reader.descriptions
-    return Definitions(chosen, version, exchanges, queues, bindings, descriptions, unsaid)
+    return Definitions(chosen, version, exchanges, queues, bindings, descriptions, not_imported)
 
 
 def _version(top: Mapping[str, Any]) -> str | None:
@@ -105,30 +115,19 @@ def _entries(top: Mapping[str, Any], file: str, problems: list[Problem]) -> Iter
 
 @dataclass
 class _Reader:
-    unsaid: list[str] = field(default_factory=list)
+    not_imported: list[str] = field(default_factory=list)
     leftovers: Leftovers = field(default_factory=Leftovers)
     descriptions: dict[Path, str] = field(default_factory=dict)
 
-    def objects(
-        self, entries: Iterable[Entry]
-    ) -> tuple[
-        tuple[ExchangeDeclaration, ...],
-        tuple[QueueDeclaration, ...],
-        tuple[BindingDeclaration, ...],
-    ]:
-        exchanges: list[ExchangeDeclaration] = []
-        queues: list[QueueDeclaration] = []
-        bindings: list[BindingDeclaration] = []
-        for entry in entries:
-            match self._object(entry):
-                case ExchangeDeclaration() as exchange:
-                    exchanges.append(exchange)
-                case QueueDeclaration() as queue:
-                    queues.append(queue)
-                case BindingDeclaration() as binding:
-                    bindings.append(binding)
-        declared = self._once(exchanges), self._once(queues)
-        return *declared, self._between(_distinct(bindings), *declared)
+    def objects(self, entries: Iterable[Entry]) -> _Objects:
+        read = [one for entry in entries if (one := self._object(entry)) is not None]
+        exchanges = self._once([one for one in read if isinstance(one, ExchangeDeclaration)])
+        queues = self._once([one for one in read if isinstance(one, QueueDeclaration)])
+        bindings: dict[Hashable, BindingDeclaration] = {}
+        for one in read:
+            if isinstance(one, BindingDeclaration):
+                bindings.setdefault(binding_identity(one), one)
+        return exchanges, queues, self._between(bindings.values(), exchanges, queues)
 
     def _object(self, entry: Entry) -> Declaration | None:
         read = {"exchanges": self._exchange, "queues": self._queue, "bindings": self._binding}
@@ -147,10 +146,10 @@ class _Reader:
         if name is None or kind is None:
             return None
         if name == "" or name in BUILT_IN_EXCHANGES:
-            self.unsaid.append(f"exchange {name!r}: every virtual host has it by itself")
+            self.not_imported.append(f"exchange {name!r}: every virtual host has it by itself")
             return None
         if kind not in EXCHANGE_TYPES and not kind.startswith("x-"):
-            self.unsaid.append(f"exchange {name!r}: its type {kind!r} is none that we know")
+            self.not_imported.append(f"exchange {name!r}: its type {kind!r} is none that we know")
             return None
         arguments = self._arguments(entry, f"exchange {name!r}")
         return ExchangeDeclaration(
@@ -164,11 +163,13 @@ class _Reader:
         if name is None:
             return None
         if name == "":
-            self.unsaid.append(f"{entry.place}: a queue without a name, and what is bound to it")
+            self.not_imported.append(
+                f"{entry.place}: a queue without a name, and what is bound to it"
+            )
             return None
         arguments = self._arguments(entry, f"queue {name!r}")
         kind = entry.values.get("type")
-        if kind not in (None, arguments.get("x-queue-type", "classic")):
+        if kind not in (None, arguments.get(QUEUE_TYPE, "classic")):
             self.leftovers.add("queues", f"type: {kind}", name)
         if entry.flag("exclusive", default=False):
             self.leftovers.add("queues", "exclusive", name)
@@ -188,7 +189,7 @@ class _Reader:
         for argument, value in arguments.items():
             why = unsayable(argument, value)
             if why:  # without it, it would be another binding
-                self.unsaid.append(
+                self.not_imported.append(
                     f"binding {binding.name}: its argument {argument!r} cannot be said: {why}"
                 )
                 return None
@@ -199,7 +200,7 @@ class _Reader:
         for argument, value in entry.arguments().items():
             why = unsayable(argument, value)
             if why:
-                self.unsaid.append(f"{what}: its argument {argument!r} cannot be said: {why}")
+                self.not_imported.append(f"{what}: its argument {argument!r} cannot be said: {why}")
             else:
                 sayable[argument] = value
         return sayable
@@ -221,8 +222,8 @@ class _Reader:
         for each in read:
             kept = first.setdefault(each.name, each)
             if _properties(kept) != _properties(each):
-                again = f"{each.kind} {each.name!r}: it is there again ({path_text(each.path)})"
-                self.unsaid.append(f"{again} with other properties; the first counts")
+                again = f"{each.kind} {each.name!r}: declared again ({path_text(each.path)})"
+                self.not_imported.append(f"{again} with other properties; the first counts")
         return tuple(first.values())
 
     def _between(
@@ -231,7 +232,7 @@ class _Reader:
         exchanges: tuple[ExchangeDeclaration, ...],
         queues: tuple[QueueDeclaration, ...],
     ) -> tuple[BindingDeclaration, ...]:
-        """Bindings both of whose ends are there. RabbitMQ skips the others without a word."""
+        """Bindings both of whose ends are there. RabbitMQ silently skips the others."""
         sources = {each.name for each in exchanges} | BUILT_IN_EXCHANGES.keys()
         ends = {"queue": {each.name for each in queues}, "exchange": sources}
         kept = []
@@ -246,15 +247,8 @@ class _Reader:
             else:
                 kept.append(binding)
                 continue
-            self.unsaid.append(f"binding {binding.name}: {why}")
+            self.not_imported.append(f"binding {binding.name}: {why}")
         return tuple(kept)
-
-
-def _distinct(bindings: Iterable[BindingDeclaration]) -> Iterable[BindingDeclaration]:
-    first: dict[str, BindingDeclaration] = {}
-    for binding in bindings:
-        first.setdefault(repr(sorted(_properties(binding).items())), binding)
-    return first.values()
 
 
 def _properties(declaration: Declaration) -> dict[str, Any]:

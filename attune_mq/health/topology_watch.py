@@ -17,6 +17,7 @@ from attune_mq.errors import AttuneError
 from attune_mq.forking import OwnProcess
 from attune_mq.topology.declarations import BindingDeclaration, declarations
 from attune_mq.topology.equivalence import binding_identity
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 from attune_mq.topology.selection import needed_by, services
 
@@ -52,7 +53,7 @@ class TopologyWatch:
         management_url: str | None = None,
     ) -> None:
         known = service in services(topology)
-        self._wanted = needed_by(topology, service) if known else topology
+        self._wanted = needed_by(topology, service) if known else expand(topology)
         self._settings = settings
         self._client: ManagementClient | None = None
         if management_url is not None:

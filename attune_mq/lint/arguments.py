@@ -6,39 +6,40 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from attune_mq.lint.broker_versions import Versions
-from attune_mq.lint.facts import Facts, QueueFact
-from attune_mq.lint.known_arguments import (
+from attune_mq.lint.facts import Facts
+from attune_mq.lint.rule import Fault, rule
+from attune_mq.topology.arguments import (
     EXCHANGE_ARGUMENTS,
-    HEADERS_MATCH,
+    OVERFLOW,
     PLUGIN_QUEUE_ARGUMENTS,
     QUEUE_ARGUMENTS,
-    REPLICATED,
+    QUEUE_TYPE,
+    QUORUM,
+    STREAM,
     Kind,
+    Text,
+    Versions,
 )
-from attune_mq.lint.rule import Fault, rule
-from attune_mq.topology.arguments import exchange_arguments
+from attune_mq.topology.declarations import exchange_arguments
+from attune_mq.topology.exchange_types import X_MATCH
+from attune_mq.topology.network import QueueNode
 from attune_mq.topology.objects import EXCHANGE_TYPES
 from attune_mq.topology.source import Where
 from attune_mq.topology.validation import nearest, shown
 
 
-@rule(
-    "error",
-    summary="An argument that RabbitMQ does not know.",
-    story="""
-        RabbitMQ accepts an argument that it does not know, keeps it, shows it, and does nothing
-        with it; nor does it compare it when the queue is declared again. So a typo such as
-        `x-mesage-ttl` declares without a word, and messages are kept for ever. A public project
-        limited its retries with `x-max-retries`, which has never existed: its messages went round
-        without end.
-    """,
-    fix="""
-        Write the name that RabbitMQ knows, or the queue's own key for it, or take the argument
-        out. An argument for a plugin can be excused.
-    """,
-)
+@rule("error")
 def unknown_argument(facts: Facts) -> Iterator[Fault]:
+    """An argument that RabbitMQ does not know.
+
+    RabbitMQ accepts an argument that it does not know, keeps it, shows it, and does nothing with
+    it; nor does it compare it when the queue is declared again. So a typo such as `x-mesage-ttl` is
+    declared without an error, and messages are kept for ever. A public project limited its retries
+    with `x-max-retries`, which has never existed: its messages were retried without end.
+
+    Fix: Write the name that RabbitMQ knows, or the queue's own key for it, or take the argument
+    out. A finding on an argument for a plugin can be suppressed.
+    """
     for fact in facts.queues:
         for argument in fact.queue.arguments:
             if argument not in QUEUE_ARGUMENTS and argument not in PLUGIN_QUEUE_ARGUMENTS:
@@ -57,36 +58,38 @@ def _unknown(where: Where, owner: str, argument: str, known: list[str]) -> Fault
     return Fault(where, message + (f"; {hint}" if hint else ""))
 
 
-@rule(
-    "error",
-    summary="An argument whose value has the wrong type.",
-    story="""
-        A text where a number belongs is refused with 406 PRECONDITION_FAILED, and the queue is
-        not made. In YAML a pair of quotation marks is enough: `"1000"` is a text.
-    """,
-    fix="Write the value as the type that the message names: quotation marks make a text.",
-)
+@rule("error")
 def argument_of_wrong_type(facts: Facts) -> Iterator[Fault]:
+    """An argument whose value has the wrong type.
+
+    A text where a number belongs is refused with 406 PRECONDITION_FAILED, and the queue is not
+    made. In YAML a pair of quotation marks is enough: `"1000"` is a text.
+
+    Fix: Write the value as the type that the message names: quotation marks make a text.
+    """
     for each in _valued(facts):
-        if not each.kind.has_type(each.value):
+        if not each.has_type:
             yield each.fault(each.kind.type_name)
 
 
-@rule(
-    "error",
-    summary="An argument with a value that RabbitMQ refuses.",
-    story="""
-        The type is right and the value is not: a queue that expires after 0 ms, a priority of
-        300, an overflow behaviour that does not exist. The declaration is answered with 406
-        PRECONDITION_FAILED, the channel is closed, and a service that declares at its start does
-        not start.
-    """,
-    fix="Write a value that the message names.",
-)
+@rule("error")
 def argument_value_refused(facts: Facts) -> Iterator[Fault]:
+    """An argument with a value that RabbitMQ refuses.
+
+    The type is right and the value is not: a queue that expires after 0 ms, a priority of 300, an
+    overflow behaviour that does not exist. The declaration is answered with 406
+    PRECONDITION_FAILED, the channel is closed, and a service that declares at its start does not
+    start.
+
+    Fix: Write a value that the message names.
+    """
     for each in _valued(facts):
-        if each.kind.has_type(each.value) and not each.kind.takes(each.value):
+        if each.has_type and not each.kind.takes(each.value):
             yield each.fault(str(each.kind))
+
+
+_HEADERS_MATCH = Text(choices=("all", "any", "all-with-x", "any-with-x"))
+"""What ``x-match`` takes, of a binding to a headers exchange."""
 
 
 class _Valued(NamedTuple):
@@ -98,6 +101,10 @@ class _Valued(NamedTuple):
     value: Any
     where: Callable[[], Where]
     """Asked for a fault only: a file has many arguments and few faults."""
+
+    @property
+    def has_type(self) -> bool:
+        return type(self.value) is self.kind.type
 
     def fault(self, expected: str) -> Fault:
         message = f"{self.owner}: {self.argument} takes {expected}, not {shown(self.value)}"
@@ -117,25 +124,24 @@ def _valued(facts: Facts) -> Iterator[_Valued]:
                 where = partial(facts.where, "exchanges", key, "arguments", name)
                 kind = EXCHANGE_ARGUMENTS[name]
                 yield _Valued(f"exchange {exchange.name}", name, kind, value, where)
-    for bound in facts.bindings:
-        value = bound.binding.arguments.get("x-match")
+    for bound in facts.network.bindings:
+        value = bound.arguments.get(X_MATCH)
         if value is not None and facts.exchange_types.get(bound.source) == "headers":
-            where = partial(facts.where, *bound.path, "arguments", "x-match")
-            yield _Valued(f"binding {bound.name}", "x-match", HEADERS_MATCH, value, where)
+            where = partial(facts.where, *bound.path, "arguments", X_MATCH)
+            yield _Valued(f"binding {bound.name}", X_MATCH, _HEADERS_MATCH, value, where)
 
 
-@rule(
-    "error",
-    summary="An argument that the type of the queue does not take.",
-    story="""
-        Each type of queue has its own arguments, and refuses those of the other types with 406
-        PRECONDITION_FAILED: priorities are for classic queues, a delivery limit is for quorum
-        queues, a stream has neither a message TTL nor dead letters. The usual way to it is to
-        change the type of a queue and leave its arguments as they were.
-    """,
-    fix="Take the argument out, or give the queue the type that takes it.",
-)
+@rule("error")
 def argument_not_for_queue_type(facts: Facts) -> Iterator[Fault]:
+    """An argument that the type of the queue does not take.
+
+    Each type of queue has its own arguments, and refuses those of the other types with 406
+    PRECONDITION_FAILED: priorities are for classic queues, a delivery limit is for quorum queues, a
+    stream has neither a message TTL nor dead letters. The usual way to it is to change the type of
+    a queue and leave its arguments as they were.
+
+    Fix: Take the argument out, or give the queue the type that takes it.
+    """
     for fact in facts.queues:
         for argument in fact.arguments:
             known = QUEUE_ARGUMENTS.get(argument)
@@ -143,13 +149,13 @@ def argument_not_for_queue_type(facts: Facts) -> Iterator[Fault]:
                 continue
             if fact.type not in known.queue_types:
                 where = facts.where_argument(fact, argument)
-                types = " and ".join(sorted(known.queue_types))
+                types = " and ".join(known.queue_types)
                 message = f"queue {fact.name}: {argument} is for {types} queues, {_type_of(fact)}"
                 yield Fault(where, message)
 
 
-def _type_of(fact: QueueFact) -> str:
-    if "x-queue-type" in fact.arguments:
+def _type_of(fact: QueueNode) -> str:
+    if QUEUE_TYPE in fact.arguments:
         return f"this one is a {fact.type} queue"
     return "this one has no type, and so the virtual host's, which is classic by default"
 
@@ -162,20 +168,19 @@ _PROPERTIES = {
 }
 
 
-@rule(
-    "error",
-    summary="A quorum queue or stream that is exclusive, auto-delete, transient or server-named.",
-    story="""
-        Quorum queues and streams are replicated and always durable. RabbitMQ refuses one that is
-        exclusive, auto-delete, not durable, or to be named by the server, with 406
-        PRECONDITION_FAILED. A file-wide type for queues (`defaults`) does not touch such queues;
-        a type written on one of them does.
-    """,
-    fix="Leave the property out, or the type: such a queue can only be a classic one.",
-)
+@rule("error")
 def property_not_for_queue_type(facts: Facts) -> Iterator[Fault]:
+    """A quorum queue or stream that is exclusive, auto-delete, transient or server-named.
+
+    Quorum queues and streams are replicated and always durable. RabbitMQ refuses one that is
+    exclusive, auto-delete, not durable, or to be named by the server, with 406 PRECONDITION_FAILED.
+    A file-wide type for queues (`defaults`) does not touch such queues; a type written on one of
+    them does.
+
+    Fix: Leave the property out, or the type: such a queue can only be a classic one.
+    """
     for fact in facts.queues:
-        if fact.type in REPLICATED:
+        if fact.type in (QUORUM, STREAM):
             for field in _refused_properties(fact):
                 where = facts.where(*fact.path, field)
                 yield Fault(
@@ -183,7 +188,7 @@ def property_not_for_queue_type(facts: Facts) -> Iterator[Fault]:
                 )
 
 
-def _refused_properties(fact: QueueFact) -> Iterator[str]:
+def _refused_properties(fact: QueueNode) -> Iterator[str]:
     if fact.queue.exclusive:
         yield "exclusive"
     if fact.queue.auto_delete:
@@ -194,30 +199,19 @@ def _refused_properties(fact: QueueFact) -> Iterator[str]:
         yield "name"
 
 
-@rule(
-    "error",
-    summary="A quorum queue whose overflow is `reject-publish-dlx`.",
-    story="""
-        A full classic queue with `reject-publish-dlx` refuses what is published to it, and
-        dead-letters it. A quorum queue accepts the argument and does another thing: it drops its
-        oldest messages (`drop-head`) and confirms the new ones, so publishers never learn that
-        the queue is full. (Measured on 3.10 and 4.3.)
-    """,
-    fix="Use `overflow: reject-publish`, or a classic queue.",
-)
+@rule("error")
 def reject_publish_dlx_on_quorum(facts: Facts) -> Iterator[Fault]:
+    """A quorum queue whose overflow is `reject-publish-dlx`.
+
+    A full classic queue with `reject-publish-dlx` refuses what is published to it, and dead-letters
+    it. A quorum queue accepts the argument and does another thing: it drops its oldest messages
+    (`drop-head`) and confirms the new ones, so publishers never learn that the queue is full.
+    (Measured on 3.10 and 4.3.)
+
+    Fix: Use `overflow: reject-publish`, or a classic queue.
+    """
     for fact in facts.queues:
-        overflow = fact.arguments.get("x-overflow")
+        overflow = fact.arguments.get(OVERFLOW)
         if fact.type == "quorum" and overflow == "reject-publish-dlx":
             message = f"quorum queue {fact.name} takes {overflow} for drop-head"
-            yield Fault(facts.where_argument(fact, "x-overflow"), message)
-
-
-RULES = (
-    unknown_argument,
-    argument_of_wrong_type,
-    argument_value_refused,
-    argument_not_for_queue_type,
-    property_not_for_queue_type,
-    reject_publish_dlx_on_quorum,
-)
+            yield Fault(facts.where_argument(fact, OVERFLOW), message)

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from attune_mq.lint.facts import BindingFact, Facts
+from attune_mq.lint.facts import Facts
 from attune_mq.lint.rule import Fault, rule
-from attune_mq.topology.arguments import exchange_arguments
+from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANGE
+from attune_mq.topology.declarations import exchange_arguments
+from attune_mq.topology.equivalence import comparable
+from attune_mq.topology.exchange_types import Hop, is_wildcard
 from attune_mq.topology.flow import Publication
-from attune_mq.topology.patterns import is_wildcard
 
 
-@rule(
-    "error",
-    summary="A wildcard in the key of a binding to a direct exchange.",
-    story="""
-        A direct exchange compares keys letter by letter: `#` and `*` mean nothing to it. Attune's
-        dead letter exchange was direct, and its queue was bound with `#`, which was meant to
-        catch all. It caught nothing: every dead letter vanished, and nobody noticed, since what
-        an exchange cannot route it drops without a word. (Measured: 0 of 3 dead letters arrived,
-        3 of 3 with a topic exchange.)
-    """,
-    fix="""
-        Make the exchange a topic exchange, or bind with the very keys that messages are published
-        with; to catch all whatever the key, use a fanout exchange.
-    """,
-)
+@rule("error")
 def wildcard_on_direct_exchange(facts: Facts) -> Iterator[Fault]:
+    """A wildcard in the key of a binding to a direct exchange.
+
+    A direct exchange compares keys letter by letter: `#` and `*` mean nothing to it. Attune's dead
+    letter exchange was direct, and its queue was bound with `#`, which was meant to catch all. It
+    caught nothing: every dead letter vanished, and nobody noticed, since what an exchange cannot
+    route it silently drops. (Measured: 0 of 3 dead letters arrived, 3 of 3 with a topic exchange.)
+
+    Fix: Make the exchange a topic exchange, or bind with the very keys that messages are published
+    with; to catch all whatever the key, use a fanout exchange.
+    """
     literal = {(each.exchange, each.routing_key) for each in facts.flow.publications}
-    for bound in facts.bindings:
-        key = bound.binding.routing_key
+    for bound in facts.network.bindings:
+        key = bound.routing_key
         if _is_literal_wildcard(facts, bound) and (bound.source, key) not in literal:
             message = (
                 f"{bound.destination} is bound to the direct exchange {bound.source} with {key!r}, "
@@ -39,31 +37,27 @@ def wildcard_on_direct_exchange(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where(*bound.path, "routing_key"), message)
 
 
-def _is_literal_wildcard(facts: Facts, bound: BindingFact) -> bool:
+def _is_literal_wildcard(facts: Facts, bound: Hop) -> bool:
     direct = facts.exchange_types.get(bound.source) == "direct"
-    return direct and is_wildcard(bound.binding.routing_key)
+    return direct and is_wildcard(bound.routing_key)
 
 
-@rule(
-    "warning",
-    summary="A binding that no published message can match.",
-    story="""
-        In Attune a queue was bound with a key that messages did have, but to another exchange
-        than the one they were published to. The binding was there, looked right in every listing,
-        and never matched a thing. Nobody misses what never came.
-    """,
-    fix="""
-        Bind to the exchange and with the key that the file's `messages` publish with, or take the
-        binding out. What is published by others than the file knows can be said in `messages`.
-    """,
-)
+@rule("warning")
 def dead_binding(facts: Facts) -> Iterator[Fault]:
+    """A binding that no published message can match.
+
+    In Attune a queue was bound with a key that messages did have, but to another exchange than the
+    one they were published to. The binding was there, looked right in every listing, and never
+    matched a thing. A message that never came is not missed.
+
+    Fix: Bind to the exchange and with the key that the file's `messages` publish with, or take the
+    binding out. What is published by others than the file knows can be said in `messages`.
+    """
     if not facts.flow.publications:
         return
-    unmatched = set(facts.flow.unmatched_bindings())
     hint = _Hint(facts.flow.publications)
-    for bound in facts.bindings:
-        if bound.path not in unmatched or _is_literal_wildcard(facts, bound):
+    for bound in facts.network.bindings:
+        if bound.path in facts.flow.used_bindings or _is_literal_wildcard(facts, bound):
             continue
         where = facts.where(*bound.path)
         if "bindings[" in where.path:  # not one that the library added for something else
@@ -78,9 +72,9 @@ class _Hint:
         self._with_key = {each.routing_key: each for each in reversed(publications)}
         self._to_exchange = {each.exchange: each for each in reversed(publications)}
 
-    def of(self, bound: BindingFact) -> str:
-        elsewhere = self._with_key.get(bound.binding.routing_key)
-        if bound.binding.routing_key and elsewhere is not None:
+    def of(self, bound: Hop) -> str:
+        elsewhere = self._with_key.get(bound.routing_key)
+        if bound.routing_key and elsewhere is not None:
             return f"{_publication(elsewhere)}, not to {bound.source}"
         there = self._to_exchange.get(bound.source)
         return _publication(there) if there else f"none is published to {bound.source}"
@@ -90,21 +84,20 @@ def _publication(each: Publication) -> str:
     return f"{each.message_type} is published to {each.exchange} with key {each.routing_key!r}"
 
 
-@rule(
-    "warning",
-    summary="The same binding twice.",
-    story="""
-        RabbitMQ takes the second for the first and says nothing; the queue gets each message once.
-        So the second line is either idle, or was to have another key, and the message that it was
-        written for does not come.
-    """,
-    fix="Take one of the two out, or give it the key that was meant.",
-)
+@rule("warning")
 def binding_twice(facts: Facts) -> Iterator[Fault]:
-    first: dict[Any, BindingFact] = {}
-    for bound in facts.bindings:
-        kind, key = bound.binding.destination_type, bound.binding.routing_key
-        arguments = _hashable(bound.binding.arguments)
+    """The same binding twice.
+
+    RabbitMQ takes the second for the first and says nothing; the queue gets each message once. So
+    the second line is either idle, or was to have another key, and the message that it was written
+    for does not come.
+
+    Fix: Take one of the two out, or give it the key that was meant.
+    """
+    first: dict[Any, Hop] = {}
+    for bound in facts.network.bindings:
+        kind, key = bound.destination_type, bound.routing_key
+        arguments = comparable(bound.arguments)
         identity = (bound.source, bound.destination, kind, key, arguments)
         earlier = first.setdefault(identity, bound)
         if earlier is not bound:
@@ -113,57 +106,38 @@ def binding_twice(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where(*bound.path), message)
 
 
-def _hashable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return frozenset((key, _hashable(item)) for key, item in value.items())
-    if isinstance(value, tuple):
-        return tuple(_hashable(item) for item in value)
-    return type(value), value
-
-
-@rule(
-    "warning",
-    summary="An exchange from which no way leads to a queue.",
-    story="""
-        Nothing is bound to it, and it has no alternate exchange; or all that is bound to it are
-        exchanges of which the same is true. Whatever will be published there is lost, and with
-        confirms but without the mandatory flag RabbitMQ even confirms it.
-    """,
-    fix="Bind a queue to it, or take the exchange out.",
-)
+@rule("warning")
 def exchange_leads_nowhere(facts: Facts) -> Iterator[Fault]:
+    """An exchange from which no path leads to a queue.
+
+    Nothing is bound to it, and it has no alternate exchange; or all that is bound to it are
+    exchanges of which the same is true. Whatever will be published there is lost, and with confirms
+    but without the mandatory flag RabbitMQ even confirms it.
+
+    Fix: Bind a queue to it, or take the exchange out.
+    """
     used = {each.exchange for each in facts.flow.publications}
-    used |= {str(fact.arguments.get("x-dead-letter-exchange")) for fact in facts.queues}
+    used |= {str(fact.arguments.get(DEAD_LETTER_EXCHANGE)) for fact in facts.queues}
     for key, exchange in facts.whole.exchanges.items():
         # Where messages or dead letters go there, a rule about these says so, and which.
         if exchange.name not in facts.exchanges_leading_on and exchange.name not in used:
             where = facts.where("exchanges", key)
-            yield Fault(where, f"from exchange {exchange.name} no way leads to a queue")
+            yield Fault(where, f"from exchange {exchange.name} no path leads to a queue")
 
 
-@rule(
-    "error",
-    summary="An alternate exchange that is not there.",
-    story="""
-        An alternate exchange takes what an exchange cannot route. RabbitMQ accepts the name of
-        one that does not exist, and what was to be caught there is lost, unless it was published
-        as mandatory. A definitions file in RabbitMQ's own tests has one that nobody declares.
-    """,
-    fix="Declare the alternate exchange in `exchanges`, and name it by its key.",
-)
+@rule("error")
 def alternate_exchange_missing(facts: Facts) -> Iterator[Fault]:
+    """An alternate exchange that does not exist.
+
+    An alternate exchange takes what an exchange cannot route. RabbitMQ accepts the name of one that
+    does not exist, and what was to be caught there is lost, unless it was published as mandatory. A
+    definitions file in RabbitMQ's own tests has one that is not declared.
+
+    Fix: Declare the alternate exchange in `exchanges`, and name it by its key.
+    """
     for key, exchange in facts.whole.exchanges.items():
-        alternate = exchange_arguments(facts.whole, exchange).get("alternate-exchange")
+        alternate = exchange_arguments(facts.whole, exchange).get(ALTERNATE_EXCHANGE)
         if isinstance(alternate, str) and alternate not in facts.exchange_types:
-            where = facts.where("exchanges", key, "arguments", "alternate-exchange")
+            where = facts.where("exchanges", key, "arguments", ALTERNATE_EXCHANGE)
             message = f"the alternate exchange {alternate!r} of {exchange.name} is not in the file"
             yield Fault(where, message)
-
-
-RULES = (
-    wildcard_on_direct_exchange,
-    dead_binding,
-    binding_twice,
-    exchange_leads_nowhere,
-    alternate_exchange_missing,
-)

@@ -1,4 +1,4 @@
-"""What rules look up: one topology, expanded, with its families beside it, indexed once.
+"""What rules look up: one topology with its families beside it, indexed once.
 
 The queues of a family stand for those of every instance: ``worker.{worker_id}.cancel`` is taken
 as a name like any other, and ``{worker_id}`` as one word of a routing key.
@@ -6,69 +6,32 @@ as a name like any other, and ``{worker_id}`` as one word of a routing key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from attune_mq.lint.broker_versions import Version, parse_version
-from attune_mq.topology.arguments import FIELD_OF_ARGUMENT, exchange_arguments, queue_arguments
-from attune_mq.topology.contracts import ConsumerSpec, Family, MessageContract
-from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
+from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, Version, key_of, release
+from attune_mq.topology.contracts import ConsumerSpec, MessageContract
+from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, simulate_dead_lettering
+from attune_mq.topology.declarations import exchange_arguments
+from attune_mq.topology.exchange_types import Hop, is_wildcard
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
 from attune_mq.topology.flow import Flow, Publication, trace
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.network import Network, QueueNode
-from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
-from attune_mq.topology.patterns import is_wildcard
+from attune_mq.topology.objects import BUILT_IN_EXCHANGES
+from attune_mq.topology.reachability import reachable
 from attune_mq.topology.source import Path, Where
 
-_DEAD_LETTER = "x-dead-letter-"
 ANY_KEY = ".".join(["any-word"] * 9)
 """A key that a binding takes if it takes every key, and hardly otherwise."""
-
-
-class QueueFact(NamedTuple):
-    """A queue of the file or of a family."""
-
-    path: Path
-    name: str
-    """The broker's; of a queue that the server names, one that nothing else can have."""
-    queue: Queue
-    arguments: Mapping[str, Any]
-    """What it is declared with."""
-
-    @property
-    def type(self) -> str:
-        """Without a type of its own it is of the virtual host's default type: classic, mostly."""
-        return str(self.arguments.get("x-queue-type", "classic"))
-
-    @property
-    def is_shared(self) -> bool:
-        """Not one that comes and goes with the connection or the consumer that uses it."""
-        return not self.queue.belongs_to_a_connection and not self.queue.auto_delete
-
-    @property
-    def is_of_family(self) -> bool:
-        return self.path[0] == "families"
-
-
-class BindingFact(NamedTuple):
-    path: Path
-    binding: Binding
-    source: str
-    destination: str
-    """Both in the broker's names."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.source} -> {self.destination} [{self.binding.routing_key}]"
 
 
 class ConsumerFact(NamedTuple):
     path: Path
     tag: str
     spec: ConsumerSpec
-    queue: QueueFact
+    queue: QueueNode
 
 
 class Facts:
@@ -77,7 +40,7 @@ class Facts:
     def __init__(self, topology: Topology) -> None:
         self.written = topology
         stated = topology.broker
-        self.version: Version | None = parse_version(stated.version) if stated else None
+        self.version: Version | None = release(stated.version) if stated else None
         self._deaths: dict[tuple[Path, Reason], tuple[Death, ...]] = {}
 
     @cached_property
@@ -86,40 +49,23 @@ class Facts:
         return trace(self.written)
 
     @cached_property
-    def whole(self) -> Topology:
+    def whole(self) -> ExpandedTopology:
         return self.flow.topology
 
-    @cached_property
-    def blocks(self) -> tuple[tuple[Path, Topology | Family], ...]:
-        families = self.whole.families.items()
-        return (((), self.whole), *((("families", key), family) for key, family in families))
+    @property
+    def network(self) -> Network:
+        return self.flow.network
 
     @cached_property
-    def queues(self) -> tuple[QueueFact, ...]:
-        return tuple(self.queue_at.values())
+    def queues(self) -> tuple[QueueNode, ...]:
+        return tuple(self.network.queue_at.values())
 
     @cached_property
-    def queue_at(self) -> Mapping[Path, QueueFact]:
-        return {fact.path: fact for fact in self._queues()}
-
-    @cached_property
-    def queue_named(self) -> Mapping[str, QueueFact]:
-        return {fact.name: fact for fact in self.queues}
-
-    @cached_property
-    def bindings(self) -> tuple[BindingFact, ...]:
-        return tuple(
-            self._binding((*at, "bindings", index), binding, at)
-            for at, block in self.blocks
-            for index, binding in enumerate(block.bindings)
-        )
-
-    @cached_property
-    def bindings_to(self) -> Mapping[str, Sequence[BindingFact]]:
+    def bindings_to(self) -> Mapping[str, Sequence[Hop]]:
         """Bindings by the name of the queue that they lead to."""
-        found: dict[str, list[BindingFact]] = {}
-        for bound in self.bindings:
-            if bound.binding.destination_type == "queue":
+        found: dict[str, list[Hop]] = {}
+        for bound in self.network.bindings:
+            if bound.destination_type == "queue":
                 found.setdefault(bound.destination, []).append(bound)
         return found
 
@@ -127,9 +73,12 @@ class Facts:
     def consumers(self) -> tuple[ConsumerFact, ...]:
         return tuple(
             ConsumerFact(
-                (*at, "consumers", tag), tag, spec, self.queue_at[(*at, "queues", spec.queue)]
+                (*at, "consumers", tag),
+                tag,
+                spec,
+                self.network.queue_at[(*at, "queues", spec.queue)],
             )
-            for at, block in self.blocks
+            for at, block in self.whole.blocks()
             for tag, spec in block.consumers.items()
         )
 
@@ -151,27 +100,21 @@ class Facts:
     def exchanges_leading_on(self) -> frozenset[str]:
         """Names of the exchanges from which some way leads to a queue, for some message."""
         feeding: dict[str, list[str]] = {}
-        for bound in self.bindings:
-            to_queue = bound.binding.destination_type == "queue"
+        for bound in self.network.bindings:
+            to_queue = bound.destination_type == "queue"
             feeding.setdefault("<a queue>" if to_queue else bound.destination, []).append(
                 bound.source
             )
         for exchange in self.whole.exchanges.values():
-            alternate = exchange_arguments(self.whole, exchange).get("alternate-exchange")
+            alternate = exchange_arguments(self.whole, exchange).get(ALTERNATE_EXCHANGE)
             if isinstance(alternate, str):
                 feeding.setdefault(alternate, []).append(exchange.name)
-        leading = {DEFAULT_EXCHANGE}
-        waiting = ["<a queue>", DEFAULT_EXCHANGE]
-        while waiting:
-            new = [source for source in feeding.get(waiting.pop(), ()) if source not in leading]
-            leading.update(new)
-            waiting += new
-        return frozenset(leading)
+        ends = ("<a queue>", DEFAULT_EXCHANGE)
+        return frozenset(reachable(ends, lambda name: feeding.get(name, ())))
 
     def contract(self, publication: Publication) -> MessageContract:
         *at, _, message_type = publication.path
-        block = self.whole.families[str(at[1])] if at else self.whole
-        return block.messages[str(message_type)]
+        return dict(self.whole.blocks())[tuple(at)].messages[str(message_type)]
 
     @cached_property
     def published_to(self) -> frozenset[Path]:
@@ -179,15 +122,11 @@ class Facts:
         return frozenset(path for each in self.flow.publications for path in each.queues)
 
     @cached_property
-    def network(self) -> Network:
-        return Network(self.written, with_families=True)
-
-    @cached_property
-    def resting_places(self) -> Mapping[str, Sequence[QueueFact]]:
+    def resting_places(self) -> Mapping[str, Sequence[QueueNode]]:
         """Names of the queues in which dead letters come to rest, with those they come from. A
         queue that has a dead letter exchange itself is none: it is worked on. And what comes from
         a retry queue comes to be worked on, too."""
-        found: dict[str, list[QueueFact]] = {}
+        found: dict[str, list[QueueNode]] = {}
         for fact in self.queues:
             if fact.queue.purpose == "retry":
                 continue
@@ -197,71 +136,56 @@ class Facts:
                     found.setdefault(name, []).append(fact)
         return found
 
-    def deaths(self, fact: QueueFact, reason: Reason = "rejected") -> tuple[Death, ...]:
+    def deaths(self, fact: QueueNode, reason: Reason = "rejected") -> tuple[Death, ...]:
         """What becomes of messages that die in the queue, for each key that they can have then;
         nothing where no key is known, or the queue has no dead letter exchange."""
         known = self._deaths.get((fact.path, reason))
         if known is None:
-            node = self.network.queues[fact.name]
-            keys = self._keys_of_dead(fact, node)
-            known = tuple(self._death(node, key, reason) for key in keys)
+            keys = self._keys_of_dead(fact)
+            known = tuple(self._death(fact, key, reason) for key in keys)
             self._deaths[fact.path, reason] = known
         return known
 
-    def deaths_by_any_key(self, fact: QueueFact, reason: Reason = "rejected") -> tuple[Death, ...]:
+    def deaths_by_any_key(self, fact: QueueNode, reason: Reason = "rejected") -> tuple[Death, ...]:
         """The same, and where no key is known what becomes of a message whatever its key."""
-        node = self.network.queues[fact.name]
-        if node.death is None:
+        if fact.death is None:
             return ()
-        return self.deaths(fact, reason) or (self._death(node, ANY_KEY, reason),)
+        return self.deaths(fact, reason) or (self._death(fact, ANY_KEY, reason),)
 
     def _death(self, node: QueueNode, key: str, reason: Reason) -> Death:
-        return bury(self.network, node, DeadLetter((key,), headers=None), reason, follow=True)
+        return simulate_dead_lettering(
+            self.network, node, DeadLetter((key,), headers=None), reason, follow=True
+        )
 
-    def _keys_of_dead(self, fact: QueueFact, node: QueueNode) -> Sequence[str]:
+    def _keys_of_dead(self, fact: QueueNode) -> Sequence[str]:
         """The routing keys that dead letters of a queue can have, so far as the file tells. By
         its bindings it tells only of exchanges that compare keys."""
-        if node.death is None:
+        if fact.death is None:
             return ()
-        if node.gives_key:
-            return (node.death.routing_key,)
+        if fact.gives_key:
+            return (fact.death.routing_key,)
         if self.flow.publications:
             return sorted(self.flow.routing_keys[fact.path])
         bindings = self.bindings_to.get(fact.name, ())
         if not bindings:
             return (fact.name,)  # only the default exchange leads there
         exact = [b for b in bindings if self.exchange_types.get(b.source) in ("direct", "topic")]
-        return sorted({key for b in exact if not is_wildcard(key := b.binding.routing_key)})
+        return sorted({key for b in exact if not is_wildcard(key := b.routing_key)})
 
     def where(self, *path: str | int) -> Where:
         return self.whole.where(*path)
 
-    def where_argument(self, fact: QueueFact, argument: str) -> Where:
+    def where_argument(self, fact: QueueNode, argument: str) -> Where:
         """Where the file says what becomes this argument of the queue."""
         if argument in fact.queue.arguments:
             return self.where(*fact.path, "arguments", argument)
-        if argument.startswith(_DEAD_LETTER):
-            inherited = self._inherits_dead_letter(fact)
-            return self.where("dead_letter") if inherited else self.where(*fact.path, "dead_letter")
-        return self.where(*fact.path, FIELD_OF_ARGUMENT[argument])
+        key = key_of(argument) or argument
+        if key == "dead_letter" and self._inherits_dead_letter(fact):
+            return self.where(key)
+        return self.where(*fact.path, key)
 
-    def _inherits_dead_letter(self, fact: QueueFact) -> bool:
+    def _inherits_dead_letter(self, fact: QueueNode) -> bool:
         """Whether the rule at the top of the file says it, rather than the queue itself."""
-        block = self.written.families[str(fact.path[1])] if fact.is_of_family else self.written
-        queue = block.queues.get(str(fact.path[-1]))
+        *at, _, key = fact.path
+        queue = dict(self.written.blocks())[tuple(at)].queues.get(str(key))
         return queue is not None and queue.dead_letter is None
-
-    def _queues(self) -> Iterator[QueueFact]:
-        for at, block in self.blocks:
-            for key, queue in block.queues.items():
-                name = queue.name or f"<server-named {key}>"
-                arguments = queue_arguments(self.whole, queue)
-                yield QueueFact((*at, "queues", key), name, queue, arguments)
-
-    def _binding(self, path: Path, binding: Binding, at: Path) -> BindingFact:
-        destination = (
-            self.queue_at[(*at, "queues", binding.destination)].name
-            if binding.destination_type == "queue"
-            else self.whole.exchange_name(binding.destination)
-        )
-        return BindingFact(path, binding, self.whole.exchange_name(binding.source), destination)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 from attune_mq.lint.facts import Facts
 from attune_mq.lint.rule import Fault, rule
-from attune_mq.topology.contracts import Family
 from attune_mq.topology.expansion import dead_letter_queue_name, retry_queue_name
 from attune_mq.topology.fields import MAX_NAME_BYTES
 from attune_mq.topology.model import Topology
@@ -21,18 +20,16 @@ from attune_mq.topology.objects import (
 from attune_mq.topology.source import Path, Where
 
 
-@rule(
-    "error",
-    summary="A name that AMQP cannot carry.",
-    story="""
-        Names and consumer tags are sent as short strings: 255 bytes at most, in UTF-8. Of names in
-        a file, the file's own checks say so, also with what the library adds to them; of a tag, and
-        of a topology that was made in code, this rule does. Nothing else can be said until it is
-        mended.
-    """,
-    fix="Shorten the name.",
-)
+@rule("error")
 def name_too_long(facts: Facts) -> Iterator[Fault]:
+    """A name that AMQP cannot carry.
+
+    Names and consumer tags are sent as short strings: 255 bytes at most, in UTF-8. Of names in a
+    file, the file's own checks say so, also with what the library adds to them; of a tag, and of a
+    topology that was made in code, this rule does. No other rule is checked until it is corrected.
+
+    Fix: Shorten the name.
+    """
     for where, name in _names(facts.written):
         size_bytes = len(name.encode("utf-8", "surrogatepass"))
         if size_bytes > MAX_NAME_BYTES:
@@ -42,9 +39,7 @@ def name_too_long(facts: Facts) -> Iterator[Fault]:
 
 def _names(topology: Topology) -> Iterator[tuple[Where, str]]:
     """Names that the file's own checks do not see: tags, and what the library makes of others."""
-    blocks: list[tuple[Path, Topology | Family]] = [((), topology)]
-    blocks += [(("families", key), family) for key, family in topology.families.items()]
-    for at, block in blocks:
+    for at, block in topology.blocks():
         for tag in block.consumers:
             yield topology.where(*at, "consumers", tag), tag
         for key, queue in block.queues.items():
@@ -61,17 +56,16 @@ def _made_of(topology: Topology, queue: Queue) -> Iterator[str]:
         yield retry_queue_name(queue.name, delay_ms)
 
 
-@rule(
-    "error",
-    summary="A name that begins with `amq.`, which RabbitMQ keeps to itself.",
-    story="""
-        RabbitMQ refuses to make a queue or an exchange whose name begins with `amq.`, with 403
-        ACCESS_REFUSED. Exchanges that are there without being declared (`amq.topic` and its like)
-        can be bound to and published to by their name, and need no entry in the file.
-    """,
-    fix="Choose another name. A built-in exchange is referred to by its name, without an entry.",
-)
+@rule("error")
 def name_reserved(facts: Facts) -> Iterator[Fault]:
+    """A name that begins with `amq.`, which RabbitMQ keeps to itself.
+
+    RabbitMQ refuses to make a queue or an exchange whose name begins with `amq.`, with 403
+    ACCESS_REFUSED. Exchanges that are there without being declared (`amq.topic` and its like) can
+    be bound to and published to by their name, and need no entry in the file.
+
+    Fix: Choose another name. A built-in exchange is referred to by its name, without an entry.
+    """
     for key, exchange in facts.whole.exchanges.items():
         if exchange.name.startswith(RESERVED_PREFIX) and not _is_built_in(exchange):
             path = (
@@ -93,19 +87,16 @@ def _reserved(where: Where, owner: str) -> Fault:
     return Fault(where, f"{owner}: names that begin with {RESERVED_PREFIX!r} are refused (403)")
 
 
-@rule(
-    "error",
-    summary="A name that the library needs for something that it adds.",
-    story="""
-        The dead letter queue of `Q` is named `Q.dlq`, and so on. Where the file has a queue of
-        that name too, with other arguments, whichever is declared second is refused with 406
-        PRECONDITION_FAILED, and dead letters of one lie among the messages of the other.
-    """,
-    fix="""
-        Rename the queue or exchange; or take it out, where it is what the library makes anyway.
-    """,
-)
+@rule("error")
 def name_taken(facts: Facts) -> Iterator[Fault]:
+    """A name that the library needs for something that it adds.
+
+    The dead letter queue of `Q` is named `Q.dlq`, and so on. Where the file has a queue of that
+    name too, with other arguments, whichever is declared second is refused with 406
+    PRECONDITION_FAILED, and dead letters of one lie among the messages of the other.
+
+    Fix: Rename the queue or exchange; or take it out, where it is what the library makes anyway.
+    """
     named = [(f"queue {fact.name}", fact.path) for fact in facts.queues if fact.queue.name]
     named += [(f"exchange {e.name}", ("exchanges", k)) for k, e in facts.whole.exchanges.items()]
     yield from _twice(facts, named)
@@ -123,9 +114,6 @@ def _twice(facts: Facts, named: list[tuple[str, Path]]) -> Iterator[Fault]:
 
 
 def _is_written(topology: Topology, path: Path) -> bool:
-    block = topology.families[str(path[1])] if path[0] == "families" else topology
-    objects: Mapping[str, object] = getattr(block, str(path[-2]))
-    return path[-1] in objects
-
-
-RULES = (name_too_long, name_reserved, name_taken)
+    *at, section, key = path
+    objects: Mapping[str, object] = getattr(dict(topology.blocks())[tuple(at)], str(section))
+    return key in objects

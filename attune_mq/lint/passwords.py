@@ -22,18 +22,17 @@ _DEFAULT_USER = "guest"
 """What every RabbitMQ has, and takes from its own host only."""
 
 
-@rule(
-    "error",
-    summary="A password in the file.",
-    story="""
-        A topology file is committed, reviewed, packaged, drawn and printed. A password in it, or
-        in a URL in a comment of it, is known to everyone who ever sees the repository, and stays
-        in its history when the line is gone. The file has no need of one: the URL of the broker
-        comes from the command line or from `ATTUNE_MQ_URL`.
-    """,
-    fix="Take it out, and change the password: it is no secret any more.",
-)
+@rule("error")
 def password_in_file(facts: Facts) -> Iterator[Fault]:
+    """A password in the file.
+
+    A topology file is committed, reviewed, packaged, drawn and printed. A password in it, or in a
+    URL in a comment of it, is known to everyone who ever sees the repository, and stays in its
+    history when the line is gone. The file has no need of one: the URL of the broker comes from the
+    command line or from `ATTUNE_MQ_URL`.
+
+    Fix: Take it out, and change the password: it is no secret any more.
+    """
     file = facts.whole.sources.file
     for number, line in enumerate(facts.whole.sources.text.split("\n"), start=1):
         for found in (_IN_URL.search(line), _BY_KEY.search(_COMMENT.split(line)[0])):
@@ -54,6 +53,3 @@ def masked(line: str) -> str:
 
 def _is_secret(text: str) -> bool:
     return text != _DEFAULT_USER and _FROM_ENVIRONMENT.fullmatch(text) is None
-
-
-RULES = (password_in_file,)

@@ -37,7 +37,7 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
     return {
         "id": rule.id,
         "shortDescription": {"text": rule.summary},
-        "fullDescription": {"text": rule.story},
+        "fullDescription": {"text": rule.rationale},
         "help": {"text": rule.fix, "markdown": rule.fix},
         "defaultConfiguration": {"level": rule.severity},
     }

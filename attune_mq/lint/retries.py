@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attune_mq.lint.broker_versions import DEFAULT_DELIVERY_LIMIT, LIMITS_DELIVERIES
-from attune_mq.lint.dead_letters import EXCHANGE
-from attune_mq.lint.facts import Facts, QueueFact
+from attune_mq.lint.facts import Facts
 from attune_mq.lint.rule import Fault, rule
-
-LIMIT = "x-delivery-limit"
-
-
-@rule(
-    "error",
-    summary="A delivery limit whose dead letters come round again by a retry queue.",
-    story="""
-        The usual way to delay a retry: a consumer rejects the message, it is dead-lettered to a
-        queue with a TTL, expires there, and is dead-lettered back. A delivery limit on the working
-        queue looks like the end of it, and loses the message instead: RabbitMQ drops a dead letter
-        that comes round without having been *rejected* on its way, and a death of the delivery
-        limit is none. (Measured on 3.10, 4.0 and 4.3.) From 4.0 on every quorum queue has a limit,
-        20 where it says nothing.
-    """,
-    fix="""
-        Let the library retry (`retry: {attempts: …, backoff: […]}`), with a dead letter queue for
-        what fails for good; or send the dead letters of the queue to a queue that does not lead
-        back, and what is to be tried again to the retry queue by publishing it.
-    """,
+from attune_mq.topology.arguments import (
+    DEAD_LETTER_EXCHANGE as EXCHANGE,
+    DEFAULT_DELIVERY_LIMIT,
+    DELIVERY_LIMIT as LIMIT,
+    LIMITS_DELIVERIES,
 )
+from attune_mq.topology.network import QueueNode
+
+
+@rule("error")
 def delivery_limit_lost_in_retry(facts: Facts) -> Iterator[Fault]:
+    """A delivery limit whose dead letters come back through a retry queue.
+
+    The usual way to delay a retry: a consumer rejects the message, it is dead-lettered to a queue
+    with a TTL, expires there, and is dead-lettered back. A delivery limit on the working queue
+    looks like the end of it, and loses the message instead: RabbitMQ drops a dead letter that comes
+    back without having been *rejected* since, and a death of the delivery limit is none. (Measured
+    on 3.10, 4.0 and 4.3.) From 4.0 on every quorum queue has a limit, 20 where it says nothing.
+
+    Fix: Let the library retry (`retry: {attempts: …, backoff: […]}`), with a dead letter queue for
+    what fails for good; or send the dead letters of the queue to a queue that does not lead back,
+    and what is to be tried again to the retry queue by publishing it.
+    """
     for fact in facts.queues:
         limit = _limit(facts, fact)
         if limit is None or (LIMIT not in fact.arguments and facts.version is None):
@@ -39,12 +38,12 @@ def delivery_limit_lost_in_retry(facts: Facts) -> Iterator[Fault]:
             argument = LIMIT if LIMIT in fact.arguments else EXCHANGE
             message = (
                 f"a message that reaches the delivery limit ({limit}) of queue {fact.name} comes "
-                "round to it, and RabbitMQ drops it without a word"
+                "back to it in a dead-letter cycle, and RabbitMQ silently drops it"
             )
             yield Fault(facts.where_argument(fact, argument), message)
 
 
-def _limit(facts: Facts, fact: QueueFact) -> int | None:
+def _limit(facts: Facts, fact: QueueNode) -> int | None:
     """How often the broker takes a message back, where it may be an end to that."""
     if fact.type != "quorum":
         return None
@@ -54,21 +53,18 @@ def _limit(facts: Facts, fact: QueueFact) -> int | None:
     return DEFAULT_DELIVERY_LIMIT if LIMITS_DELIVERIES.may_be(facts.version) else None
 
 
-@rule(
-    "warning",
-    summary="A retry without limit.",
-    story="""
-        Attune's consumers gave back what failed, at once and without a limit: a single message
-        that could never succeed kept all of them busy. A `delivery_limit` of -1 takes away the
-        limit that RabbitMQ sets against just that. And a limit of attempts is none where the
-        message that used them up comes back: dead letters of the queue must not lead to it again.
-    """,
-    fix="""
-        Leave `delivery_limit: -1` out; send the dead letters of a queue with `retry` to a queue
-        that does not lead back to it.
-    """,
-)
+@rule("warning")
 def retry_without_limit(facts: Facts) -> Iterator[Fault]:
+    """A retry without limit.
+
+    Attune's consumers gave back what failed, at once and without a limit: a single message that
+    could never succeed kept all of them busy. A `delivery_limit` of -1 takes away the limit that
+    RabbitMQ sets against just that. And a limit of attempts is none where the message that used
+    them up comes back: dead letters of the queue must not lead to it again.
+
+    Fix: Leave `delivery_limit: -1` out; send the dead letters of a queue with `retry` to a queue
+    that does not lead back to it.
+    """
     for fact in facts.queues:
         unlimited = fact.type == "quorum" and fact.arguments.get(LIMIT) == -1
         if unlimited and LIMITS_DELIVERIES.may_be(facts.version):
@@ -85,20 +81,19 @@ def retry_without_limit(facts: Facts) -> Iterator[Fault]:
             yield Fault(facts.where_argument(fact, EXCHANGE), message)
 
 
-@rule(
-    "warning",
-    summary="More attempts than the delivery limit leaves.",
-    story="""
-        RabbitMQ takes a message from a quorum queue when it was given back more often than the
-        delivery limit, whatever the file says of attempts. The consumers of this library count
-        for themselves, and publish what is to be tried again anew; but an attempt that ends with
-        a lost connection (a worker that is killed, a handler that takes the process along), and
-        every attempt of a consumer that gives messages back, counts as a return. Such a message
-        is dead-lettered as `delivery_limit`, with attempts left.
-    """,
-    fix="Raise `delivery_limit` to at least the attempts less one, or lower `retry.attempts`.",
-)
+@rule("warning")
 def attempts_cut_short(facts: Facts) -> Iterator[Fault]:
+    """More attempts than the delivery limit leaves.
+
+    RabbitMQ takes a message from a quorum queue when it was given back more often than the delivery
+    limit, whatever the file says of attempts. The consumers of this library count for themselves,
+    and publish what is to be tried again anew; but an attempt that ends with a lost connection (a
+    worker that is killed, a handler that takes the process along), and every attempt of a consumer
+    that gives messages back, counts as a return. Such a message is dead-lettered as
+    `delivery_limit`, with attempts left.
+
+    Fix: Raise `delivery_limit` to at least the attempts less one, or lower `retry.attempts`.
+    """
     for fact in facts.queues:
         limit = _limit(facts, fact)
         retry = fact.queue.retry
@@ -109,6 +104,3 @@ def attempts_cut_short(facts: Facts) -> Iterator[Fault]:
                 f"{stated} ends them after {limit + 1}"
             )
             yield Fault(facts.where(*fact.path, "retry", "attempts"), message)
-
-
-RULES = (delivery_limit_lost_in_retry, retry_without_limit, attempts_cut_short)

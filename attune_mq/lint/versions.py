@@ -9,45 +9,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from attune_mq.lint.broker_versions import DEFAULT_DELIVERY_LIMIT, Versions
 from attune_mq.lint.facts import Facts
-from attune_mq.lint.known_arguments import CHANGES, QUEUE_ARGUMENTS
 from attune_mq.lint.rule import Fault, rule
+from attune_mq.topology.arguments import (
+    DEFAULT_DELIVERY_LIMIT,
+    DELIVERY_LIMIT,
+    QUEUE_ARGUMENTS,
+    Versions,
+)
 
 TRANSIENT_QUEUES_GO = Versions(since=(4, 3))
 
 
-@rule(
-    "error",
-    summary="An argument that this version of RabbitMQ refuses.",
-    story="""
-        RabbitMQ drops features with time, and a declaration that asks for one is refused, or
-        closes the connection: on 4.3 `x-queue-version: 1` is answered with 406, and
-        `x-queue-master-locator` ends the connection with 541, taking every other channel of the
-        service along. The upgrade goes well; the next start of the service does not.
-    """,
-    fix="""
-        Take the argument out, or say in `broker: {version: …}` which RabbitMQ the file is for.
-    """,
-)
+@rule("error")
 def argument_refused_by_version(facts: Facts) -> Iterator[Fault]:
+    """An argument that this version of RabbitMQ refuses.
+
+    RabbitMQ drops features with time, and a declaration that asks for one is refused, or closes the
+    connection: on 4.3 `x-queue-version: 1` is answered with 406, and `x-queue-master-locator` ends
+    the connection with 541, and with it every other channel of the service. The upgrade goes well;
+    the next start of the service does not.
+
+    Fix: Take the argument out, or say in `broker: {version: …}` which RabbitMQ the file is for.
+    """
     yield from _changes(facts, "refuses")
 
 
-@rule(
-    "warning",
-    summary="An argument that this version of RabbitMQ ignores.",
-    story="""
-        The argument meant something once, or will mean something after an upgrade. This version
-        accepts it and does nothing with it, so whoever reads the file believes in a behaviour
-        that is not there: a lazy queue that is like any other, a limit of memory that does not
-        limit.
-    """,
-    fix="""
-        Take the argument out, or say in `broker: {version: …}` which RabbitMQ the file is for.
-    """,
-)
+@rule("warning")
 def argument_ignored_by_version(facts: Facts) -> Iterator[Fault]:
+    """An argument that this version of RabbitMQ ignores.
+
+    The argument meant something once, or will mean something after an upgrade. This version accepts
+    it and does nothing with it, so a reader of the file believes in a behaviour that is not there:
+    a lazy queue that is like any other, a limit of memory that does not limit.
+
+    Fix: Take the argument out, or say in `broker: {version: …}` which RabbitMQ the file is for.
+    """
     yield from _changes(facts, "ignores")
     for fact in facts.queues:
         for argument in fact.queue.arguments:
@@ -59,32 +56,28 @@ def argument_ignored_by_version(facts: Facts) -> Iterator[Fault]:
 
 
 def _changes(facts: Facts, effect: Literal["refuses", "ignores"]) -> Iterator[Fault]:
-    for change in CHANGES:
-        if change.effect != effect or not change.versions.may_be(facts.version):
-            continue
-        for fact in facts.queues:
-            value = fact.arguments.get(change.argument)
-            if value is not None and change.concerns(fact.type, value):
-                where = facts.where_argument(fact, change.argument)
-                said = f"{change.versions} {effect} {change.argument}"
-                yield Fault(where, f"queue {fact.name}: {said}: {change.why}")
+    for fact in facts.queues:
+        for name, value in fact.arguments.items():
+            row = QUEUE_ARGUMENTS.get(name)
+            for change in row.changes if row else ():
+                applies = change.effect == effect and change.versions.may_be(facts.version)
+                if applies and change.concerns(fact.type, value):
+                    what = f"{change.versions} {effect} {name}: {change.why}"
+                    yield Fault(facts.where_argument(fact, name), f"queue {fact.name}: {what}")
 
 
-@rule(
-    "warning",
-    summary="A transient queue that is not exclusive.",
-    story="""
-        Queues that are neither durable nor exclusive are a deprecated feature of RabbitMQ. On 4.3
-        they are refused (541 INTERNAL_ERROR, which closes the connection) unless the node permits
-        them, and where it permits them it warns in its log. On every version such a queue, and
-        every message in it, is gone when its node restarts.
-    """,
-    fix="""
-        Leave `durable: false` out, and give a queue that should not outlive its use `expires`;
-        or make it `exclusive`, when it belongs to one connection.
-    """,
-)
+@rule("warning")
 def transient_queue(facts: Facts) -> Iterator[Fault]:
+    """A transient queue that is not exclusive.
+
+    Queues that are neither durable nor exclusive are a deprecated feature of RabbitMQ. On 4.3 they
+    are refused (541 INTERNAL_ERROR, which closes the connection) unless the node permits them, and
+    where it permits them it warns in its log. On every version such a queue, and every message in
+    it, is gone when its node restarts.
+
+    Fix: Leave `durable: false` out, and give a queue that should not outlive its use `expires`; or
+    make it `exclusive`, when it belongs to one connection.
+    """
     if not TRANSIENT_QUEUES_GO.may_be(facts.version):
         return
     for fact in facts.queues:
@@ -97,26 +90,22 @@ def transient_queue(facts: Facts) -> Iterator[Fault]:
             yield Fault(where, message)
 
 
-@rule(
-    "warning",
-    summary="A delivery limit that is not the same on every version of RabbitMQ.",
-    story="""
-        A quorum queue that says nothing of a delivery limit has none before RabbitMQ 4.0, and one
-        of 20 from then on: a message that was given back for the 21st time is dead-lettered, or
-        dropped where there is no dead letter exchange. `-1` means no limit on 4.x; on 3.10 the
-        message is gone after its *first* return. So an upgrade changes, without a word, how often
-        a message is tried.
-    """,
-    fix="""
-        Give the queue a `delivery_limit` of 0 or more, or say in `broker: {version: …}` which
-        RabbitMQ the file is for.
-    """,
-)
+@rule("warning")
 def delivery_limit_differs(facts: Facts) -> Iterator[Fault]:
+    """A delivery limit that is not the same on every version of RabbitMQ.
+
+    A quorum queue that says nothing of a delivery limit has none before RabbitMQ 4.0, and one of 20
+    from then on: a message that was given back for the 21st time is dead-lettered, or dropped where
+    there is no dead letter exchange. `-1` means no limit on 4.x; on 3.10 the message is gone after
+    its *first* return. So an upgrade silently changes how often a message is tried.
+
+    Fix: Give the queue a `delivery_limit` of 0 or more, or say in `broker: {version: …}` which
+    RabbitMQ the file is for.
+    """
     for fact in facts.queues:
         if fact.type != "quorum" or fact.queue.purpose != "main":
             continue
-        limit = fact.arguments.get("x-delivery-limit")
+        limit = fact.arguments.get(DELIVERY_LIMIT)
         if limit is None and facts.version is None:
             message = (
                 f"quorum queue {fact.name} has no delivery_limit: none before RabbitMQ 4.0, "
@@ -124,17 +113,9 @@ def delivery_limit_differs(facts: Facts) -> Iterator[Fault]:
             )
             yield Fault(facts.where(*fact.path), message)
         if limit == -1 and Versions(before=(4, 0)).may_be(facts.version):
-            where = facts.where_argument(fact, "x-delivery-limit")
+            where = facts.where_argument(fact, DELIVERY_LIMIT)
             message = (
                 f"quorum queue {fact.name} has delivery_limit -1: RabbitMQ 3.10 drops a message "
                 "when it is given back for the first time; 4.0 and later has no limit then"
             )
             yield Fault(where, message)
-
-
-RULES = (
-    argument_refused_by_version,
-    argument_ignored_by_version,
-    transient_queue,
-    delivery_limit_differs,
-)

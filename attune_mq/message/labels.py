@@ -10,13 +10,13 @@ never labels.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from attune_mq.topology.contracts import ConsumerSpec, Family, MessageContract
+from attune_mq.topology.contracts import ConsumerSpec, MessageContract
 from attune_mq.topology.expansion import expand
-from attune_mq.topology.family_names import literal, name_pattern
-from attune_mq.topology.model import Topology
+from attune_mq.topology.families import name_pattern
+from attune_mq.topology.model import Block, Topology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Queue
 
 OTHER = "other"
@@ -39,12 +39,14 @@ class LabelValues:
 
     def __init__(self, topology: Topology) -> None:
         expanded = expand(topology)
-        blocks: list[Topology | Family] = [expanded, *expanded.families.values()]
+        blocks = [block for _, block in expanded.blocks()]
         exchanges = {exchange.name for exchange in expanded.exchanges.values()}
         self._exchanges = exchanges | set(BUILT_IN_EXCHANGES)
         self._types = {name for block in blocks for name in _types(block.messages, block.consumers)}
-        self._queues = _by_length(_queues(expanded))
-        self._tags = _by_length(_tags(expanded))
+        self._queues = _by_length(
+            _known(queue.name, block) for block in blocks for queue in block.queues.values()
+        )
+        self._tags = _by_length(_known(tag, block) for block in blocks for tag in block.consumers)
         self._queue_of = {
             tag: _queue_label(block.queues, spec.queue)
             for block in blocks
@@ -79,23 +81,11 @@ def _types(
         yield from (name for name in spec.handles if name != "*")
 
 
-def _queues(expanded: Topology) -> Iterator[_Known]:
-    for queue in expanded.queues.values():
-        yield _Known(re.compile(literal(queue.name)), queue.name)
-    for family in expanded.families.values():
-        for queue in family.queues.values():
-            yield _Known(re.compile(name_pattern(queue.name, family)), queue.name)
+def _known(name: str, block: Block) -> _Known:
+    return _Known(re.compile(name_pattern(name, block)), name)
 
 
-def _tags(expanded: Topology) -> Iterator[_Known]:
-    for tag in expanded.consumers:
-        yield _Known(re.compile(literal(tag)), tag)
-    for family in expanded.families.values():
-        for tag in family.consumers:
-            yield _Known(re.compile(name_pattern(tag, family)), tag)
-
-
-def _by_length(known: Iterator[_Known]) -> list[_Known]:
+def _by_length(known: Iterable[_Known]) -> list[_Known]:
     """The longest first: ``worker-{worker_id}`` would take what is ``worker-{worker_id}-packs``."""
     return sorted(known, key=lambda one: len(one.label), reverse=True)
 

@@ -38,7 +38,7 @@ from attune_mq.migration.temporary_topology import TemporaryNames
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.declarations import BindingDeclaration, declarations
 from attune_mq.topology.expansion import expand
-from attune_mq.topology.model import Topology, UnknownName
+from attune_mq.topology.model import ExpandedTopology, Topology, UnknownName
 from attune_mq.topology_file import load_topology
 
 DEFAULT_TIMEOUTS = MigrationTimeouts()
@@ -117,7 +117,7 @@ def migrate(
     return Migration(planned, tuple(migrated), tuple(skipped))
 
 
-def _selected(wanted: Topology, names: Sequence[str]) -> tuple[Declared, ...]:
+def _selected(wanted: ExpandedTopology, names: Sequence[str]) -> tuple[Declared, ...]:
     """In the order of the file."""
     declared = [one for one in declarations(wanted) if not isinstance(one, BindingDeclaration)]
     known = {one.name for one in declared} | {str(one.path[-1]) for one in declared}
@@ -159,7 +159,7 @@ def _skipped(found: Iterable[Found], *, are_named: bool) -> Iterator[Skipped]:
             yield Skipped(one.wanted.kind, one.name, why, differs=False)
 
 
-def _set_up(wanted: Topology, settings: BrokerSettings, jobs: Iterable[Job]) -> None:
+def _set_up(wanted: ExpandedTopology, settings: BrokerSettings, jobs: Iterable[Job]) -> None:
     """What is missing, such as a new dead letter exchange. What is missing because its migration
     was interrupted is declared by that."""
     try:
@@ -171,7 +171,7 @@ def _set_up(wanted: Topology, settings: BrokerSettings, jobs: Iterable[Job]) -> 
 
 
 def _migrate_if_free(
-    wanted: Topology, settings: BrokerSettings, job: Job, context: MigrationContext
+    wanted: ExpandedTopology, settings: BrokerSettings, job: Job, context: MigrationContext
 ) -> Migrated | Skipped:
     kind, name, names = job.wanted.kind, job.name, TemporaryNames(job.name)
     if names.are_too_long:

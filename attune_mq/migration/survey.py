@@ -22,6 +22,7 @@ from attune_mq.broker.probing import Prober
 from attune_mq.broker.replies import TRUNCATED
 from attune_mq.migration.policies import DEATH_ARGUMENTS, is_quorum, refuses_when_full
 from attune_mq.migration.report import Skipped
+from attune_mq.topology.arguments import QUEUE_ARGUMENTS, Whole, YesOrNo
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,
@@ -38,21 +39,11 @@ from attune_mq.topology.equivalence import (
     binding_identity,
     written,
 )
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology
 
 MOST_FIELDS = 20
 """A queue or exchange differs in fewer."""
-_NUMBERS = (
-    "x-message-ttl",
-    "x-expires",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-max-priority",
-    "x-delivery-limit",
-    "x-max-in-memory-length",
-    "x-max-in-memory-bytes",
-    "x-quorum-initial-group-size",
-)
+_PROPERTIES = ("durable", "auto_delete", "internal", "type")
 
 
 Declared = ExchangeDeclaration | QueueDeclaration
@@ -220,7 +211,7 @@ def surveying(settings: BrokerSettings, client: ManagementClient | None) -> Iter
 
 
 def find_jobs(
-    topology: Topology, wanted: Iterable[Declared], survey: Survey
+    topology: ExpandedTopology, wanted: Iterable[Declared], survey: Survey
 ) -> tuple[list[Found], list[Job]]:
     """How each of ``wanted`` is on the broker, and the jobs of those that need a migration, in the
     same order. Raises what asking the broker raises."""
@@ -299,14 +290,14 @@ def _corrected(declared: Any, difference: Difference) -> Any:
     """With the value that the broker reports."""
     field, found = difference.field, difference.found
     text = None if found is None or found == "none" else written(found)
-    if hasattr(declared, field):
-        is_flag = isinstance(getattr(declared, field), bool)
-        return replace(declared, **{field: text == "true" if is_flag else text})
-    arguments: dict[str, Any] = {**declared.arguments, field: text}
-    if text is None:
-        del arguments[field]
-    elif field in _NUMBERS and text.lstrip("-").isdecimal():
-        arguments[field] = int(text)
-    elif field == "x-single-active-consumer":
-        arguments[field] = text == "true"
-    return replace(declared, arguments=arguments)
+    value: Any = text
+    if field in _PROPERTIES:
+        property_: Any = text if field == "type" else text == "true"
+        return replace(declared, **{field: property_})
+    match QUEUE_ARGUMENTS[field].kind if field in QUEUE_ARGUMENTS and text is not None else None:
+        case YesOrNo():
+            value = text == "true"
+        case Whole() if text and text.lstrip("-").isdecimal():
+            value = int(text)
+    arguments = {key: one for key, one in declared.arguments.items() if key != field}
+    return replace(declared, arguments=arguments if value is None else arguments | {field: value})

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from attune_mq.rendering.diagram import DEAD, MAIN, Diagram, Edge, EdgeKind, Finding, Node, NodeKind
 from attune_mq.rendering.parts import Block, DeadParts, blocks, dead_letter_target
-from attune_mq.topology.arguments import exchange_arguments
 from attune_mq.topology.contracts import ConsumerSpec
+from attune_mq.topology.declarations import exchange_arguments
 from attune_mq.topology.durations import format_duration
 from attune_mq.topology.expansion import expand
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Exchange, Queue
 from attune_mq.topology.source import Path, path_text
 
@@ -38,7 +38,7 @@ def compose(topology: Topology, findings: Sequence[Finding] = ()) -> Diagram:
 
 
 class _Composer:
-    def __init__(self, topology: Topology, findings: Sequence[Finding]) -> None:
+    def __init__(self, topology: ExpandedTopology, findings: Sequence[Finding]) -> None:
         self.nodes: dict[str, Node] = {}
         self.edges: dict[tuple[str, str, EdgeKind], Edge] = {}
         self._topology = topology
@@ -233,7 +233,7 @@ def _binding_labels(binding: Binding) -> tuple[str, ...]:
 class Marks:
     """Numbers of findings, from 1 on, by the path of what they are about."""
 
-    def __init__(self, topology: Topology, findings: Sequence[Finding]) -> None:
+    def __init__(self, topology: ExpandedTopology, findings: Sequence[Finding]) -> None:
         self._topology = topology
         self._numbers: dict[str, list[int]] = {}
         for number, finding in enumerate(findings, 1):

@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from attune_mq.topology.arguments import queue_arguments
+from attune_mq.topology.arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
 from attune_mq.topology.contracts import Family
-from attune_mq.topology.model import Topology
+from attune_mq.topology.declarations import queue_arguments
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import Binding, Queue
-from attune_mq.topology.raw_arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
 from attune_mq.topology.source import Path
 
 
 class Block(NamedTuple):
     """The file itself, or one family of it."""
 
-    family: str
     path: Path
     holder: Topology | Family
+
+    @property
+    def family(self) -> str:
+        return str(self.path[-1]) if self.path else ""
 
     def id_of(self, queue: str) -> str:
         return f"queue {self.family}/{queue}" if self.family else f"queue {queue}"
 
 
 def blocks(topology: Topology) -> list[Block]:
-    families = (Block(key, ("families", key), each) for key, each in topology.families.items())
-    return [Block("", (), topology), *families]
+    return [Block(*each) for each in topology.blocks()]
 
 
 class DeadLetterTarget(NamedTuple):
@@ -36,7 +38,7 @@ class DeadLetterTarget(NamedTuple):
     routing_key: str | None
 
 
-def dead_letter_target(topology: Topology, queue: Queue) -> DeadLetterTarget | None:
+def dead_letter_target(topology: ExpandedTopology, queue: Queue) -> DeadLetterTarget | None:
     """By the queue's arguments, which include those that no key of the file can express."""
     arguments = queue_arguments(topology, queue)
     exchange = arguments.get(DEAD_LETTER_EXCHANGE)
@@ -49,7 +51,7 @@ def dead_letter_target(topology: Topology, queue: Queue) -> DeadLetterTarget | N
 class DeadParts:
     """Exchanges (by name) and queues (by id) that only dead letters reach."""
 
-    def __init__(self, topology: Topology, targets: Collection[DeadLetterTarget]) -> None:
+    def __init__(self, topology: ExpandedTopology, targets: Collection[DeadLetterTarget]) -> None:
         self._topology = topology
         keys = {target.routing_key for target in targets if target.exchange == ""}
         self.exchanges = self._dead_exchanges({target.exchange for target in targets} - {""})

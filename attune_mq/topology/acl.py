@@ -9,8 +9,8 @@ What asks for what (https://www.rabbitmq.com/docs/access-control, and measured o
 * consuming asks for *read*, publishing for *write*. A consumer of this library publishes too: a
   copy to its own or its retry queue by the default exchange, a dead letter to its exchange;
 * looking (a passive declaration) asks for nothing up to RabbitMQ 4.0, later for any of the three.
-  Who publishes to the instances of a family looks whether anybody consumes there; for that it gets
-  *write*, with which messages can be brought to a queue and not be taken out of it.
+  Who publishes to the instances of a family looks for a consumer there; for that it gets *write*,
+  with which messages can be brought to a queue and not be taken out of it.
 
 Topic permissions, which are a thing of their own, are not set here.
 """
@@ -21,18 +21,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from attune_mq.topology.contracts import Family
+from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANGE, release
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     Declaration,
-    ExchangeDeclaration,
+    QueueDeclaration,
     declarations,
     private_declarations,
 )
-from attune_mq.topology.equivalence import BrokerRules
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.family_names import literal, name_pattern
-from attune_mq.topology.model import Topology
+from attune_mq.topology.expansion import expand
+from attune_mq.topology.families import instantiate, name_pattern
+from attune_mq.topology.model import Block, ExpandedTopology, Topology
 from attune_mq.topology.objects import DEFAULT_EXCHANGE_AS_SHOWN, DeadLetterTo
 from attune_mq.topology.routing import Router
 from attune_mq.topology.selection import needed_by, services
@@ -69,18 +68,19 @@ def acl(
     """What ``service`` needs in order to set up its part of the topology
     (``setup_infrastructure(…, service=service)``), to publish and to consume.
 
-    ``verify``: what it needs where somebody else sets up (``mode="verify"``).
+    ``verify``: what it needs where another service sets up (``mode="verify"``).
     ``version``: of the broker; else the one that the file expects, else any. After RabbitMQ 4.0
     even looking needs a permission: with ``verify`` that is *read*, and for the queues of a
     family's instances to which the service publishes it is *write*.
 
     A parameter of a family stands for one word: ``worker\\.[^.]+\\.executions``.
 
-    Raises :class:`~attune_mq.topology.model.UnknownName` for a service of which the file does not
-    speak.
+    Raises :class:`~attune_mq.topology.model.UnknownName` for a service that the file does not
+    name.
     """
     expected = topology.broker.version if topology.broker else ""
-    looking_is_free = BrokerRules(version or expected).release <= LOOKING_IS_FREE
+    looking_is_free = release(version or expected) <= LOOKING_IS_FREE
+    topology = expand(topology)
     needs: list[Need] = []
     for part, pattern_of in _parts(topology, service):
         needs += _runtime_needs(part, service, pattern_of)
@@ -102,13 +102,13 @@ def acl(
 PatternOf = Callable[[str], str]
 
 
-def _parts(topology: Topology, service: str) -> Iterator[tuple[Topology, PatternOf]]:
+def _parts(topology: Topology, service: str) -> Iterator[tuple[ExpandedTopology, PatternOf]]:
     """The service's part of the file and of each family, with what makes a pattern of a name."""
-    yield needed_by(topology, service), _resource
+    yield needed_by(topology, service), _patterns(topology)
     for key, family in topology.families.items():
         instance = _any_instance(topology, key)
         if service in services(instance):
-            yield needed_by(instance, service), _resource_of(family)
+            yield needed_by(instance, service), _patterns(family)
 
 
 def _any_instance(topology: Topology, family: str) -> Topology:
@@ -117,15 +117,11 @@ def _any_instance(topology: Topology, family: str) -> Topology:
     return instantiate(topology, family, **parameters)
 
 
-def _resource(name: str) -> str:
-    return literal(name or DEFAULT_EXCHANGE_AS_SHOWN)
+def _patterns(block: Block) -> PatternOf:
+    return lambda name: name_pattern(name or DEFAULT_EXCHANGE_AS_SHOWN, block)
 
 
-def _resource_of(family: Family) -> PatternOf:
-    return lambda name: name_pattern(name or DEFAULT_EXCHANGE_AS_SHOWN, family)
-
-
-def _runtime_needs(part: Topology, service: str, pattern_of: PatternOf) -> Iterator[Need]:
+def _runtime_needs(part: ExpandedTopology, service: str, pattern_of: PatternOf) -> Iterator[Need]:
     for message_type, contract in part.messages.items():
         exchange = part.exchange_name(contract.exchange)
         if service in contract.publishers:
@@ -142,20 +138,17 @@ def _runtime_needs(part: Topology, service: str, pattern_of: PatternOf) -> Itera
             yield Need("write", pattern_of(exchange), f"dead-letters what {tag} gives up")
 
 
-def _private_needs(part: Topology, key: str, pattern_of: PatternOf) -> Iterator[Need]:
-    """A queue that belongs to a connection is made by its consumer, whoever sets up the rest."""
+def _private_needs(part: ExpandedTopology, key: str, pattern_of: PatternOf) -> Iterator[Need]:
+    """A queue that belongs to a connection is made by its consumer, never by setup."""
     declaration, bindings = private_declarations(part, key)
     queue = pattern_of(declaration.name) if declaration.name else SERVER_NAMED
-    yield Need("configure", queue, "declares the queue of its own connection")
-    dead_letters = declaration.arguments.get("x-dead-letter-exchange")
-    if dead_letters is not None:
-        yield from _dead_letter_needs(queue, pattern_of(dead_letters))
+    yield from _declaring_needs(declaration, pattern_of)
     for binding in bindings:
         yield Need("write", queue, "binds the queue of its own connection")
         yield Need("read", pattern_of(binding.source), "binds the queue of its own connection")
 
 
-def _setup_needs(part: Topology, pattern_of: PatternOf) -> Iterator[Need]:
+def _setup_needs(part: ExpandedTopology, pattern_of: PatternOf) -> Iterator[Need]:
     for declaration in declarations(part):
         if isinstance(declaration, BindingDeclaration):
             why = f"binds {declaration.name}"
@@ -166,25 +159,23 @@ def _setup_needs(part: Topology, pattern_of: PatternOf) -> Iterator[Need]:
 
 
 def _declaring_needs(declaration: Declaration, pattern_of: PatternOf) -> Iterator[Need]:
-    own = pattern_of(declaration.name)
-    yield Need("configure", own, f"declares the {declaration.kind}")
-    if isinstance(declaration, ExchangeDeclaration):
-        alternate = declaration.arguments.get("alternate-exchange")
-        if alternate is not None:
-            yield Need("read", own, "declares it with an alternate exchange")
-            yield Need("write", pattern_of(alternate), "declares it as an alternate exchange")
-    else:
-        dead_letters = declaration.arguments.get("x-dead-letter-exchange")
-        if dead_letters is not None:
-            yield from _dead_letter_needs(own, pattern_of(dead_letters))
+    own = pattern_of(declaration.name) if declaration.name else SERVER_NAMED
+    private = isinstance(declaration, QueueDeclaration) and (
+        declaration.exclusive or not declaration.name
+    )
+    what = "queue of its own connection" if private else declaration.kind
+    yield Need("configure", own, f"declares the {what}")
+    others = {ALTERNATE_EXCHANGE: "an alternate", DEAD_LETTER_EXCHANGE: "a dead letter"}
+    for argument, kind in others.items():
+        exchange = declaration.arguments.get(argument)
+        if exchange is not None:
+            yield Need("read", own, f"declares it with {kind} exchange")
+            yield Need("write", pattern_of(exchange), f"declares it as {kind} exchange")
 
 
-def _dead_letter_needs(queue: str, exchange: str) -> Iterator[Need]:
-    yield Need("read", queue, "declares it with a dead letter exchange")
-    yield Need("write", exchange, "declares it as a dead letter exchange")
-
-
-def _looking_needs(part: Topology, pattern_of: PatternOf, touched: set[str]) -> Iterator[Need]:
+def _looking_needs(
+    part: ExpandedTopology, pattern_of: PatternOf, touched: set[str]
+) -> Iterator[Need]:
     for declaration in declarations(part):
         pattern = pattern_of(declaration.name)
         if not isinstance(declaration, BindingDeclaration) and pattern not in touched:
@@ -194,7 +185,7 @@ def _looking_needs(part: Topology, pattern_of: PatternOf, touched: set[str]) -> 
 def _presence_needs(topology: Topology, service: str, touched: set[str]) -> Iterator[Need]:
     """Instances come and go: who publishes to one asks whether a consumer is there."""
     for key, family in topology.families.items():
-        instance, pattern_of = _any_instance(topology, key), _resource_of(family)
+        instance, pattern_of = _any_instance(topology, key), _patterns(family)
         router = Router(instance)
         for contract in (instance.messages[name] for name in family.messages):
             exchange = instance.exchange_name(contract.exchange)

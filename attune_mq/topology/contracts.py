@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, StrictBool, StrictInt, StrictStr, WithJsonSchema
@@ -10,7 +11,6 @@ from pydantic_core import PydanticCustomError
 from attune_mq.topology.durations import DurationMs
 from attune_mq.topology.fields import FrozenDict, FrozenMap, Name, ShortString, TopologyModel
 from attune_mq.topology.objects import Binding, Queue
-from attune_mq.topology.stream_offsets import StreamOffset
 
 DEFAULT_PREFETCH = 10
 MAX_PREFETCH = 65_535
@@ -26,7 +26,7 @@ class MessageContract(TopologyModel):
     """Names of services."""
     mandatory: StrictBool = True
     """Whether a message that no queue takes is an error to its publisher. ``false`` is for
-    broadcasts to which perhaps nobody listens: without a queue such a message is gone."""
+    broadcasts that may have no subscriber: without a queue such a message is gone."""
 
 
 def _prefetch(value: Any) -> int | str:
@@ -54,6 +54,63 @@ Prefetch = Annotated[
 ]
 
 
+STORED = "stored"
+"""The library's own: AMQP 0-9-1 keeps no offsets at the broker. The others are the broker's, see
+https://www.rabbitmq.com/docs/streams#consuming."""
+NEXT = "next"
+_OFFSET_WORDS = ("first", "last", NEXT, STORED)
+MAX_OFFSET = 2**63 - 1
+"""AMQP sends the number as a signed integer of 64 bits."""
+_EXPECTED_OFFSET = (
+    "first, last, next, stored, the number of a message from 0 on, "
+    'or a moment with its zone such as "2026-09-03T12:00:00Z"'
+)
+
+
+def _offset(value: Any) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_OFFSET:
+        return value
+    if isinstance(value, str) and (value in _OFFSET_WORDS or _moment(value) is not None):
+        return value
+    raise PydanticCustomError("expected", "{expected}", {"expected": _EXPECTED_OFFSET})
+
+
+def _moment(text: str) -> datetime | None:
+    """``None`` for what is no moment from 1970 on, or does not name its zone."""
+    try:
+        moment = datetime.fromisoformat(text)
+        since_epoch_s = moment.timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.utcoffset() is not None and since_epoch_s >= 0 else None
+
+
+def stream_offset_argument(offset: int | str) -> int | str | datetime:
+    """The value of ``x-stream-offset``, of the type that the broker tells these apart by: a long
+    is a number, a timestamp a moment, in whole seconds, a longstr one of the words.
+
+    ``stored`` is not for the broker. A moment begins with the chunk that it falls into, so that
+    messages which were published shortly before it are delivered as well.
+    """
+    moment = _moment(offset) if isinstance(offset, str) else None
+    return offset if moment is None else moment.astimezone(UTC).replace(microsecond=0)
+
+
+StreamOffset = Annotated[
+    int | str,
+    PlainValidator(_offset),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": list(_OFFSET_WORDS)},
+                {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET},
+                {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}|\$\{"},
+            ]
+        }
+    ),
+]
+
+
 class ConsumerSpec(TopologyModel):
     """A consumer: the tag is its key in the file. Handlers of one consumer run one at a time
     unless ``concurrency`` says otherwise."""
@@ -70,7 +127,7 @@ class ConsumerSpec(TopologyModel):
     offset: StreamOffset | None = None
     """Where a consumer of a stream begins: ``first``, ``last``, ``next``, ``stored``, the number of
     a message, or a moment such as ``"2026-09-03T12:00:00Z"``. Without it at ``next``: what was
-    published before, or while it was away, is never read. Only for a stream."""
+    published before, or while it was not connected, is never read. Only for a stream."""
 
     @property
     def prefetch_count(self) -> int:

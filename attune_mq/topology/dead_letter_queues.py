@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.expansion import dead_letter_queue_name
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.instances import including, instance_with_queue
+from attune_mq.topology.families import including, instance_with_queue, instantiate
 from attune_mq.topology.model import Topology, UnknownName
-from attune_mq.topology.network import blocks
 from attune_mq.topology.objects import Binding, DeadLetterTo, Queue
+from attune_mq.topology.reachability import reachable
 from attune_mq.topology.routing import Router
 from attune_mq.topology.validation import nearest
 
@@ -30,7 +29,7 @@ class DeadLetterRoute(NamedTuple):
     dead_letter_queue: str
 
 
-class Resting(NamedTuple):
+class NamedDeadLetterQueue(NamedTuple):
     """A dead letter queue. ``topology`` is what its messages are routed by: the file, or the
     instance of a family that the queue belongs to. ``delivery_limit``: of the queue, by the file.
     """
@@ -45,7 +44,6 @@ class DeadLetterQueues:
 
     def __init__(self, topology: Topology) -> None:
         self._router = Router(topology)
-        self._file = topology
         expanded = self._router.topology
         self._queues = {queue.name: queue for queue in expanded.queues.values() if queue.name}
         self._keys = {queue.name: key for key, queue in expanded.queues.items()}
@@ -72,7 +70,7 @@ class DeadLetterQueues:
         marked = {name for name, queue in self._queues.items() if queue.purpose == "dead_letter"}
         return frozenset(marked | {route.dead_letter_queue for route in self.routes})
 
-    def find(self, name: str) -> Resting:
+    def find(self, name: str) -> NamedDeadLetterQueue:
         """The queue that holds the dead letters of ``name``: a queue's name on the broker, its key
         in the file, or the name of a dead letter queue; also of an instance of a family, such as
         ``worker.7.cancel``. What is a dead letter queue itself stands for itself.
@@ -86,16 +84,16 @@ class DeadLetterQueues:
                 return self._find_in_instance(name)
             name = queue.name
         if name in self.names:
-            return self._resting(name)
+            return self._named(name)
         targets = [route.dead_letter_queue for route in self.routes if route.queue == name]
         if len(targets) == 1:
-            return self._resting(targets[0])
+            return self._named(targets[0])
         raise InvalidInput(f"queue {name!r}: {self._why_not_one(name, targets)}")
 
-    def _resting(self, name: str) -> Resting:
-        return Resting(name, self._file, self._queues[name].delivery_limit)
+    def _named(self, name: str) -> NamedDeadLetterQueue:
+        return NamedDeadLetterQueue(name, self._router.topology, self._queues[name].delivery_limit)
 
-    def _find_in_instance(self, name: str) -> Resting:
+    def _find_in_instance(self, name: str) -> NamedDeadLetterQueue:
         expanded = self._router.topology
         suffix = dead_letter_queue_name("")
         # The shorter name first: worker.{id} would take worker.7.dlq for worker "7.dlq".
@@ -107,13 +105,13 @@ class DeadLetterQueues:
             if name in part._queues:
                 found = part.find(name).name
                 if found in self._queues:  # one that it shares with others
-                    return self._resting(found)
+                    return self._named(found)
                 routes = instantiate(expanded, instance.family, **instance.parameters)
-                return Resting(found, routes, part._queues[found].delivery_limit)
+                return NamedDeadLetterQueue(found, routes, part._queues[found].delivery_limit)
         hint = nearest(name, [*self._queues, *map(self._keys.__getitem__, self._queues)])
         raise UnknownName(
-            f"{self._file.sources.file} queues: expected the key or the name of a queue, or the "
-            f"name of a dead letter queue, got {name!r}" + (f" ({hint})" if hint else "")
+            f"{expanded.sources.file} queues: expected the key or the name of a queue, or the name "
+            f"of a dead letter queue, got {name!r}" + (f" ({hint})" if hint else "")
         )
 
     def _why_not_one(self, name: str, targets: list[str]) -> str:
@@ -160,7 +158,7 @@ class DeadLetterQueues:
     def _published_to(self) -> frozenset[str]:
         """The queues that message types of the file are published to."""
         topology = self._router.topology
-        contracts = [one for _, block in blocks(topology) for one in block.messages.values()]
+        contracts = [one for _, block in topology.blocks() for one in block.messages.values()]
         routed = (
             self._router.route(topology.exchange_name(one.exchange), one.routing_key).queues
             for one in contracts
@@ -171,15 +169,11 @@ class DeadLetterQueues:
     def _dead_exchanges(self) -> set[str]:
         """Keys of the exchanges that queues dead-letter to, and of those bound behind them."""
         topology = self._router.topology
-        queues = [queue for _, block in blocks(topology) for queue in block.queues.values()]
+        queues = [queue for _, block in topology.blocks() for queue in block.queues.values()]
         rules = [queue.dead_letter for queue in queues]
-        found = {rule.to for rule in rules if isinstance(rule, DeadLetterTo)}
-        while True:
-            behind = {
-                binding.destination
-                for binding in topology.bindings
-                if binding.destination_type == "exchange" and binding.source in found
-            }
-            if behind <= found:
-                return found
-            found |= behind
+        behind: dict[str, list[str]] = {}
+        for binding in topology.bindings:
+            if binding.destination_type == "exchange":
+                behind.setdefault(binding.source, []).append(binding.destination)
+        found = [rule.to for rule in rules if isinstance(rule, DeadLetterTo)]
+        return set(reachable(found, lambda exchange: behind.get(exchange, ())))

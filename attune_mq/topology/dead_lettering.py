@@ -2,23 +2,24 @@
 
 Sources: https://www.rabbitmq.com/docs/dlx, and a broker for the cycle rule: a dead letter is not
 put into a queue in which it died before if nothing since then, that death included, was
-``rejected``. RabbitMQ drops such a copy without a word.
+``rejected``. RabbitMQ drops such a copy silently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
+from attune_mq.topology.arguments import Version
 from attune_mq.topology.exchange_types import Headers
-from attune_mq.topology.network import Network, QueueNode, Way
+from attune_mq.topology.network import HopPath, Network, QueueNode
 
 Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 """Why a message died, in the words of the header ``x-first-death-reason``."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
-ORDERLY = (3, 13)
+ORDERLY: Version = (3, 13)
 """The first version of RabbitMQ that keeps the deaths of a message in their order."""
 
 Dropped = Literal["no dead letter exchange", "unroutable", "cycle"]
@@ -29,7 +30,7 @@ History = tuple[tuple[str, Reason], ...]
 """Queue and reason of each death, the last one first, each pair once, as in ``x-death``."""
 
 _State = tuple[str, tuple[str, ...], History | frozenset[tuple[str, Reason]]]
-"""A queue, and what decides where a letter in it goes on to: its keys and its history. The order
+"""A queue, and what decides where a message in it goes on to: its keys and its history. The order
 of the history counts only where the broker mixes it up."""
 
 
@@ -55,21 +56,21 @@ class Death:
     routing_key: str
     queues: tuple[str, ...]
     """Names, sorted, of the queues that it lands in next or, when followed, rests in at last: each
-    once, though copies that went different ways may come to rest in one queue."""
-    paths: tuple[Way, ...]
-    """The way to each of them, by each binding that leads there."""
+    once, though copies that went different paths may come to rest in one queue."""
+    paths: tuple[HopPath, ...]
+    """The path to each of them, by each binding that leads there."""
     losses: tuple[Loss, ...] = ()
     """Where copies are lost, also while others arrive."""
-    circling: tuple[str, ...] = ()
-    """Queues through which it goes round for ever: up to RabbitMQ 3.12, where later versions drop
-    it as a cycle."""
+    cycle: tuple[str, ...] = ()
+    """Queues of a dead-letter cycle that never ends: up to RabbitMQ 3.12, later versions drop the
+    message."""
     unsimulated: tuple[str, ...] = ()
     """Exchanges of a plugin's type that it came to; what they do with it is not known here."""
 
     @property
     def dropped(self) -> Dropped | None:
         """Why nothing is left of it; ``None`` when a copy arrives somewhere, or may."""
-        left = self.queues or self.circling or self.unsimulated
+        left = self.queues or self.cycle or self.unsimulated
         return self.losses[0].why if self.losses and not left else None
 
 
@@ -85,8 +86,8 @@ class DeadLetter:
     headers: Headers | None = field(default_factory=dict)
     history: History = ()
 
-    def died(self, node: QueueNode, reason: Reason, broker_version: tuple[int, ...]) -> DeadLetter:
-        """The letter that is published to the dead letter exchange of the queue."""
+    def died(self, node: QueueNode, reason: Reason, broker_version: Version) -> DeadLetter:
+        """The message that is published to the dead letter exchange of the queue."""
         history = _remembered(self.history, (node.name, reason), broker_version)
         keys, headers = self.keys, self.headers
         if node.death is not None and node.gives_key:
@@ -105,9 +106,7 @@ class DeadLetter:
         return False
 
 
-def _remembered(
-    history: History, death: tuple[str, Reason], broker_version: tuple[int, ...]
-) -> History:
+def _remembered(history: History, death: tuple[str, Reason], broker_version: Version) -> History:
     """The last death first; up to 3.12 the broker turns the older ones round each time."""
     older = history if broker_version >= ORDERLY else history[::-1]
     return (death, *(past for past in older if past != death))
@@ -125,66 +124,81 @@ def _with_death(
     return changed
 
 
-def bury(
-    network: Network, queue: QueueNode, letter: DeadLetter, reason: Reason, *, follow: bool
+def simulate_dead_lettering(
+    network: Network, queue: QueueNode, message: DeadLetter, reason: Reason, *, follow: bool
 ) -> Death:
-    """What becomes of ``letter`` when it dies in ``queue``.
+    """What becomes of ``message`` when it dies in ``queue``.
 
     With ``follow`` it goes on from every queue that has a TTL and a dead letter exchange: there it
     expires, unless it is consumed before.
     """
-    burial = _Burial(network)
-    waiting = [_Dying(queue, letter, reason)]
-    while waiting:
-        copies = burial.step(waiting.pop())
-        going_on = [copy for copy in copies if follow and network.expires(copy.node)]
-        burial.arrive([copy for copy in copies if copy not in going_on])
-        waiting += burial.new(going_on)
-    return burial.death(queue, letter, reason)
+    simulation = _Simulation(network, follow)
+    dying = [_Copy(queue, message, reason)]
+    while dying:
+        dying += simulation.step(dying.pop())
+    return Death(
+        queue=queue.name,
+        reason=reason,
+        routing_key=message.keys[0],
+        queues=tuple(sorted({path[-1].destination for path in simulation.paths})),
+        paths=tuple(simulation.paths),
+        losses=tuple(simulation.losses),
+        cycle=tuple(sorted(simulation.cycle)),
+        unsimulated=tuple(simulation.unsimulated),
+    )
 
 
-class _Dying(NamedTuple):
+class _Copy(NamedTuple):
     """A message that dies in a queue, and what came before since its first death."""
 
     node: QueueNode
-    letter: DeadLetter
+    message: DeadLetter
     reason: Reason
-    way: Way = ()
+    path: HopPath = ()
     before: tuple[_State, ...] = ()
 
 
-class _Burial:
+@dataclass
+class _Simulation:
     """What has become known of one death so far."""
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._ways: list[Way] = []
-        self._losses: dict[Loss, None] = {}
-        self._unsimulated: dict[str, None] = {}
-        self._circling: set[str] = set()
-        self._seen: set[_State] = set()
+    network: Network
+    follow: bool
+    paths: list[HopPath] = field(default_factory=list)
+    losses: dict[Loss, None] = field(default_factory=dict)
+    unsimulated: dict[str, None] = field(default_factory=dict)
+    cycle: set[str] = field(default_factory=set)
+    seen: set[_State] = field(default_factory=set)
 
-    def step(self, dying: _Dying) -> list[_Dying]:
-        """The copies that come out of one death, each in the queue that it has come to."""
-        node, death = dying.node, dying.node.death
-        if death is None or not self._network.has_exchange(death.destination):
+    def step(self, copy: _Copy) -> Iterator[_Copy]:
+        """The copies that come out of one death and die in their turn."""
+        for each in self._copies(copy):
+            if not (self.follow and self.network.expires(each.node)):
+                self.paths.append(each.path)
+            elif self._is_new(each):
+                yield each
+
+    def _copies(self, copy: _Copy) -> list[_Copy]:
+        """Each in the queue that it has come to."""
+        node, death = copy.node, copy.node.death
+        if death is None or not self.network.has_exchange(death.destination):
             self._lose(node, "no dead letter exchange", held=node.holds_back)
             return []
-        letter = dying.letter.died(node, dying.reason, self._network.broker_version)
-        reached = self._network.reached(death.destination, letter.keys, letter.headers)
-        self._unsimulated.update(dict.fromkeys(reached.unsimulated))
-        mixed_up = self._network.broker_version < ORDERLY
-        history = letter.history if mixed_up else frozenset(letter.history)
-        copies, cycling = [], False
-        for way in reached.ways:
-            name = way[-1].destination
-            if dying.reason != "rejected" and letter.would_cycle(name):
-                cycling = True
+        message = copy.message.died(node, copy.reason, self.network.broker_version)
+        reached = self.network.reached(death.destination, message.keys, message.headers)
+        self.unsimulated |= dict.fromkeys(reached.unsimulated)
+        mixed_up = self.network.broker_version < ORDERLY
+        history = message.history if mixed_up else frozenset(message.history)
+        copies, cycles = [], False
+        for path in reached.paths:
+            name = path[-1].destination
+            if copy.reason != "rejected" and message.would_cycle(name):
+                cycles = True
                 continue
-            state = (name, letter.keys, history)
-            whole, before = (*dying.way, death, *way), (*dying.before, state)
-            copies.append(_Dying(self._network.queues[name], letter, "expired", whole, before))
-        if cycling:
+            before = (*copy.before, (name, message.keys, history))
+            whole = (*copy.path, death, *path)
+            copies.append(_Copy(self.network.queues[name], message, "expired", whole, before))
+        if cycles:
             self._lose(node, "cycle", held=node.holds_back and not copies)
         elif not copies and not reached.unsimulated:
             self._lose(node, "unroutable", held=node.holds_back)
@@ -192,31 +206,13 @@ class _Burial:
 
     def _lose(self, node: QueueNode, why: Dropped, *, held: bool) -> None:
         exchange = node.death.destination if node.death else None
-        self._losses[Loss(node.name, why, exchange, held)] = None
+        self.losses[Loss(node.name, why, exchange, held)] = None
 
-    def arrive(self, copies: list[_Dying]) -> None:
-        self._ways += [copy.way for copy in copies]
-
-    def new(self, copies: list[_Dying]) -> list[_Dying]:
-        """Those whose like was not there before, on whatever way it came."""
-        fresh = []
-        for copy in copies:
-            *earlier, state = copy.before
-            if state in earlier:
-                self._circling |= {name for name, _, _ in earlier[earlier.index(state) :]}
-            elif state not in self._seen:
-                fresh.append(copy)
-            self._seen.add(state)
-        return fresh
-
-    def death(self, queue: QueueNode, letter: DeadLetter, reason: Reason) -> Death:
-        return Death(
-            queue=queue.name,
-            reason=reason,
-            routing_key=letter.keys[0],
-            queues=tuple(sorted({way[-1].destination for way in self._ways})),
-            paths=tuple(self._ways),
-            losses=tuple(self._losses),
-            circling=tuple(sorted(self._circling)),
-            unsimulated=tuple(self._unsimulated),
-        )
+    def _is_new(self, copy: _Copy) -> bool:
+        """Whether none like it was there before, by whatever path it came."""
+        *earlier, state = copy.before
+        if state in earlier:
+            self.cycle |= {name for name, _, _ in earlier[earlier.index(state) :]}
+        is_new = state not in earlier and state not in self.seen
+        self.seen.add(state)
+        return is_new

@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from attune_mq.topology.arguments import exchange_arguments, queue_arguments
-from attune_mq.topology.expansion import expand
-from attune_mq.topology.fields import thawed
-from attune_mq.topology.model import Topology
+from attune_mq.topology.arguments import (
+    ALTERNATE_EXCHANGE,
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY,
+    DEAD_LETTER_STRATEGY,
+    QUEUE_ARGUMENTS,
+)
+from attune_mq.topology.fields import to_plain
+from attune_mq.topology.model import ExpandedTopology, Topology
+from attune_mq.topology.objects import DeadLetterTo, Exchange, Queue
 from attune_mq.topology.source import Path
 
 
@@ -58,14 +64,13 @@ class BindingDeclaration:
 Declaration = ExchangeDeclaration | QueueDeclaration | BindingDeclaration
 
 
-def declarations(topology: Topology) -> tuple[Declaration, ...]:
+def declarations(whole: ExpandedTopology) -> tuple[Declaration, ...]:
     """Exchanges, then queues, then bindings, each in the order of the file, additions included.
 
     Queues that belong to the connection which declares them, and their bindings, are left out:
     their consumer makes them, see :func:`private_declarations`. So are families, which exist
     once they are instantiated.
     """
-    whole = expand(topology)
     private = {key for key, queue in whole.queues.items() if queue.belongs_to_a_connection}
     return (
         *(_exchange(whole, key) for key in whole.exchanges),
@@ -79,10 +84,9 @@ def declarations(topology: Topology) -> tuple[Declaration, ...]:
 
 
 def private_declarations(
-    topology: Topology, queue: str
+    whole: ExpandedTopology, queue: str
 ) -> tuple[QueueDeclaration, tuple[BindingDeclaration, ...]]:
     """One queue, by its key, with its bindings: what its consumer declares for itself."""
-    whole = expand(topology)
     bindings = tuple(
         _binding(whole, index)
         for index, binding in enumerate(whole.bindings)
@@ -91,7 +95,7 @@ def private_declarations(
     return _queue(whole, queue), bindings
 
 
-def _exchange(whole: Topology, key: str) -> ExchangeDeclaration:
+def _exchange(whole: ExpandedTopology, key: str) -> ExchangeDeclaration:
     exchange = whole.exchanges[key]
     return ExchangeDeclaration(
         name=exchange.name,
@@ -104,7 +108,7 @@ def _exchange(whole: Topology, key: str) -> ExchangeDeclaration:
     )
 
 
-def _queue(whole: Topology, key: str) -> QueueDeclaration:
+def _queue(whole: ExpandedTopology, key: str) -> QueueDeclaration:
     queue = whole.queues[key]
     return QueueDeclaration(
         name=queue.name,
@@ -116,7 +120,7 @@ def _queue(whole: Topology, key: str) -> QueueDeclaration:
     )
 
 
-def _binding(whole: Topology, index: int) -> BindingDeclaration:
+def _binding(whole: ExpandedTopology, index: int) -> BindingDeclaration:
     binding = whole.bindings[index]
     to_queue = binding.destination_type == "queue"
     destination = (
@@ -129,6 +133,31 @@ def _binding(whole: Topology, index: int) -> BindingDeclaration:
         destination=destination,
         destination_type=binding.destination_type,
         routing_key=binding.routing_key,
-        arguments=thawed(binding.arguments),
+        arguments=to_plain(binding.arguments),
         path=("bindings", index),
     )
+
+
+def queue_arguments(topology: ExpandedTopology, queue: Queue) -> dict[str, Any]:
+    """What a queue is declared with."""
+    arguments: dict[str, Any] = to_plain(queue.arguments)
+    for row in QUEUE_ARGUMENTS.values():
+        value = getattr(queue, row.field) if row.field else None
+        if value is not None and row.field != "dead_letter":
+            arguments[row.name] = value
+    rule = queue.dead_letter
+    if isinstance(rule, DeadLetterTo):
+        arguments[DEAD_LETTER_EXCHANGE] = topology.exchange_name(rule.to)
+        if rule.routing_key is not None:
+            arguments[DEAD_LETTER_ROUTING_KEY] = rule.routing_key
+        if rule.strategy is not None:
+            arguments[DEAD_LETTER_STRATEGY] = rule.strategy
+    return arguments
+
+
+def exchange_arguments(topology: Topology, exchange: Exchange) -> dict[str, Any]:
+    """What an exchange is declared with."""
+    arguments: dict[str, Any] = to_plain(exchange.arguments)
+    if exchange.alternate_exchange is not None:
+        arguments[ALTERNATE_EXCHANGE] = topology.exchange_name(exchange.alternate_exchange)
+    return arguments

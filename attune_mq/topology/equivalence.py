@@ -3,7 +3,7 @@
 RabbitMQ compares durable, auto-delete, exclusive, the type of an exchange, and those arguments
 that the type of the *existing* queue knows, in an order of its own; it names the first that
 differs in ``406 PRECONDITION_FAILED - inequivalent arg …`` and closes the channel. An argument
-that it does not know for that type is never compared: a changed one is ignored without a word.
+that it does not know for that type is never compared: a changed one is silently ignored.
 That holds for misspelt arguments, and for those of another type (``x-delivery-limit`` on a
 classic queue is refused at creation, but not when the queue is there).
 
@@ -15,76 +15,23 @@ taken to be off, as it is by default. Policies are never compared.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from attune_mq.topology.arguments import (
+    ALTERNATE_EXCHANGE,
+    CLASSIC,
+    QUEUE_TYPE,
+    QUEUE_TYPES,
+    compared_arguments,
+    release,
+)
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,
     QueueDeclaration,
 )
-from attune_mq.topology.objects import QueueType
-
-Version = tuple[int, int]
-
-
-class _Argument(NamedTuple):
-    name: str
-    since: Version = (0, 0)
-
-
-# In the order in which the broker compares them: it names the first that differs.
-_COMPARED: Mapping[str, tuple[_Argument, ...]] = {
-    "classic": (
-        _Argument("x-expires"),
-        _Argument("x-message-ttl"),
-        _Argument("x-dead-letter-exchange"),
-        _Argument("x-dead-letter-routing-key"),
-        _Argument("x-max-length"),
-        _Argument("x-max-length-bytes"),
-        _Argument("x-max-priority"),
-        _Argument("x-overflow"),
-        _Argument("x-queue-mode"),
-        _Argument("x-queue-version"),
-        _Argument("x-single-active-consumer"),
-        _Argument("x-queue-type"),
-        _Argument("x-queue-master-locator"),
-        _Argument("x-queue-leader-locator", (4, 0)),
-    ),
-    "quorum": (
-        _Argument("x-dead-letter-exchange"),
-        _Argument("x-dead-letter-routing-key"),
-        _Argument("x-dead-letter-strategy"),
-        _Argument("x-expires"),
-        _Argument("x-max-length"),
-        _Argument("x-max-length-bytes"),
-        _Argument("x-max-in-memory-length"),
-        _Argument("x-max-in-memory-bytes"),
-        _Argument("x-overflow"),
-        _Argument("x-single-active-consumer"),
-        _Argument("x-queue-type"),
-        _Argument("x-quorum-initial-group-size"),
-        _Argument("x-delivery-limit"),
-        _Argument("x-message-ttl"),
-        _Argument("x-queue-leader-locator"),
-        _Argument("x-consumer-disconnected-timeout", (4, 3)),
-        _Argument("x-consumer-timeout", (4, 3)),
-        _Argument("x-delayed-retry-type", (4, 3)),
-        _Argument("x-delayed-retry-min", (4, 3)),
-        _Argument("x-delayed-retry-max", (4, 3)),
-    ),
-    "stream": (
-        _Argument("x-max-length-bytes"),
-        _Argument("x-queue-type"),
-        _Argument("x-max-age"),
-        _Argument("x-stream-max-segment-size-bytes"),
-        _Argument("x-stream-filter-size-bytes", (4, 3)),
-        _Argument("x-initial-cluster-size"),
-        _Argument("x-queue-leader-locator"),
-    ),
-}
 
 
 class Difference(NamedTuple):
@@ -112,7 +59,7 @@ class SilentlyIgnored:
 @dataclass(frozen=True)
 class Inequivalent:
     """The declaration is refused and the channel closed: 406, for ``exclusive`` 405. The broker
-    names the first of ``differences``; with that one mended it would name the next."""
+    names the first of ``differences``; with that one corrected it would name the next."""
 
     differences: tuple[Difference, ...]
 
@@ -128,28 +75,17 @@ class BrokerRules:
     version: str
     default_queue_type: str = "classic"
 
-    @property
-    def release(self) -> Version:
-        """Major and minor. A version that is none is taken for the newest."""
-        numbers = re.match(r"(\d+)\.(\d+)", self.version)
-        return (int(numbers[1]), int(numbers[2])) if numbers else (999, 0)
-
-    def compared_arguments(self, queue_type: str) -> tuple[str, ...]:
+    def compared_arguments(self, queue_type: str) -> list[str]:
         """The arguments that the broker compares when a queue of this type is declared again."""
-        known = _COMPARED.get(queue_type, _COMPARED["classic"])
-        return tuple(argument.name for argument in known if argument.since <= self.release)
+        return compared_arguments(queue_type, release(self.version))
 
     def queue_type(self, queue: QueueDeclaration) -> str:
         """The type of the queue that this declaration makes."""
-        named = queue.arguments.get("x-queue-type")
+        named = queue.arguments.get(QUEUE_TYPE)
         if named is not None:
             return str(named)
         replicable = queue.durable and not queue.exclusive and not queue.auto_delete
-        return self.default_queue_type if replicable else _CLASSIC
-
-
-_CLASSIC: QueueType = "classic"
-_ALTERNATE_EXCHANGE = "alternate-exchange"
+        return self.default_queue_type if replicable else CLASSIC
 
 
 def answer_to_queue(
@@ -167,9 +103,9 @@ def answer_to_queue(
         ("auto_delete", declared.auto_delete, existing.auto_delete),
     )
     wanted = dict(declared.arguments)
-    wanted.setdefault("x-queue-type", rules.queue_type(declared))
-    present = {"x-queue-type": _CLASSIC, **existing.arguments}
-    return _answer(differences, wanted, present, rules.compared_arguments(present["x-queue-type"]))
+    wanted.setdefault(QUEUE_TYPE, rules.queue_type(declared))
+    present = {QUEUE_TYPE: CLASSIC, **existing.arguments}
+    return _answer(differences, wanted, present, rules.compared_arguments(str(present[QUEUE_TYPE])))
 
 
 def answer_to_exchange(declared: ExchangeDeclaration, existing: ExchangeDeclaration) -> Answer:
@@ -181,7 +117,7 @@ def answer_to_exchange(declared: ExchangeDeclaration, existing: ExchangeDeclarat
         ("auto_delete", declared.auto_delete, existing.auto_delete),
         ("internal", declared.internal, existing.internal),
     )
-    return _answer(differences, declared.arguments, existing.arguments, (_ALTERNATE_EXCHANGE,))
+    return _answer(differences, declared.arguments, existing.arguments, (ALTERNATE_EXCHANGE,))
 
 
 def uncompared_arguments(
@@ -191,12 +127,11 @@ def uncompared_arguments(
     whether it has these arguments. A queue without ``x-queue-type`` may be of any type, as the
     virtual host's default is, which AMQP does not tell."""
     if isinstance(declared, ExchangeDeclaration):
-        compared = {_ALTERNATE_EXCHANGE}
+        compared = {ALTERNATE_EXCHANGE}
     else:
-        named = declared.arguments.get("x-queue-type")
-        types = _COMPARED if named is None else (str(named),)
-        rules = BrokerRules(version)
-        compared = {name for each in types for name in rules.compared_arguments(each)}
+        named = declared.arguments.get(QUEUE_TYPE)
+        types = QUEUE_TYPES if named is None else (str(named),)
+        compared = {name for each in types for name in compared_arguments(each, release(version))}
     return tuple(name for name in declared.arguments if name not in compared)
 
 
@@ -256,18 +191,18 @@ def _answer(
     differences: tuple[Difference, ...],
     wanted: Mapping[str, Any],
     present: Mapping[str, Any],
-    compared: tuple[str, ...],
+    compared: Sequence[str],
 ) -> Answer:
     differences += _argument_differences(wanted, present, compared)
     if differences:
         return Inequivalent(differences)
     others = sorted((wanted.keys() | present.keys()) - set(compared))
-    ignored = _argument_differences(wanted, present, tuple(others))
+    ignored = _argument_differences(wanted, present, others)
     return SilentlyIgnored(ignored) if ignored else Equal()
 
 
 def _argument_differences(
-    wanted: Mapping[str, Any], present: Mapping[str, Any], names: tuple[str, ...]
+    wanted: Mapping[str, Any], present: Mapping[str, Any], names: Sequence[str]
 ) -> tuple[Difference, ...]:
     return tuple(
         Difference(name, wanted.get(name), present.get(name))

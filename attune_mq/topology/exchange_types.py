@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 from attune_mq.topology.fields import NO_ARGUMENTS
-from attune_mq.topology.patterns import ANY_WORDS, ONE_WORD, words_of
 from attune_mq.topology.source import Path
 
 Headers = Mapping[str, Any]
-Way = Literal["binding", "default exchange", "alternate exchange", "dead letter"]
+HopKind = Literal["binding", "default exchange", "alternate exchange", "dead letter"]
 
 
 class Hop(NamedTuple):
@@ -25,42 +24,49 @@ class Hop(NamedTuple):
     source: str
     destination: str
     destination_type: Literal["queue", "exchange"]
-    via: Way
+    via: HopKind
     routing_key: str = ""
     """The binding's key; of a dead letter, the key that the queue gives it."""
     arguments: Mapping[str, Any] = NO_ARGUMENTS
     path: Path = ()
-    """Where in the expanded topology the binding, alternate exchange or dead letter rule stands."""
+    """Where in the topology the binding, alternate exchange or dead letter rule stands."""
+
+    @property
+    def name(self) -> str:
+        """A binding's."""
+        return f"{self.source} -> {self.destination} [{self.routing_key}]"
 
 
 Hops = Sequence[Hop]
 
 
-class BindingTable(Protocol):
-    """The bindings of one exchange."""
+class BindingTable:
+    """The bindings of one exchange, of a type that gives every message to each of them (fanout)."""
 
-    by_key_alone: bool
+    by_key_alone = True
     """Whether the routing keys tell which bindings take a message."""
-    is_simulated: bool
+    is_simulated = True
     """Whether it is known what the type does: not so for those of plugins."""
+
+    def __init__(self, bindings: Hops) -> None:
+        self._all = tuple(bindings)
 
     def matched(self, keys: Sequence[str], headers: Headers) -> Hops:
         """The bindings that take a message with these keys (its own first, then CC and BCC)."""
+        return self.possible(keys)
 
     def possible(self, keys: Sequence[str]) -> Hops:
         """The bindings that may take a message with these keys and whatever headers."""
+        return self._all
 
 
 def binding_table(exchange_type: str, bindings: Iterable[Hop]) -> BindingTable:
-    """The table that routes as an exchange of that type does; of an unknown type, none."""
+    """The table that routes as an exchange of that type does."""
     return _TABLES.get(exchange_type, PluginTable)(list(bindings))
 
 
-class DirectTable:
+class DirectTable(BindingTable):
     """Key and binding key are equal. Wildcards mean nothing here."""
-
-    by_key_alone = True
-    is_simulated = True
 
     def __init__(self, bindings: Hops) -> None:
         by_key: dict[str, list[Hop]] = {}
@@ -68,29 +74,24 @@ class DirectTable:
             by_key.setdefault(hop.routing_key, []).append(hop)
         self._by_key = {key: tuple(hops) for key, hops in by_key.items()}
 
-    def matched(self, keys: Sequence[str], headers: Headers) -> Hops:
-        return self.possible(keys)
-
     def possible(self, keys: Sequence[str]) -> Hops:
         if len(keys) == 1:
             return self._by_key.get(keys[0], ())
         return [hop for key in dict.fromkeys(keys) for hop in self._by_key.get(key, ())]
 
 
-class FanoutTable:
-    """Every binding takes every message."""
+ONE_WORD = "*"
+ANY_WORDS = "#"
 
-    by_key_alone = True
-    is_simulated = True
 
-    def __init__(self, bindings: Hops) -> None:
-        self._all = tuple(bindings)
+def _words(key: str) -> list[str]:
+    """The words of a routing key or pattern; the empty key has none."""
+    return key.split(".") if key else []
 
-    def matched(self, keys: Sequence[str], headers: Headers) -> Hops:
-        return self._all
 
-    def possible(self, keys: Sequence[str]) -> Hops:
-        return self._all
+def is_wildcard(pattern: str) -> bool:
+    """Whether a topic exchange takes anything in ``pattern`` other than literally."""
+    return any(word in (ONE_WORD, ANY_WORDS) for word in _words(pattern))
 
 
 class _Node:
@@ -130,24 +131,23 @@ class _Node:
             node.reach = tuple(reach)
 
 
-class TopicTable:
-    """Patterns as in :mod:`attune_mq.topology.patterns`, all of them matched at once: word by word
-    from one set of nodes of their trie to the next."""
+class TopicTable(BindingTable):
+    """A key is a list of words between dots. In a pattern ``*`` stands for exactly one word and
+    ``#`` for any number of words, none included; within a longer word both are ordinary characters.
+    A word may be empty: ``a..b`` has three words. The empty key has no word at all, so ``#`` takes
+    it and ``*`` does not (measured on brokers).
 
-    by_key_alone = True
-    is_simulated = True
+    All patterns are matched at once: word by word from one set of nodes of their trie to the next.
+    """
 
     def __init__(self, bindings: Hops) -> None:
         self._root = _Node()
         for hop in bindings:
             node = self._root
-            for word in words_of(hop.routing_key):
+            for word in _words(hop.routing_key):
                 node = node.child(word)
             node.hops.append(hop)
         self._root.seal()
-
-    def matched(self, keys: Sequence[str], headers: Headers) -> Hops:
-        return self.possible(keys)
 
     def possible(self, keys: Sequence[str]) -> Hops:
         if len(keys) == 1:
@@ -159,7 +159,7 @@ class TopicTable:
     def _ends(self, key: str) -> Iterable[_Node]:
         """The nodes at which the patterns that match ``key`` end, each once."""
         nodes: Iterable[_Node] = self._root.reach
-        for word in words_of(key):
+        for word in _words(key):
             following: dict[_Node, None] = {}
             for node in nodes:
                 if node.loops:
@@ -184,7 +184,7 @@ class _HeadersMatch:
         self.needs_all = mode not in ("any", "any-with-x")
         with_x = mode in ("all-with-x", "any-with-x")
         self.wanted = {
-            name: comparable(value)
+            name: _header_value(value)
             for name, value in hop.arguments.items()
             if name != X_MATCH and (with_x or not name.startswith("x-"))
         }
@@ -199,16 +199,15 @@ class _HeadersMatch:
         return self.needs_all
 
 
-class HeadersTable:
+class HeadersTable(BindingTable):
     """Bindings ask for headers, by name and value, or by name alone where the value is void
     (``null`` in a file). Arguments that begin with ``x-`` count in the modes ``…-with-x`` only.
     """
 
     by_key_alone = False
-    is_simulated = True
 
     def __init__(self, bindings: Hops) -> None:
-        self._all = tuple(bindings)
+        super().__init__(bindings)
         self._unconditional: list[_HeadersMatch] = []
         self._by_name: dict[str, list[_HeadersMatch]] = {}
         self._by_value: dict[tuple[str, Any], list[_HeadersMatch]] = {}
@@ -228,7 +227,7 @@ class HeadersTable:
                 break
 
     def matched(self, keys: Sequence[str], headers: Headers) -> Hops:
-        given = {name: comparable(value) for name, value in headers.items()}
+        given = {name: _header_value(value) for name, value in headers.items()}
         candidates = dict.fromkeys(self._unconditional)
         for header in given.items():
             for match in self._by_value.get(header, ()):
@@ -237,11 +236,8 @@ class HeadersTable:
                 candidates[match] = None
         return [match.hop for match in candidates if match.takes(given)]
 
-    def possible(self, keys: Sequence[str]) -> Hops:
-        return self._all
 
-
-def comparable(value: Any) -> Any:
+def _header_value(value: Any) -> Any:
     """A header's value such that two are equal when the broker thinks so: ``1`` is not ``true``,
     but bytes are a text, a time is its seconds, and integers of all widths are alike."""
     if value is None or type(value) in (str, int):
@@ -253,31 +249,22 @@ def comparable(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
     if isinstance(value, Mapping):
-        return "table", tuple((name, comparable(item)) for name, item in value.items())
+        return "table", tuple((name, _header_value(item)) for name, item in value.items())
     if isinstance(value, list | tuple):
-        return "array", tuple(comparable(item) for item in value)
+        return "array", tuple(_header_value(item) for item in value)
     return value
 
 
-class PluginTable:
+class PluginTable(BindingTable):
     """An exchange type that a plugin brings: how it routes is not known here."""
 
     by_key_alone = False
     is_simulated = False
 
-    def __init__(self, bindings: Hops) -> None:
-        self._all = tuple(bindings)
 
-    def matched(self, keys: Sequence[str], headers: Headers) -> Hops:
-        return ()
-
-    def possible(self, keys: Sequence[str]) -> Hops:
-        return self._all
-
-
-_TABLES: Mapping[str, type[DirectTable | FanoutTable | TopicTable | HeadersTable]] = {
+_TABLES: Mapping[str, type[BindingTable]] = {
     "direct": DirectTable,
-    "fanout": FanoutTable,
+    "fanout": BindingTable,
     "topic": TopicTable,
     "headers": HeadersTable,
 }

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from attune_mq.topology.durations import format_duration
 from attune_mq.topology.fields import FrozenDict
-from attune_mq.topology.model import Defaults, Topology
+from attune_mq.topology.model import Defaults, ExpandedTopology, Topology
 from attune_mq.topology.objects import (
     Binding,
     DeadLetterQueue,
@@ -43,12 +43,12 @@ def retry_queue_name(queue_name: str, delay_ms: int) -> str:
     return f"{queue_name}{RETRY_INFIX}{format_duration(delay_ms)}"
 
 
-def expand(topology: Topology) -> Topology:
-    """The same topology with every object in it that setup makes.
-
-    The result is a topology like any other: written down and loaded it is the same, and
-    expanding it changes nothing.
+def expand(topology: Topology) -> ExpandedTopology:
+    """The same topology with every object in it that setup makes; an expanded one is returned as
+    it is. Written down, loaded and expanded, it is the same.
     """
+    if isinstance(topology, ExpandedTopology):
+        return topology
     addition = _Addition(topology, dict(topology.exchanges))
     queues, bindings = addition.expanded(topology.queues, topology.bindings, ())
     families = {}
@@ -65,7 +65,8 @@ def expand(topology: Topology) -> Topology:
     }
     for index in range(len(addition.routers)):
         addition.origins[("bindings", len(bindings) + index)] = ("dead_letter",)
-    return topology.model_copy(update=update).located(topology.sources.derived(addition.origins))
+    whole = ExpandedTopology.model_construct(**{**dict(topology), **update})
+    return whole.changed(topology.sources.derived(addition.origins))
 
 
 @dataclass
@@ -186,3 +187,21 @@ class _Addition:
     def _trace(self, path: Path, origin: Path) -> None:
         inside_family = origin[0] in ("queues", "bindings")
         self.origins[(*self._at, *path)] = (*self._at, *origin) if inside_family else origin
+
+
+def additions(expanded: ExpandedTopology) -> Mapping[Path, str]:
+    """The path of each exchange, queue and binding that the file does not hold, with a sentence
+    for people: ``added: for dead_letter in line 9``."""
+    paths: list[Path] = [("exchanges", key) for key in expanded.exchanges]
+    for at, block in expanded.blocks():
+        paths += [(*at, "queues", key) for key in block.queues]
+        paths += [(*at, "bindings", index) for index in range(len(block.bindings))]
+    added = {}
+    for path in paths:
+        origin = expanded.sources.origins.get(path)
+        if origin is None or origin[-2:-1] == ("bindings",):
+            continue  # it stands in the file; a binding with several keys as one of its several
+        where = expanded.where(*path)
+        line = f" in line {where.line}" if where.line else ""
+        added[path] = f"added: for {where.path}{line}"
+    return added

@@ -1,13 +1,15 @@
-"""Instances of families: ``worker.{worker_id}.executions`` for one worker id."""
+"""Families and their instances: ``worker.{worker_id}.executions`` for one worker id."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.contracts import Family, MessageContract
 from attune_mq.topology.fields import MAX_NAME_BYTES, FrozenDict
-from attune_mq.topology.model import Topology, UnknownName
+from attune_mq.topology.model import Block, ExpandedTopology, Topology, UnknownName
 from attune_mq.topology.objects import (
     BUILT_IN_EXCHANGES,
     Binding,
@@ -16,15 +18,20 @@ from attune_mq.topology.objects import (
     OwnDeadLetterQueue,
     Queue,
 )
+from attune_mq.topology.reachability import reachable
 from attune_mq.topology.source import Path
 
+T = TypeVar("T", bound=Topology)
+
+ONE_WORD = "[^.]+"
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 LONGEST_INSTANCE_NAME_BYTES = MAX_NAME_BYTES - len(".retry.315360000000ms")
 """So that what the library adds to it still fits."""
 
 
-def instantiate(topology: Topology, family: str, /, **parameters: str | int) -> Topology:
+def instantiate(topology: T, family: str, /, **parameters: str | int) -> T:
     """One instance of a family, as a topology that holds what belongs to the instance and the
-    exchanges that it refers to.
+    exchanges that it refers to: expanded, when ``topology`` is.
 
     It also has the message types of the file, with the family's own routes in place of the file's
     where both have one, so that a service of this instance can publish all that it publishes.
@@ -59,8 +66,8 @@ def _filler(parameters: Mapping[str, str]) -> Callable[[str], str]:
     return fill
 
 
-def _instance(topology: Topology, key: str, family: Family, fill: Callable[[str], str]) -> Topology:
-    update = {
+def _instance(topology: T, key: str, family: Family, fill: Callable[[str], str]) -> T:
+    update: dict[str, object] = {
         "queues": FrozenDict({k: _queue(queue, fill) for k, queue in family.queues.items()}),
         "bindings": tuple(_binding(binding, fill) for binding in family.bindings),
         "messages": FrozenDict(
@@ -72,15 +79,14 @@ def _instance(topology: Topology, key: str, family: Family, fill: Callable[[str]
         "consumers": FrozenDict({fill(tag): spec for tag, spec in family.consumers.items()}),
         "families": FrozenDict(),
     }
-    instance = topology.model_copy(update=update)
+    instance = topology.changed(topology.sources, **update)
     needed = exchanges_of(instance, topology)
     kept = {name: topology.exchanges[name] for name in topology.exchanges if name in needed}
     links = tuple(binding for binding in topology.bindings if _links(binding, needed))
     bindings = (*instance.bindings, *links)
     origins = _origins(topology, key, family, fill, links)
-    return instance.model_copy(
-        update={"exchanges": FrozenDict(kept), "bindings": bindings}
-    ).located(topology.sources.derived(origins))
+    sources = topology.sources.derived(origins)
+    return instance.changed(sources, exchanges=FrozenDict(kept), bindings=bindings)
 
 
 def _queue(queue: Queue, fill: Callable[[str], str]) -> Queue:
@@ -130,19 +136,14 @@ def exchanges_of(part: Topology, whole: Topology) -> set[str]:
 
 def _closed(names: set[str], whole: Topology) -> set[str]:
     """With alternates, and with the exchanges from which messages come to these."""
-    while True:
-        alternates = {
-            whole.exchanges[name].alternate_exchange for name in names if name in whole.exchanges
-        }
-        feeding = {
-            binding.source
-            for binding in whole.bindings
-            if binding.destination_type == "exchange" and binding.destination in names
-        }
-        more = {name for name in alternates | feeding if name} | names
-        if more == names:
-            return names
-        names = more
+    leading: dict[str, list[str]] = {}
+    for key, exchange in whole.exchanges.items():
+        if exchange.alternate_exchange:
+            leading.setdefault(key, []).append(exchange.alternate_exchange)
+    for binding in whole.bindings:
+        if binding.destination_type == "exchange" and binding.source:
+            leading.setdefault(binding.destination, []).append(binding.source)
+    return set(reachable(names, lambda name: leading.get(name, ())))
 
 
 def _origins(
@@ -161,3 +162,79 @@ def _origins(
     for index, link in enumerate(links):
         origins[("bindings", own + index)] = ("bindings", topology.bindings.index(link))
     return origins
+
+
+class Instance(NamedTuple):
+    """``worker`` with ``worker_id`` 7."""
+
+    family: str
+    parameters: Mapping[str, str]
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
+        return f"{self.family} ({values})"
+
+
+def instance_with_queue(topology: Topology, name: str) -> Instance | None:
+    """The instance to which a queue of that name belongs, if there can be one."""
+    for key, family in topology.families.items():
+        for queue in family.queues.values():
+            parameters = _parameters(queue.name, name)
+            if parameters.keys() == set(family.parameters):
+                return Instance(key, parameters)
+    return None
+
+
+def instance_with_key(topology: Topology, exchange: str, routing_key: str) -> Instance | None:
+    """The instance that binds that routing key to that exchange, by name, if there can be one."""
+    for key, family in topology.families.items():
+        for binding in family.bindings:
+            if topology.exchange_name(binding.source) == exchange:
+                parameters = _parameters(binding.routing_key, routing_key)
+                if parameters.keys() == set(family.parameters):
+                    return Instance(key, parameters)
+    return None
+
+
+def including(topology: ExpandedTopology, instance: Instance) -> ExpandedTopology:
+    """The topology with the queues and bindings of the instance in it, also beside those of other
+    instances of the family."""
+    part = instantiate(topology, instance.family, **instance.parameters)
+    keys = {key: f"{instance} {key}" for key in part.queues}
+    queues = {keys[key]: queue for key, queue in part.queues.items()}
+    bindings = tuple(
+        binding.model_copy(update={"destination": keys[binding.destination]})
+        for binding in part.bindings
+        if binding.destination_type == "queue"
+    )
+    return topology.changed(
+        topology.sources,
+        queues=FrozenDict({**topology.queues, **queues}),
+        bindings=(*topology.bindings, *bindings),
+    )
+
+
+def _parameters(template: str, text: str) -> dict[str, str]:
+    """What the placeholders of ``template`` stand for in ``text``; nothing where it differs."""
+    pieces = _PLACEHOLDER.split(template)
+    pattern = "".join("(.+)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
+    match = re.fullmatch(pattern, text)
+    if match is None:
+        return {}
+    found = dict(zip(pieces[1::2], match.groups(), strict=True))
+    return found if _PLACEHOLDER.sub(lambda hole: found[hole[1]], template) == text else {}
+
+
+def name_pattern(name: str, block: Block) -> str:
+    """``name`` as a regular expression of what it is on the broker: each of the family's parameters
+    stands for one word, since a dot parts the words of names and routing keys."""
+    if not block.parameters:
+        return literal(name)
+    placeholders = "|".join(re.escape(f"{{{parameter}}}") for parameter in block.parameters)
+    parts = re.split(f"({placeholders})", name)
+    return "".join(ONE_WORD if index % 2 else literal(part) for index, part in enumerate(parts))
+
+
+def literal(name: str) -> str:
+    """A name as a regular expression that matches it alone, for Python as for RabbitMQ."""
+    return re.sub(r"([.^$*+?()\[\]{}|\\])", r"\\\1", name)

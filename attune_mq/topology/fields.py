@@ -59,12 +59,12 @@ def _argument(value: Any) -> Any:
     return value
 
 
-def thawed(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """An argument as the plain lists and dicts that pika and JSON know."""
     if isinstance(value, Mapping):
-        return {key: thawed(item) for key, item in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [thawed(item) for item in value]
+        return [to_plain(item) for item in value]
     return value
 
 
@@ -74,7 +74,7 @@ Name = Annotated[ShortString, Field(min_length=1)]
 Arguments = Annotated[
     Mapping[str, Any],
     AfterValidator(_argument),
-    PlainSerializer(thawed),
+    PlainSerializer(to_plain),
     WithJsonSchema({"type": "object", "additionalProperties": True}),
 ]
 NO_ARGUMENTS: Mapping[str, Any] = FrozenDict()

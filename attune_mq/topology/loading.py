@@ -39,7 +39,7 @@ def parse_topology(
         problems.append(Problem(document.sources.where(), expected, shown(document.data)))
     if problems or topology is None:
         raise InvalidTopology(problems)
-    return topology.located(document.sources)
+    return topology.changed(document.sources)
 
 
 def _validated(document: Document) -> tuple[Topology | None, list[Problem]]:

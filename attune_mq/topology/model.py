@@ -6,7 +6,8 @@ thing to another (the ``source`` of a binding, the ``queue`` of a consumer) are 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, StrictStr
 
@@ -21,7 +22,7 @@ from attune_mq.topology.objects import (
     Queue,
     QueueType,
 )
-from attune_mq.topology.source import SourceMap, Where
+from attune_mq.topology.source import Path, SourceMap, Where
 
 
 class UnknownName(InvalidInput):
@@ -67,6 +68,8 @@ class Topology(TopologyModel):
     consumers: FrozenMap[ConsumerSpec] = Field(default_factory=FrozenDict)
     families: FrozenMap[Family] = Field(default_factory=FrozenDict)
 
+    parameters: ClassVar[tuple[str, ...]] = ()
+    """It is the one block without any: what it says is there once."""
     _sources: SourceMap = PrivateAttr(default_factory=SourceMap)
 
     @property
@@ -74,14 +77,23 @@ class Topology(TopologyModel):
         """Where in its file each thing stands."""
         return self._sources
 
+    def blocks(self) -> list[tuple[Path, Block]]:
+        """The file itself and each of its families, with the path at which its queues, bindings,
+        messages and consumers stand."""
+        return [((), self), *((("families", key), each) for key, each in self.families.items())]
+
     def where(self, *path: str | int) -> Where:
         """Where in its file ``path`` stands, such as ``"queues", "work"``, or else what is around
         it."""
         return self._sources.where(*path)
 
-    def located(self, sources: SourceMap) -> Topology:
-        """The same topology, knowing where it was written."""
-        copy = self.model_copy()
+    def __eq__(self, other: object) -> bool:
+        """By what they say alone: an expanded one equals the file that says all of it."""
+        return isinstance(other, Topology) and self.__dict__ == other.__dict__
+
+    def changed(self, sources: SourceMap, **parts: Any) -> Self:
+        """With ``parts`` in place of its own, and ``sources`` for where they stand."""
+        copy = super().model_copy(update=parts)
         copy._sources = sources  # noqa: SLF001 - it is of the same class
         return copy
 
@@ -120,3 +132,17 @@ class Topology(TopologyModel):
                 f"{self._sources.file} consumers: expected an entry {tag!r}, found only: {known}"
             )
         return spec
+
+
+Block = Topology | Family
+
+
+class ExpandedTopology(Topology):
+    """A topology with every object in it that setup makes: only
+    :func:`~attune_mq.topology.expansion.expand` makes one."""
+
+    def model_copy(  # type: ignore[override] # other parts may need to be expanded again
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> Topology:
+        """A plain topology, since what ``update`` says is not expanded."""
+        return Topology.model_construct(**{**dict(self), **(update or {})}).changed(self.sources)

@@ -1,41 +1,44 @@
 """Exchanges, queues and what connects them, indexed once for fast routing.
 
-Names are the broker's. Bindings from, or to, what is not there do not exist on a broker either,
-and are left out.
+Names are the broker's. Bindings to what does not exist are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from attune_mq.topology.arguments import exchange_arguments, queue_arguments
-from attune_mq.topology.contracts import Family
-from attune_mq.topology.exchange_types import BindingTable, Headers, Hop, binding_table
-from attune_mq.topology.expansion import DEFAULT_EXCHANGE, expand, retry_queue_name
-from attune_mq.topology.model import Topology
-from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
-from attune_mq.topology.raw_arguments import (
+from attune_mq.topology.arguments import (
+    ALTERNATE_EXCHANGE,
+    CLASSIC,
     DEAD_LETTER_EXCHANGE,
     DEAD_LETTER_ROUTING_KEY,
     DEAD_LETTER_STRATEGY,
+    MESSAGE_TTL,
+    OVERFLOW,
+    QUEUE_TYPE,
+    STREAM,
+    Version,
+    release,
 )
+from attune_mq.topology.declarations import exchange_arguments, queue_arguments
+from attune_mq.topology.exchange_types import BindingTable, Headers, Hop, binding_table
+from attune_mq.topology.expansion import DEFAULT_EXCHANGE, retry_queue_name
+from attune_mq.topology.model import ExpandedTopology
+from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
 from attune_mq.topology.source import Path
 
 TRACE = "amq.rabbitmq.trace"
 """The built-in exchange to which the broker alone publishes."""
 
 _REQUIRED_TO_HOLD = {
-    "x-queue-type": "quorum",
-    "x-overflow": "reject-publish",
+    QUEUE_TYPE: "quorum",
+    OVERFLOW: "reject-publish",
     DEAD_LETTER_STRATEGY: "at-least-once",
 }
 """Without the others, at-least-once dead-lettering silently is at-most-once."""
 
-NEWEST_BROKER = "4.3"
-"""The version of RabbitMQ whose rules hold where a file names none."""
-
-Way = tuple[Hop, ...]
+HopPath = tuple[Hop, ...]
 """The steps of a message from where it was published, or died, to a queue."""
 
 
@@ -48,23 +51,52 @@ class ExchangeNode(NamedTuple):
 
 
 class QueueNode(NamedTuple):
-    name: str
+    """A queue of the file or of a family."""
+
     path: Path
-    ttl_ms: int | None
+    name: str
+    """The broker's; of a queue that the server names, one that nothing else can have."""
+    queue: Queue
+    arguments: Mapping[str, Any]
+    """What it is declared with."""
     death: Hop | None
     """The step to the queue's dead letter exchange."""
-    gives_key: bool
-    """Whether dead letters get the key of ``death`` instead of keeping their own."""
-    holds_back: bool
-    """At-least-once dead-lettering: a dead letter without a way stays, unseen."""
-    retry_queues: tuple[str, ...] = ()
-    """Where the library's consumers send what is to be tried again later."""
+
+    @property
+    def type(self) -> str:
+        """Without a type of its own it is of the virtual host's default type: classic, mostly."""
+        return str(self.arguments.get(QUEUE_TYPE, CLASSIC))
+
+    @property
+    def is_shared(self) -> bool:
+        """Not one that comes and goes with the connection or the consumer that uses it."""
+        return not self.queue.belongs_to_a_connection and not self.queue.auto_delete
+
+    @property
+    def is_of_family(self) -> bool:
+        return self.path[0] == "families"
+
+    @property
+    def gives_key(self) -> bool:
+        """Whether dead letters get the key of ``death`` instead of keeping their own."""
+        return self.arguments.get(DEAD_LETTER_ROUTING_KEY) is not None
+
+    @property
+    def holds_back(self) -> bool:
+        """At-least-once dead-lettering: an unroutable dead letter stays in the queue, uncounted."""
+        return self.arguments.items() >= _REQUIRED_TO_HOLD.items()
+
+    @property
+    def retry_queues(self) -> list[str]:
+        """Where the library's consumers send what is to be tried again later."""
+        delays_ms = self.queue.retry.backoff_ms if self.queue.retry else ()
+        return [retry_queue_name(self.name, delay_ms) for delay_ms in dict.fromkeys(delays_ms)]
 
 
 class Reached(NamedTuple):
     """Where a message went from one exchange."""
 
-    ways: list[Way]
+    paths: list[HopPath]
     taken: list[Hop]
     """Every binding that took it, those included that lead to no queue."""
     dead_ends: list[str]
@@ -73,69 +105,62 @@ class Reached(NamedTuple):
     """Exchanges of a plugin's type on the way; what lies behind them is left out."""
 
 
-def blocks(topology: Topology) -> list[tuple[Path, Topology | Family]]:
-    """The file itself and its families, each with the path at which its queues, bindings,
-    messages and consumers stand."""
-    return [((), topology), *((("families", k), f) for k, f in topology.families.items())]
-
-
-def _version(asked: str | None, topology: Topology) -> tuple[int, ...]:
-    named = topology.broker.version if topology.broker else NEWEST_BROKER
-    return tuple(int(part) for part in (asked or named).split(".")[:2])
-
-
 class Network:
     """``with_families`` takes the templates of families literally: ``worker.{worker_id}.cancel``
     is then a queue, and ``{worker_id}`` one word like any other."""
 
     def __init__(
         self,
-        topology: Topology,
+        topology: ExpandedTopology,
         *,
         with_families: bool = False,
         broker_version: str | None = None,
     ) -> None:
-        self.topology = expand(topology)
-        self.broker_version = _version(broker_version, topology)
-        self.blocks = blocks(self.topology) if with_families else blocks(self.topology)[:1]
-        self.queue_names = {
-            (*at, "queues", key): queue.name or f"<server-named {key}>"
+        self.topology = topology
+        stated = topology.broker.version if topology.broker else ""
+        self.broker_version: Version = release(broker_version or stated)
+        self.blocks = topology.blocks() if with_families else topology.blocks()[:1]
+        self.queue_at = {
+            path: self._queue(path, queue)
             for at, block in self.blocks
             for key, queue in block.queues.items()
+            for path in [(*at, "queues", key)]
         }
+        self.queues = {node.name: node for node in self.queue_at.values()}
         self._by_default = {
             name: Hop(DEFAULT_EXCHANGE, name, "queue", "default exchange", name)
-            for name in self.queue_names.values()
+            for name in self.queues
         }
-        self.exchanges = self._exchanges()
-        self.queues = {
-            self.queue_names[(*at, "queues", key)]: self._queue((*at, "queues", key), queue)
+        self.bindings = [
+            hop
             for at, block in self.blocks
-            for key, queue in block.queues.items()
-        }
+            for index, binding in enumerate(block.bindings)
+            if (hop := self._binding(binding, at, index)) is not None
+        ]
+        self.exchanges = self._exchanges()
 
     def reached(self, exchange: str, keys: Sequence[str], headers: Headers | None) -> Reached:
-        """The queues to which ``exchange`` brings a message, a way for each binding that does.
+        """The queues to which ``exchange`` brings a message, a path for each binding that does.
 
-        Each exchange routes a message once, whichever way it came. Without ``headers``, all that
-        may happen whatever they are. An exchange that is not there brings it nowhere, and so does
-        the default exchange as another's alternate (3.10 was asked): it has no bindings.
+        Each exchange routes a message once, by whichever path it came. Without ``headers``, all
+        that may happen whatever they are. An exchange that does not exist brings it nowhere, and
+        so does the default exchange as another's alternate (measured on 3.10).
         """
         if exchange == DEFAULT_EXCHANGE:
             return self._reached_by_default(keys)
         reached = Reached([], [], [], [])
         seen = {exchange}
-        waiting: list[tuple[str, Way]] = [(exchange, ())]
+        waiting: list[tuple[str, HopPath]] = [(exchange, ())]
         while waiting:
-            name, way = waiting.pop()
+            name, path = waiting.pop()
             hops = self._hops(name, keys, headers, reached)
             reached.taken.extend(hops)
             for hop in hops:
                 if hop.destination_type == "queue":
-                    reached.ways.append((*way, hop))
+                    reached.paths.append((*path, hop))
                 elif hop.destination not in seen:
                     seen.add(hop.destination)
-                    waiting.append((hop.destination, (*way, hop)))
+                    waiting.append((hop.destination, (*path, hop)))
         return reached
 
     def has_exchange(self, name: str) -> bool:
@@ -143,9 +168,9 @@ class Network:
 
     def expires(self, queue: QueueNode) -> bool:
         """Whether a message that waits there long enough goes on as a dead letter."""
-        death = queue.death
+        death, ttl_ms = queue.death, queue.arguments.get(MESSAGE_TTL)
         return (
-            queue.ttl_ms is not None and death is not None and self.has_exchange(death.destination)
+            isinstance(ttl_ms, int) and death is not None and self.has_exchange(death.destination)
         )
 
     def _hops(
@@ -180,11 +205,8 @@ class Network:
     def _exchanges(self) -> dict[str, ExchangeNode]:
         topology = self.topology
         bindings: dict[str, list[Hop]] = {}
-        for at, block in self.blocks:
-            for index, binding in enumerate(block.bindings):
-                hop = self._binding(binding, at, index)
-                if hop is not None:
-                    bindings.setdefault(hop.source, []).append(hop)
+        for hop in self.bindings:
+            bindings.setdefault(hop.source, []).append(hop)
         nodes = {
             name: ExchangeNode(
                 name, name == TRACE, binding_table(kind, bindings.get(name, ())), None
@@ -200,39 +222,31 @@ class Network:
 
     def _alternate(self, key: str) -> Hop | None:
         exchange = self.topology.exchanges[key]
-        to = exchange_arguments(self.topology, exchange).get("alternate-exchange")
+        to = exchange_arguments(self.topology, exchange).get(ALTERNATE_EXCHANGE)
         if not isinstance(to, str):
             return None
         path = ("exchanges", key, "alternate_exchange")
         return Hop(exchange.name, to, "exchange", "alternate exchange", path=path)
 
     def _binding(self, binding: Binding, at: Path, index: int) -> Hop | None:
-        source = self.topology.exchange_name(binding.source)
-        if binding.destination_type == "exchange":
-            destination: str | None = self.topology.exchange_name(binding.destination)
+        source, kind = self.topology.exchange_name(binding.source), binding.destination_type
+        if kind == "exchange":
+            destination = self.topology.exchange_name(binding.destination)
+        elif queue := self.queue_at.get((*at, "queues", binding.destination)):
+            destination = queue.name
         else:
-            destination = self.queue_names.get((*at, "queues", binding.destination))
-        if destination is None:
             return None
-        kind, key, arguments = binding.destination_type, binding.routing_key, binding.arguments
-        return Hop(source, destination, kind, "binding", key, arguments, (*at, "bindings", index))
+        path = (*at, "bindings", index)
+        return Hop(
+            source, destination, kind, "binding", binding.routing_key, binding.arguments, path
+        )
 
     def _queue(self, path: Path, queue: Queue) -> QueueNode:
         arguments = queue_arguments(self.topology, queue)
-        name = self.queue_names[path]
+        name = queue.name or f"<server-named {path[-1]}>"
         to, key = arguments.get(DEAD_LETTER_EXCHANGE), arguments.get(DEAD_LETTER_ROUTING_KEY)
         death = None
-        if isinstance(to, str) and queue.type != "stream":
+        if isinstance(to, str) and queue.type != STREAM:
             at = (*path, "dead_letter")
             death = Hop(name, to, "exchange", "dead letter", key or "", path=at)
-        ttl_ms = arguments.get("x-message-ttl")
-        delays = dict.fromkeys(queue.retry.backoff_ms if queue.retry else ())
-        return QueueNode(
-            name=name,
-            path=path,
-            ttl_ms=ttl_ms if isinstance(ttl_ms, int) else None,
-            death=death,
-            gives_key=key is not None,
-            holds_back=_REQUIRED_TO_HOLD.items() <= arguments.items(),
-            retry_queues=tuple(retry_queue_name(name, delay_ms) for delay_ms in delays),
-        )
+        return QueueNode(path, name, queue, arguments, death)

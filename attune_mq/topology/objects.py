@@ -85,6 +85,9 @@ class Exchange(TopologyModel):
     arguments: Arguments = NO_ARGUMENTS
 
 
+DeadLetterStrategy = Literal["at-most-once", "at-least-once"]
+
+
 class DeadLetterQueue(TopologyModel):
     """Dead letters go through ``exchange`` to a queue of their own, which the library makes."""
 
@@ -92,7 +95,7 @@ class DeadLetterQueue(TopologyModel):
     """Key of a fanout, direct or topic exchange; ``""`` is the default exchange."""
     ttl_ms: DurationMs = Field(default=DEFAULT_DEAD_LETTER_TTL_MS, alias="ttl")
     """How long a dead letter is kept. 24 h unless said otherwise."""
-    strategy: Literal["at-most-once", "at-least-once"] | None = None
+    strategy: DeadLetterStrategy | None = None
     """Quorum queues only; at-least-once asks for ``overflow: reject-publish``."""
 
 
@@ -103,7 +106,7 @@ class DeadLetterTo(TopologyModel):
     """Key of an exchange; ``""`` is the default exchange."""
     routing_key: ShortString | None = None
     """The key that dead letters get. Without it they keep the one they were published with."""
-    strategy: Literal["at-most-once", "at-least-once"] | None = None
+    strategy: DeadLetterStrategy | None = None
 
 
 def _dead_letter_kind(value: Any) -> str:
@@ -118,7 +121,7 @@ class OwnDeadLetterQueue(TopologyModel):
 
     exchange: StrictStr | None = None
     ttl_ms: DurationMs | None = Field(default=None, alias="ttl")
-    strategy: Literal["at-most-once", "at-least-once"] | None = None
+    strategy: DeadLetterStrategy | None = None
 
 
 DeadLetterRule = Annotated[
@@ -162,7 +165,7 @@ class Queue(TopologyModel):
     ttl_ms: DurationMs | None = Field(default=None, alias="ttl")
     """How long a message may wait here (``x-message-ttl``)."""
     expires_ms: DurationMs | None = Field(default=None, alias="expires")
-    """How long the queue stays when nobody uses it (``x-expires``). Its messages go with it."""
+    """How long the queue stays unused (``x-expires``). Its messages go with it."""
     max_length: Count | None = None
     max_length_bytes: Count | None = None
     overflow: Overflow | None = None

@@ -10,30 +10,16 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from attune_mq.topology.arguments import QUEUE_ARGUMENTS, has_key
+from attune_mq.topology.contracts import STORED
 from attune_mq.topology.document import Document
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE, RETRY_INFIX, dead_letter_queue_name
 from attune_mq.topology.fields import MAX_NAME_BYTES
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, RESERVED_PREFIX
-from attune_mq.topology.raw_arguments import is_said_by_a_key
 from attune_mq.topology.source import Path, Problem, SourceMap
-from attune_mq.topology.stream_offsets import STORED
 from attune_mq.topology.validation import nearest, shown
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_OWN_FIELDS = {
-    "x-message-ttl": "ttl",
-    "x-expires": "expires",
-    "x-max-length": "max_length",
-    "x-max-length-bytes": "max_length_bytes",
-    "x-overflow": "overflow",
-    "x-delivery-limit": "delivery_limit",
-    "x-max-priority": "max_priority",
-    "x-single-active-consumer": "single_active_consumer",
-    "x-queue-type": "type",
-    "x-dead-letter-exchange": "dead_letter",
-    "x-dead-letter-routing-key": "dead_letter",
-    "x-dead-letter-strategy": "dead_letter",
-}
 
 
 def reference_problems(document: Document) -> list[Problem]:
@@ -85,7 +71,7 @@ class _Scope:
         for key, queue in queues.items():
             at = (*path, "queues", key)
             yield from self._dead_letter(_mapping(queue).get("dead_letter"), (*at, "dead_letter"))
-            yield from self._said_twice(_mapping(queue), at)
+            yield from self._has_own_key(_mapping(queue), at)
             yield from self._room_for_additions(_mapping(queue), at)
         for index, binding in enumerate(_items(block.get("bindings"))):
             yield from self._binding(_mapping(binding), (*path, "bindings", index), queues)
@@ -158,17 +144,16 @@ class _Scope:
                 expected = "a fanout, direct or topic exchange, which route dead letters by key"
                 yield Problem(self.sources.where(*at, key), expected, f"a {kind} exchange")
 
-    def _said_twice(self, queue: Mapping[str, Any], at: Path) -> Iterator[Problem]:
-        """An argument beside or instead of the key that says it. What no key says may stand."""
+    def _has_own_key(self, queue: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+        """An argument beside or instead of its key. What no key can express may stand."""
         arguments = _mapping(queue.get("arguments"))
         for argument in arguments:
-            field = _OWN_FIELDS.get(argument)
-            if field is None or not (
-                self._says(queue, field) or is_said_by_a_key(argument, arguments, self.names)
-            ):
+            row = QUEUE_ARGUMENTS.get(argument)
+            if row is None or row.key is None:
                 continue
-            where = self.sources.where(*at, "arguments", argument)
-            yield Problem(where, f"the queue's own key {field!r}", f"the argument {argument}")
+            if self._says(queue, row.key) or has_key(argument, arguments, self.names):
+                where = self.sources.where(*at, "arguments", argument)
+                yield Problem(where, f"the queue's own key {row.key!r}", f"the argument {argument}")
 
     def _says(self, queue: Mapping[str, Any], field: str) -> bool:
         if field == "dead_letter":

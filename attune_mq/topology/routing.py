@@ -24,12 +24,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from attune_mq.errors import InvalidInput
-from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, bury
+from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, simulate_dead_lettering
 from attune_mq.topology.exchange_types import Headers
-from attune_mq.topology.expansion import DEFAULT_EXCHANGE
+from attune_mq.topology.expansion import DEFAULT_EXCHANGE, expand
 from attune_mq.topology.fields import FrozenDict
-from attune_mq.topology.model import Topology, UnknownName
-from attune_mq.topology.network import Network, QueueNode, Way
+from attune_mq.topology.model import ExpandedTopology, Topology, UnknownName
+from attune_mq.topology.network import HopPath, Network, QueueNode
 from attune_mq.topology.validation import nearest
 
 NO_HEADERS: Headers = FrozenDict()
@@ -41,9 +41,9 @@ class Routing(NamedTuple):
 
     queues: tuple[str, ...]
     """The queues that get it, each one copy, sorted."""
-    paths: tuple[Way, ...] = ()
-    """The way to them, by each binding that takes the message to a queue. Each exchange routes
-    a message once: of several ways to one exchange, the first counts."""
+    paths: tuple[HopPath, ...] = ()
+    """The path to each, by each binding that takes the message to a queue. Each exchange routes
+    a message once: of several paths to one exchange, the first counts."""
     dead_ends: tuple[str, ...] = ()
     """Exchanges that it came to where nothing took it, also while others brought it on."""
     unsimulated: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Routing(NamedTuple):
     @property
     def unroutable(self) -> bool:
         """Whether no queue gets it, for certain: published as mandatory it is returned, otherwise
-        it is lost without a word."""
+        it is silently lost."""
         return not self.queues and not self.unsimulated
 
 
@@ -63,18 +63,17 @@ class Router:
 
     ``broker_version``: whose rules hold where versions differ, e.g. ``"3.10"``; by default the
     file's ``broker.version``, else the newest known. They differ for dead letters alone: up to 3.12
-    a message that a client rejected and that then goes round by expiry goes round for ever, later
+    a message that a client rejected stays in a dead-letter cycle of expiries for ever, later
     versions drop it.
 
     A server-named queue is called ``<server-named KEY>``, since its name is not known beforehand.
     """
 
     def __init__(self, topology: Topology, *, broker_version: str | None = None) -> None:
-        self._network = Network(topology, broker_version=broker_version)
+        self._network = Network(expand(topology), broker_version=broker_version)
 
     @property
-    def topology(self) -> Topology:
-        """The topology, expanded."""
+    def topology(self) -> ExpandedTopology:
         return self._network.topology
 
     @property
@@ -103,9 +102,9 @@ class Router:
             if node.internal:
                 what = f"cannot publish to internal exchange {exchange!r}"
                 return Routing((), refused=f"403 ACCESS_REFUSED - {what}")
-        ways, _, dead_ends, unsimulated = self._network.reached(exchange, keys, headers)
-        queues = tuple(sorted({way[-1].destination for way in ways}))
-        return Routing(queues, tuple(ways), tuple(dead_ends), tuple(unsimulated))
+        paths, _, dead_ends, unsimulated = self._network.reached(exchange, keys, headers)
+        queues = tuple(sorted({path[-1].destination for path in paths}))
+        return Routing(queues, tuple(paths), tuple(dead_ends), tuple(unsimulated))
 
     def dead_letter(
         self,
@@ -120,7 +119,7 @@ class Router:
         and dies in ``queue``, for the first time.
 
         ``follow``: where it rests in the end. From a queue with a TTL and a dead letter exchange it
-        goes on, as if nobody consumed it there. A queue with a TTL and no dead letter exchange is a
+        goes on, as if it had no consumers. A queue with a TTL and no dead letter exchange is a
         resting place; what stays there too long is gone.
 
         Headers that the broker adds are seen by headers exchanges on the way, ``x-death`` by its
@@ -134,7 +133,7 @@ class Router:
         if problem is not None:
             raise InvalidInput(problem)
         letter = DeadLetter((routing_key, *_further_keys(headers)), _without_bcc(headers))
-        return bury(self._network, node, letter, reason, follow=follow)
+        return simulate_dead_lettering(self._network, node, letter, reason, follow=follow)
 
     def _queue(self, name: str) -> QueueNode:
         node = self._network.queues.get(name)

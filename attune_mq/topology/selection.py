@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from attune_mq.topology.contracts import Family
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.families import exchanges_of
 from attune_mq.topology.fields import FrozenDict
-from attune_mq.topology.model import Topology, UnknownName
+from attune_mq.topology.model import ExpandedTopology, Topology, UnknownName
 from attune_mq.topology.objects import DeadLetterTo
+from attune_mq.topology.reachability import reachable
 from attune_mq.topology.source import Path
 
 
 def services(topology: Topology) -> set[str]:
-    """Names of all services that the file speaks of, those of its families included."""
-    blocks: tuple[Topology | Family, ...] = (topology, *topology.families.values())
-    consuming = {spec.service for block in blocks for spec in block.consumers.values()}
+    """Names of all services that the file names, those of its families included."""
+    blocks = topology.blocks()
+    consuming = {spec.service for _, block in blocks for spec in block.consumers.values()}
     publishing = {
         name
-        for block in blocks
+        for _, block in blocks
         for contract in block.messages.values()
         for name in contract.publishers
     }
     return consuming | publishing
 
 
-def needed_by(topology: Topology, service: str) -> Topology:
+def needed_by(topology: Topology, service: str) -> ExpandedTopology:
     """What ``service`` needs: the queues that it consumes with all that belongs to them, and the
-    exchanges that it publishes to. Expanded.
+    exchanges that it publishes to.
 
     The queues of *other* services are theirs to set up, so a message published before they ever
     started has nowhere to go, and the publisher says so.
 
-    Raises :class:`UnknownName` for a service of which the file does not speak.
+    Raises :class:`UnknownName` for a service that the file does not name.
     """
     if service not in services(topology):
         known = ", ".join(sorted(services(topology))) or "none"
@@ -50,32 +50,24 @@ def needed_by(topology: Topology, service: str) -> Topology:
         for index, binding in enumerate(whole.bindings)
         if binding.destination_type == "queue" and binding.destination in queues
     ]
-    part = whole.model_copy(
-        update={
-            "queues": FrozenDict({k: q for k, q in whole.queues.items() if k in queues}),
-            "bindings": tuple(whole.bindings[index] for index in bindings),
-            "messages": FrozenDict(messages),
-            "consumers": FrozenDict(consumers),
-            "families": FrozenDict(),
-        }
+    part = whole.changed(
+        whole.sources,
+        queues=FrozenDict({k: q for k, q in whole.queues.items() if k in queues}),
+        bindings=tuple(whole.bindings[index] for index in bindings),
+        messages=FrozenDict(messages),
+        consumers=FrozenDict(consumers),
+        families=FrozenDict(),
     )
     return _with_exchanges(part, whole, bindings)
 
 
-def _with_dead_letters(whole: Topology, queues: set[str]) -> set[str]:
+def _with_dead_letters(whole: ExpandedTopology, queues: set[str]) -> set[str]:
     """``queues`` with their retry queues, and all in which their dead letters may come to lie."""
     by_name = {queue.name: key for key, queue in whole.queues.items()}
-    reached = set(queues)
-    waiting = list(queues)
-    while waiting:
-        key = waiting.pop()
-        following = _fed_by_deaths(whole, key, by_name) - reached
-        reached |= following
-        waiting += following
-    return reached
+    return set(reachable(queues, lambda key: _fed_by_deaths(whole, key, by_name)))
 
 
-def _fed_by_deaths(whole: Topology, key: str, by_name: dict[str, str]) -> set[str]:
+def _fed_by_deaths(whole: ExpandedTopology, key: str, by_name: dict[str, str]) -> set[str]:
     queue = whole.queues[key]
     found = {
         other
@@ -89,7 +81,7 @@ def _fed_by_deaths(whole: Topology, key: str, by_name: dict[str, str]) -> set[st
     return found
 
 
-def _led_to(whole: Topology, rule: DeadLetterTo, by_name: dict[str, str]) -> set[str]:
+def _led_to(whole: ExpandedTopology, rule: DeadLetterTo, by_name: dict[str, str]) -> set[str]:
     """Queues behind a dead letter exchange; with a known key, those bound with it or by pattern."""
     if rule.to == "":
         return {by_name[rule.routing_key]} if rule.routing_key in by_name else set()
@@ -107,7 +99,9 @@ def _led_to(whole: Topology, rule: DeadLetterTo, by_name: dict[str, str]) -> set
     return found
 
 
-def _with_exchanges(part: Topology, whole: Topology, kept: list[int]) -> Topology:
+def _with_exchanges(
+    part: ExpandedTopology, whole: ExpandedTopology, kept: list[int]
+) -> ExpandedTopology:
     needed = exchanges_of(part, whole)
     links = [
         index
@@ -120,9 +114,8 @@ def _with_exchanges(part: Topology, whole: Topology, kept: list[int]) -> Topolog
         ("bindings", new): ("bindings", i) for new, i in enumerate(indexes)
     }
     exchanges = {key: exchange for key, exchange in whole.exchanges.items() if key in needed}
-    return part.model_copy(
-        update={
-            "exchanges": FrozenDict(exchanges),
-            "bindings": tuple(whole.bindings[index] for index in indexes),
-        }
-    ).located(whole.sources.derived(origins))
+    return part.changed(
+        whole.sources.derived(origins),
+        exchanges=FrozenDict(exchanges),
+        bindings=tuple(whole.bindings[index] for index in indexes),
+    )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from attune_mq.errors import InvalidInput
 
 Path = tuple[str | int, ...]
-"""The way from the top of the file to a value: ``("queues", "events", "ttl")``."""
+"""The keys from the top of the file to a value: ``("queues", "events", "ttl")``."""
 
 
 class Where(NamedTuple):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from attune_mq.topology.document import VARIABLE
 from attune_mq.topology.model import Topology
-from attune_mq.topology.scalars import key, scalar
 from attune_mq.topology.source import Path
 
 WIDTH = 100
 """Longest line. An entry that does not fit is written over several."""
 _STEP = "  "
+_SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_./{}-]*(?: \+ [0-9]+)?|[1-9][0-9]*(?:ms|s|m|h|d)|0ms")
+_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+"""Texts that some reader takes for something else."""
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _NO_COMMENTS: Mapping[Path, str] = {}
 
 
@@ -60,7 +65,7 @@ class _Writer:
     def entry(self, name: str, value: Any, path: Path, indent: str) -> Iterator[str]:
         """The lines of ``name: value``. Sections hold an entry a line, aligned."""
         here = (*path, name)
-        head = f"{indent}{key(name, in_flow=False)}:"
+        head = f"{indent}{_text(name, in_flow=False)}:"
         if isinstance(value, Mapping) and value:
             yield head
             yield from self._mapping(value, here, indent + _STEP)
@@ -74,7 +79,7 @@ class _Writer:
             yield f"{head} {_flow(value, in_flow=False)}"
 
     def _mapping(self, value: Mapping[str, Any], path: Path, indent: str) -> Iterator[str]:
-        heads = {name: f"{indent}{key(name, in_flow=False)}:" for name in value}
+        heads = {name: f"{indent}{_text(name, in_flow=False)}:" for name in value}
         rows = {name: self._cells(inner, (*path, name)) for name, inner in value.items()}
         short = [name for name in rows if _fits(len(heads[name]) + 1, rows[name])]
         if 2 * len(short) < sum(isinstance(inner, Mapping) for inner in value.values()):
@@ -107,7 +112,7 @@ class _Writer:
         """The parts of a mapping that may stand in one line; none where it may not."""
         if not isinstance(value, Mapping) or not value or path in self.around:
             return []
-        return [f"{key(name, in_flow=True)}: {_flow(inner)}" for name, inner in value.items()]
+        return [f"{_text(name, in_flow=True)}: {_flow(inner)}" for name, inner in value.items()]
 
     def _comment(self, path: Path, indent: str) -> Iterator[str]:
         if path in self.comments:
@@ -116,11 +121,11 @@ class _Writer:
 
 def _flow(value: Any, *, in_flow: bool = True) -> str:
     if isinstance(value, Mapping):
-        inner = (f"{key(name, in_flow=True)}: {_flow(item)}" for name, item in value.items())
+        inner = (f"{_text(name, in_flow=True)}: {_flow(item)}" for name, item in value.items())
         return f"{{{', '.join(inner)}}}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{', '.join(_flow(item) for item in value)}]"
-    return scalar(value, in_flow=in_flow)
+    return _scalar(value, in_flow=in_flow)
 
 
 def _line(row: Sequence[str]) -> str:
@@ -166,3 +171,31 @@ def _wrapped(head: str, items: Sequence[str], indent: str) -> Iterator[str]:
             line = indent
         line += f"{item}, "
     yield f"{line.rstrip(', ')}]"
+
+
+def _scalar(value: Any, *, in_flow: bool) -> str:
+    """A value, with what would be read as an environment variable escaped."""
+    if isinstance(value, str):
+        return _text(VARIABLE.sub(lambda variable: f"${variable[0]}", value), in_flow=in_flow)
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(int(value))
+
+
+def _text(text: str, *, in_flow: bool) -> str:
+    """A text as it stands, or quoted where some reader would take it for something else."""
+    plain = _SAFE.fullmatch(text) and text.lower() not in _WORDS
+    if plain and not (in_flow and ("{" in text or "}" in text)):
+        return text
+    return f'"{"".join(_escaped(character) for character in text)}"'
+
+
+def _escaped(character: str) -> str:
+    if character in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[character]
+    if character.isprintable() and character != "\ufeff":
+        return character
+    code = ord(character)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

@@ -105,7 +105,7 @@ def _by_pika(wanted: Topology, url: str) -> float:
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
     began = time.monotonic()
-    for one in declarations(wanted):
+    for one in declarations(expand(wanted)):
         if isinstance(one, ExchangeDeclaration):
             channel.exchange_declare(one.name, one.type, durable=one.durable)
         elif isinstance(one, QueueDeclaration):
@@ -125,7 +125,7 @@ def _by_kombu(wanted: Topology, url: str) -> float:
     with kombu.Connection(url.replace("amqp://", "pyamqp://")) as connection:
         channel = connection.channel()
         began = time.monotonic()
-        for one in declarations(wanted):
+        for one in declarations(expand(wanted)):
             if isinstance(one, ExchangeDeclaration):
                 exchange = kombu.Exchange(one.name, one.type, durable=one.durable)
                 exchange(channel).declare()

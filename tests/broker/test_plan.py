@@ -25,6 +25,7 @@ from attune_mq.topology.declarations import (
     declarations,
 )
 from attune_mq.topology.equivalence import BrokerRules, Difference, Equal, Inequivalent
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.selection import needed_by
 from attune_mq.topology_file import load_topology
@@ -55,7 +56,7 @@ families:
 """
 TOPOLOGY = parse_topology(FILE, file="topology.yaml")
 SHIPPED = load_topology(Path(__file__).parents[2] / "topology.yaml", environment={})
-ALL = declarations(TOPOLOGY)
+ALL = declarations(expand(TOPOLOGY))
 WORK = next(one for one in ALL if one.name == "attune.work")
 NAMES = [
     "attune.events",
@@ -152,7 +153,7 @@ def test_every_field_that_differs_is_a_conflict_over_the_http_api() -> None:
 def test_what_the_rule_for_all_queues_says_is_shown_at_the_rule() -> None:
     there = [
         replace(one, arguments={}) if one.name == "attune.events.queue" else one
-        for one in declarations(SHIPPED)
+        for one in declarations(expand(SHIPPED))
     ]
 
     places = [str(one.where) for one in make_plan(SHIPPED, listed(there)).conflicts]
@@ -260,7 +261,7 @@ def test_a_name_that_no_instance_of_a_family_has_is_extra(name: str) -> None:
 
 def test_the_dead_letter_queues_of_instances_are_not_extra() -> None:
     name = "worker.7.cancel.dlq"
-    plan = make_plan(SHIPPED, listed([*declarations(SHIPPED), QueueDeclaration(name)]))
+    plan = make_plan(SHIPPED, listed([*declarations(expand(SHIPPED)), QueueDeclaration(name)]))
     assert plan.extra == ()
 
 
@@ -291,7 +292,7 @@ def test_the_http_api_does_not_tell_how_wide_a_number_inside_of_a_table_is() -> 
         """
     )
 
-    plan = make_plan(topology, listed(declarations(topology)))
+    plan = make_plan(topology, listed(declarations(expand(topology))))
 
     assert [one.declaration.arguments for one in plan.unknown] == [{"inside": ["a", {"of": 5}]}]
     assert "how wide a number" in plan.unknown[0].detail

@@ -110,7 +110,7 @@ def test_the_rules_are_listed_each_with_its_story(run: Any) -> None:
     assert code == 0
     assert json.loads(out) == {
         "rules": [
-            {"rule": r.id, "severity": r.severity, "summary": r.summary, "why": r.story}
+            {"rule": r.id, "severity": r.severity, "summary": r.summary, "why": r.rationale}
             for r in RULES
         ]
     }

@@ -23,6 +23,7 @@ from attune_mq.broker.report import MissingInfrastructure, SetupReport
 from attune_mq.cli.plan import as_json as plan_as_json
 from attune_mq.cli.setup import as_json
 from attune_mq.topology.declarations import declarations
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
 from tests.administration import Administration, url_for
@@ -110,7 +111,9 @@ def lists_of(ran: Ran) -> dict[str, str]:
             key = f"{one['kind']} {one['name']}"
             assert key not in found, f"{key} is in {found[key]} and in {name}"
             found[key] = name
-    assert set(found) == {f"{one.kind} {one.name}" for one in declarations(parse_topology(MIXED))}
+    assert set(found) == {
+        f"{one.kind} {one.name}" for one in declarations(expand(parse_topology(MIXED)))
+    }
     return found
 
 
@@ -360,7 +363,7 @@ def test_the_lists_of_setup_and_of_plan_hold_each_object_of_any_file_once(
 ) -> None:
     """Also where the broker takes hardly any of them. RabbitMQ 4.3 does not answer at all to a
     quorum queue with a line break in its name."""
-    wanted = Counter((one.kind, one.name) for one in declarations(topology))
+    wanted = Counter((one.kind, one.name) for one in declarations(expand(topology)))
     assume(all(name.isprintable() for _, name in wanted))
     with broker.fresh_vhost() as url:
         for mode in ("verify", "create", "create", "verify"):

@@ -55,7 +55,7 @@ def models() -> set[type[TopologyModel]]:
         value
         for module in (objects, contracts, model)
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, TopologyModel) and value != TopologyModel
+        if isinstance(value, type) and TopologyModel in value.__bases__
     }
 
 

@@ -39,7 +39,7 @@ Without it, a finding says for which versions it holds. What the file does not n
 against it: without `messages` nothing is said of unmatched bindings, and of consumers a file that
 names neither messages nor consumers is told once.
 
-A line can be excused, with a reason, by a comment at its end or above it:
+A finding can be suppressed, with a reason, by a comment at the end of its line or above it:
 
 ```yaml
 queues:
@@ -47,7 +47,7 @@ queues:
   events: {name: attune.events.queue}
 ```
 
-An excuse that gives no reason, names no rule, or excuses nothing is found fault with itself.
+A suppression that gives no reason, names no rule, or suppresses nothing is a finding itself.
 
 | rule | severity | it finds |
 |---|---|---|
@@ -70,9 +70,12 @@ def page(rule: Rule) -> str:
         f"# {rule.id}",
         f"{rule.summary} ({rule.severity.capitalize()}.)",
         "## Why",
-        *(textwrap.fill(each, WIDTH, break_on_hyphens=False) for each in rule.story.split("\n\n")),
+        *(
+            textwrap.fill(each, WIDTH, break_on_hyphens=False)
+            for each in rule.rationale.split("\n\n")
+        ),
         "## What to do",
-        textwrap.fill(rule.fix, WIDTH, break_on_hyphens=False),
+        _filled(rule.fix),
         "## A file that fails",
         f"```yaml\n{fails.read_text()}```",
         f"```text\n{said}\n```",
@@ -81,6 +84,10 @@ def page(rule: Rule) -> str:
         "[All rules](README.md)",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False)
 
 
 def write() -> None:

@@ -195,7 +195,7 @@ def test_a_dead_letter_queue_is_held_against_the_file_though_no_key_is_known() -
     assert finding.message == "a dead letter of queue events is copied to 2: one, two"
 
 
-def test_a_file_without_messages_or_consumers_is_told_once_that_nobody_consumes() -> None:
+def test_a_file_without_messages_or_consumers_has_one_finding_on_its_consumers() -> None:
     [finding] = found(
         """
         version: 1
@@ -206,7 +206,7 @@ def test_a_file_without_messages_or_consumers_is_told_once_that_nobody_consumes(
         """
     )
     assert finding.rule == "queue-without-consumer"
-    assert "nobody empties 2 queues (one, two)" in finding.message
+    assert "names no consumers for 2 queues (one, two)" in finding.message
 
 
 def test_an_at_least_once_queue_with_nowhere_to_go_is_said_to_fill_up() -> None:

@@ -15,13 +15,14 @@ from pika.exceptions import AMQPChannelError, AMQPConnectionError, UnroutableErr
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.embedded_node import amqp_version
 from attune_mq.lint import lint
-from attune_mq.lint.known_arguments import QUEUE_ARGUMENTS, Kind, Text, Whole
+from attune_mq.topology.arguments import QUEUE_ARGUMENTS, Kind, Text, Whole
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,
     QueueDeclaration,
     declarations,
 )
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import BrokerExpectation, Topology
 from attune_mq.topology.objects import Queue
@@ -55,7 +56,7 @@ def channel(url: str) -> Iterator[BlockingChannel]:
 
 def takes(url: str, topology: Topology) -> bool:
     """Whether the broker takes all declarations of a topology. What it took is deleted."""
-    wanted = declarations(topology)
+    wanted = declarations(expand(topology))
     try:
         with channel(url) as declaring:
             for each in wanted:
@@ -81,7 +82,7 @@ def declare(
 
 def delete(url: str, topology: Topology) -> None:
     with channel(url) as deleting:
-        for each in declarations(topology):
+        for each in declarations(expand(topology)):
             if isinstance(each, QueueDeclaration):
                 deleting.queue_delete(each.name)
 

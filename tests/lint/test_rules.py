@@ -48,7 +48,7 @@ def test_a_rule_says_what_it_is_about_why_and_what_to_do(rule: Rule) -> None:
     assert rule.summary.endswith(".")
     assert "\n" not in rule.summary
     assert rule.severity in ("error", "warning", "note")
-    assert rule.story.endswith((".", ")"))
+    assert rule.rationale.endswith((".", ")"))
     assert rule.fix.endswith(".")
 
 

@@ -18,6 +18,7 @@ from attune_mq.topology.declarations import (
     QueueDeclaration,
     declarations,
 )
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import Topology
 from attune_mq.topology.objects import Queue
 from attune_mq.topology.routing import NO_HEADERS
@@ -39,7 +40,7 @@ class RealRouting:
     def __init__(self, connection: pika.BlockingConnection, topology: Topology) -> None:
         self._connection = connection
         self._channel = self._opened()
-        self._wanted = declarations(topology)
+        self._wanted = declarations(expand(topology))
         self._queues = [wanted.name for wanted in self._wanted if wanted.kind == "queue"]
 
     def declare(self) -> None:

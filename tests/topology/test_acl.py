@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attune_mq.topology.acl import NOTHING, Permissions, acl
-from attune_mq.topology.family_names import literal
+from attune_mq.topology.families import literal
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import UnknownName
 from attune_mq.topology_file import load_topology

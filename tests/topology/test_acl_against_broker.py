@@ -20,9 +20,10 @@ from attune_mq.message.payloads import ExecutionRequested
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.acl import Need, acl
 from attune_mq.topology.declarations import declarations, private_declarations
+from attune_mq.topology.expansion import expand
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
+from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import DeadLetterTo
 from attune_mq.topology.selection import needed_by
 from tests.administration import Administration, url_for, virtual_host_of
@@ -94,7 +95,7 @@ def set_up(topology: Topology, url: str, *, verify: bool) -> None:
         raise Denied(str(report.refused))
 
 
-def publish_and_consume(part: Topology, connection: pika.BlockingConnection) -> None:
+def publish_and_consume(part: ExpandedTopology, connection: pika.BlockingConnection) -> None:
     channel = connection.channel()
     channel.confirm_delivery()
     for contract in part.messages.values():
@@ -169,7 +170,7 @@ def delete_everything(url: str) -> None:
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
     for topology in (TOPOLOGY, instantiate(TOPOLOGY, "worker", id=7)):
-        for declaration in declarations(topology):
+        for declaration in declarations(expand(topology)):
             if declaration.kind == "queue":
                 channel.queue_delete(declaration.name)
             elif declaration.kind == "exchange":

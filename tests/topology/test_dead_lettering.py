@@ -206,15 +206,15 @@ def test_up_to_3_12_a_message_that_was_rejected_once_goes_round_for_ever(
     death = router(TWO_WAITS, broker_version=version).dead_letter("work", follow=True)
 
     assert death.queues == ("seen",)
-    assert death.circling == (("first", "second") if circles else ())
+    assert death.cycle == (("first", "second") if circles else ())
     assert death.losses == (() if circles else (Loss("second", "cycle", "round"),))
 
 
 def test_the_version_is_the_one_that_the_file_names() -> None:
     named = router('broker: {version: "3.10"}\n' + TWO_WAITS)
 
-    assert named.dead_letter("work", follow=True).circling == ("first", "second")
-    assert router(TWO_WAITS).dead_letter("work", follow=True).circling == ()
+    assert named.dead_letter("work", follow=True).cycle == ("first", "second")
+    assert router(TWO_WAITS).dead_letter("work", follow=True).cycle == ()
 
 
 def test_following_copies_through_many_queues_that_feed_each_other_comes_to_an_end() -> None:

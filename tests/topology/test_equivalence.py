@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from attune_mq.topology.arguments import Version, release
 from attune_mq.topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,
@@ -190,7 +191,7 @@ def test_a_binding_is_told_apart_by_its_arguments_but_not_by_their_order() -> No
 
 
 @pytest.mark.parametrize(
-    ("version", "release"),
+    ("version", "expected"),
     [
         ("3.10.8", (3, 10)),
         ("3.12", (3, 12)),
@@ -198,8 +199,8 @@ def test_a_binding_is_told_apart_by_its_arguments_but_not_by_their_order() -> No
         ("4.1.0-rc.2", (4, 1)),
     ],
 )
-def test_versions_are_read_as_people_have_them(version: str, release: tuple[int, int]) -> None:
-    assert BrokerRules(version).release == release
+def test_versions_are_read_as_people_have_them(version: str, expected: Version) -> None:
+    assert release(version) == expected
 
 
 def test_a_version_that_cannot_be_read_is_taken_for_the_newest() -> None:

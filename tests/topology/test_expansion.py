@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from attune_mq.topology.arguments import queue_arguments
+from attune_mq.topology.declarations import queue_arguments
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
-from attune_mq.topology.model import Topology
-from attune_mq.topology.objects import Binding
+from attune_mq.topology.model import ExpandedTopology, Topology
+from attune_mq.topology.objects import Binding, Retry
 
 TWO_QUEUES = """\
 version: 1
@@ -21,7 +21,7 @@ queues:
 DAY_MS = 24 * 60 * 60 * 1000
 
 
-def expanded(text: str) -> Topology:
+def expanded(text: str) -> ExpandedTopology:
     return expand(parse_topology(text, file="t.yaml"))
 
 
@@ -128,9 +128,24 @@ def test_one_line_makes_every_queue_a_quorum_queue_but_those_that_cannot_be_one(
 
 def test_expanding_an_expanded_topology_changes_nothing() -> None:
     topology = expanded(TWO_QUEUES.replace("queue.a}", "queue.a, retry: {backoff: [1s]}}"))
+    as_a_file = topology.model_copy()
 
-    assert expand(topology) == topology
-    assert list(expand(topology).queues) == list(topology.queues)
+    assert expand(topology) is topology
+    assert type(as_a_file) is Topology
+    assert expand(as_a_file) == topology
+    assert list(expand(as_a_file).queues) == list(topology.queues)
+    assert (topology, hash(topology)) == (as_a_file, hash(as_a_file))
+
+
+def test_what_is_put_into_an_expanded_topology_is_expanded_in_its_turn() -> None:
+    topology = expanded(TWO_QUEUES)
+    retried = topology.queues["a"].model_copy(update={"retry": Retry(backoff_ms=(1_000,))})
+
+    changed = topology.model_copy(update={"queues": {**topology.queues, "a": retried}})
+
+    assert changed != topology
+    assert "a.retry.1s" in expand(changed).queues
+    assert expand(changed).where("queues", "a").line == topology.where("queues", "a").line
 
 
 def test_what_was_added_points_at_the_line_that_led_to_it() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attune_mq.errors import InvalidInput
-from attune_mq.topology.arguments import queue_arguments
+from attune_mq.topology.declarations import queue_arguments
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.model import Route, UnknownName

@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from attune_mq.topology.contracts import ConsumerSpec
+from attune_mq.topology.contracts import ConsumerSpec, stream_offset_argument
 from attune_mq.topology.document import MAX_DEPTH
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
 from attune_mq.topology.source import InvalidTopology, Problem
-from attune_mq.topology.stream_offsets import stream_offset_argument
 
 EVENTS = """\
 version: 1

@@ -11,11 +11,11 @@ from hypothesis import given, settings, strategies as st
 
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.exchange_types import Hop, TopicTable
-from attune_mq.topology.instances import Instance, including, instance_with_key, instance_with_queue
+from attune_mq.topology.families import Instance, including, instance_with_key, instance_with_queue
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology, UnknownName
-from attune_mq.topology.patterns import matches
 from attune_mq.topology.routing import Router
+from tests.topology.topic_oracle import matches
 
 SHIPPED = parse_topology((Path(__file__).parents[2] / "topology.yaml").read_text(encoding="utf-8"))
 

@@ -65,7 +65,7 @@ def test_dead_letters_come_to_rest_where_the_simulation_says(
     expected = simulated.dead_letter(
         dying.queue, dying.routing_key, dying.headers, reason=dying.reason, follow=True
     )
-    assume(not expected.circling)
+    assume(not expected.cycle)
     event(f"{dying.reason}: {expected.dropped or 'rests'}")
 
     with on_a_broker(broker_url, topology) as real:
@@ -216,7 +216,7 @@ def test_a_rejected_message_that_goes_round_by_expiry_goes_on_or_not_by_version(
     with on_a_broker(broker_url, two_waits.topology) as real:
         real.die(Dying("work", "rejected", "", {}))
 
-        if expected.circling:
+        if expected.cycle:
             real.wait_for("seen", 20)
         else:
             real.wait_until_settled(empty=["first", "second"])

@@ -1,13 +1,4 @@
-"""Topic patterns: which routing keys a binding of a topic exchange takes.
-
-A routing key is a list of words between dots. In a pattern ``*`` stands for exactly one word and
-``#`` for any number of words, none included; within a longer word both are ordinary characters.
-A word may be empty: ``a..b`` has three words. The empty key has no word at all, so ``#`` takes it
-and ``*`` does not.
-
-Source: https://www.rabbitmq.com/docs/exchanges#topic; the rules on empty words and the empty key
-were asked of a broker.
-"""
+"""Topic patterns matched one by one, to compare the table that matches all at once with."""
 
 from __future__ import annotations
 
@@ -19,13 +10,7 @@ _Positions = frozenset[int]
 
 
 def words_of(key: str) -> _Words:
-    """The words of a routing key or pattern; the empty key has none."""
     return tuple(key.split(".")) if key else ()
-
-
-def is_wildcard(pattern: str) -> bool:
-    """Whether a topic exchange takes anything in ``pattern`` other than literally."""
-    return any(word in (ONE_WORD, ANY_WORDS) for word in words_of(pattern))
 
 
 def matches(pattern: str, routing_key: str) -> bool:

@@ -23,7 +23,7 @@ class Leftovers:
     def add(self, section: str, what: str, name: str) -> None:
         self.names.setdefault((section, what), []).append(name)
 
-    def told(self) -> Iterator[str]:
+    def sentences(self) -> Iterator[str]:
         for (section, what), names in sorted(self.names.items()):
             if what == "description":
                 yield f"the description of {len(names)} of the {section}; it is kept as a comment"
@@ -31,7 +31,7 @@ class Leftovers:
                 yield f"{what!r} of the {section} {_some(names)}: RabbitMQ does not read it"
 
 
-def unsaid_of_vhost(top: Mapping[str, Any], vhost: str) -> Iterator[str]:
+def rest_of_vhost(top: Mapping[str, Any], vhost: str) -> Iterator[str]:
     """Policies, parameters and properties of the virtual host that is imported."""
     for policy in _of_vhost(top, "policies", vhost):
         yield f"policy {_policy(policy, policy)}"
@@ -43,10 +43,10 @@ def unsaid_of_vhost(top: Mapping[str, Any], vhost: str) -> Iterator[str]:
             yield f"parameter {parameter.get('name')!r} of {parameter.get('component')}"
     for entry in (top, *_entries(top, "vhosts")):  # definitions of a single one have them on top
         if entry.get("name", vhost) == vhost:
-            yield from _unsaid_properties(entry, vhost)
+            yield from _properties(entry, vhost)
 
 
-def unsaid_of_cluster(top: Mapping[str, Any]) -> Iterator[str]:
+def rest_of_cluster(top: Mapping[str, Any]) -> Iterator[str]:
     """What belongs to no virtual host."""
     for key in sorted(top.keys() - {*SECTIONS, *SILENT_KEYS, *OTHER_KEYS}):
         yield f"the key {key!r}: RabbitMQ does not know it"
@@ -70,7 +70,7 @@ def _policy(named: Mapping[str, Any], policy: Mapping[str, Any]) -> str:
     return f"{named.get('name')!r}: sets {keys} on {kinds} that match {policy.get('pattern')!r}"
 
 
-def _unsaid_properties(entry: Mapping[str, Any], vhost: str) -> Iterator[str]:
+def _properties(entry: Mapping[str, Any], vhost: str) -> Iterator[str]:
     metadata = entry.get("metadata")
     properties = {**(metadata if isinstance(metadata, Mapping) else {}), **entry}
     kind = properties.get("default_queue_type")
