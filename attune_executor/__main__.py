@@ -1,4 +1,4 @@
-"""``attune-executor``: run the executor, or the demonstration."""
+"""``attune-executor``: runs the executor or the demonstration, checks its health."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from attune_mq import AttuneError, InvalidInput, exit_code
-
-if TYPE_CHECKING:
-    from attune_executor.settings import ExecutorSettings
 
 logger = logging.getLogger(__name__)
 
@@ -40,31 +36,32 @@ def _parser() -> argparse.ArgumentParser:
         prog="attune-executor", description="Turns enforcements into executions, over RabbitMQ."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="the executor, until SIGTERM or Ctrl-C")
-    run.add_argument("--url", help="of the broker, else ATTUNE_MQ_URL")
-    run.add_argument("--topology", metavar="FILE", help="else ATTUNE_MQ_TOPOLOGY, ./topology.yaml")
+    run = commands.add_parser("run", help="run the executor until SIGTERM or Ctrl-C")
+    run.add_argument("--url", help="AMQP URL of the broker (env: ATTUNE_MQ_URL)")
+    run.add_argument("--topology", metavar="FILE", help="env: ATTUNE_MQ_TOPOLOGY")
     run.add_argument("--rules", metavar="FILE", help="rules and actions (default: rules.yaml)")
     run.add_argument("--database-url", metavar="URL", help="default: sqlite:///attune.db")
-    run.add_argument("--instance", help="tells this executor's consumer tags from another's")
-    run.add_argument("--health-port", metavar="PORT", help="of its health, 0: none (default: 8090)")
+    run.add_argument("--instance", help="suffix of the consumer tags of this executor")
+    run.add_argument("--health-port", metavar="PORT", help="health endpoints (0 disables)")
     run.add_argument("--config", metavar="FILE", type=Path, help="settings as YAML")
-    run.add_argument("--embedded", action="store_true", help="on a private RabbitMQ node")
+    run.add_argument("--embedded", action="store_true", help="start a private RabbitMQ node")
     run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
-    run.add_argument("--log-format", choices=("text", "json"), help="for people or for machines")
+    run.add_argument("--log-format", choices=("text", "json"), help="default: text")
     run.set_defaults(run=_run)
-    health = commands.add_parser("health", help="asks an executor whether it is healthy")
-    health.add_argument("--url", help="of its health, else ATTUNE_HEALTH_HOST, ATTUNE_HEALTH_PORT")
-    health.add_argument("--live", action="store_true", help="whether it lives, not if it is ready")
+    health = commands.add_parser("health", help="check the health of an executor")
+    health.add_argument("--url", help="health URL (env: ATTUNE_HEALTH_HOST, ATTUNE_HEALTH_PORT)")
+    health.add_argument("--live", action="store_true", help="check liveness instead of readiness")
     health.set_defaults(run=_health)
-    demo = commands.add_parser("demo", help="sensor, executor, worker and notifier at work")
-    demo.add_argument("--enforcements", type=int, default=120, help="how many (default: 120)")
-    demo.add_argument("--url", help="on this broker instead of a private node")
+    demo = commands.add_parser("demo", help="run sensor, executor, workers and notifier")
+    demo.add_argument("--enforcements", type=int, default=120, help="default: 120")
+    demo.add_argument("--url", help="AMQP URL of a broker to use instead of a private node")
     demo.add_argument("--format", choices=("text", "json"), default="text")
     demo.set_defaults(run=_demo)
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from attune_executor.service import Executor
     from attune_executor.settings import load_settings
     from attune_mq import logs
 
@@ -80,25 +77,19 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     logs.configure(arguments.log_level, format=settings.log_format)
     try:
-        _run_with(settings, embedded=arguments.embedded)
+        with ExitStack() as stack:
+            if arguments.embedded:
+                from attune_mq.broker.embedded import EmbeddedBroker
+
+                url = stack.enter_context(EmbeddedBroker()).url
+                settings = settings.model_copy(update={"url": SecretStr(url)})
+            Executor(settings).run()
     except AttuneError as error:
         if settings.log_format == "text":
             raise
-        logger.critical("%s", error)  # who reads JSON reads nothing else
+        logger.critical("%s", error)  # so that the last line is JSON as well
         return exit_code(error)
     return 0
-
-
-def _run_with(settings: ExecutorSettings, *, embedded: bool) -> None:
-    from attune_executor.service import Executor
-
-    with ExitStack() as stack:
-        if embedded:
-            from attune_mq.broker.embedded import EmbeddedBroker
-
-            url = stack.enter_context(EmbeddedBroker()).url
-            settings = settings.model_copy(update={"url": SecretStr(url)})
-        Executor(settings).run()
 
 
 def _health(arguments: argparse.Namespace) -> int:
@@ -109,9 +100,7 @@ def _health(arguments: argparse.Namespace) -> int:
     if url is None:
         settings = load_settings()
         if settings.health_port == 0:
-            raise InvalidInput(
-                "health_port is 0, so the executor does not tell: name another --url"
-            )
+            raise InvalidInput("health_port is 0, which disables health endpoints: give a --url")
         url = f"http://{reachable(settings.health_host)}:{settings.health_port}"
     answer = ask_health(url.rstrip("/") + ("/livez" if arguments.live else "/readyz"))
     for line in answer.lines:
@@ -120,13 +109,13 @@ def _health(arguments: argparse.Namespace) -> int:
 
 
 def reachable(host: str) -> str:
-    """From this machine, where a server listens on all addresses; as a URL has it."""
+    """An address of this machine for a server that listens on all; as in a URL."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
     return f"[{here}]" if ":" in here else here
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from attune_executor.demo import run_demo
+    from attune_executor.demo.scenario import run_demo
 
     return run_demo(
         enforcements=arguments.enforcements, url=arguments.url, as_json=arguments.format == "json"

@@ -1,4 +1,4 @@
-"""The states of an execution, and which may follow which. Pure: no database, no clock.
+"""The states of an execution, and its transitions. Pure: no database, no clock.
 
 ``requested`` → ``scheduling`` → ``scheduled`` → ``running`` → (``canceling``) → one of the final
 states. Messages arrive late, twice and out of order, so a state may be skipped (``completed``
@@ -29,11 +29,6 @@ DISPATCHED = frozenset({ExecutionStatus.SCHEDULED, ExecutionStatus.RUNNING})
 
 #: The states in which an execution is a worker's to do: what a worker's load is made of.
 WITH_WORKER = frozenset(_ON_THE_WAY) - UNSCHEDULED
-
-
-def can_move(current: ExecutionStatus, new: ExecutionStatus) -> bool:
-    """Whether an execution in state ``current`` may go to ``new``; to itself it may not."""
-    return current in predecessors(new)
 
 
 def predecessors(new: ExecutionStatus) -> frozenset[ExecutionStatus]:

@@ -1,7 +1,7 @@
-"""What becomes of an execution that its worker does not report about. Pure: no database, no broker.
+"""Decides about an execution whose worker does not report. Pure: no database, no broker.
 
-An execution *has begun* when a worker reported that it runs. What has begun is ended for the sake
-of its dispatch only when its worker is away as well; what has not is failed or scheduled anew.
+An execution *has begun* when a worker reported it as running. After its dispatch died, one that has
+begun is ended only when its worker is absent too; one that has not is failed or scheduled again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from attune_mq.payloads import ExecutionStatus
 
 @dataclass(frozen=True)
 class Limits:
-    """How long is waited for a word of a worker; the settings of these names say what for."""
+    """See the settings of these names."""
 
     dispatch_grace: timedelta
     dispatch_limit: timedelta
@@ -25,9 +25,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Absence:
-    """For how long, up to now, a worker's queue was seen without a consumer, or not at all; the
-    dispatch was seen to have died; and nothing new was seen of the execution. ``None``: it is not
-    so. It is begun anew where broker or database were away, since reports are then on their way.
+    """How long, until now, the worker's queue has been without consumer, or absent; the dispatch
+    has been dead; and no report has been seen. ``None``: not so. Each starts again after broker or
+    database were unavailable, since reports are then on their way.
     """
 
     without_consumer: timedelta | None = None
@@ -37,24 +37,24 @@ class Absence:
 
 
 @dataclass(frozen=True)
-class ScheduleAnew:
-    """No worker can get its dispatch any more."""
+class ScheduleAgain:
+    """No worker can receive its dispatch any more."""
 
 
 @dataclass(frozen=True)
 class End:
-    """``is_out``: a worker may still have its dispatch, and is to be told."""
+    """``is_out``: a worker may still have its dispatch, and is to be asked to cancel."""
 
     status: ExecutionStatus
     reason: str
     is_out: bool = False
 
 
-Verdict = ScheduleAnew | End | None
+Verdict = ScheduleAgain | End | None
 
 
 def verdict(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> Verdict:
-    """What is to become of an execution that a worker has; ``None``: it is waited for."""
+    """About an execution that a worker has; ``None``: wait."""
     if execution.status is ExecutionStatus.RUNNING or execution.started_at is not None:
         return _begun(execution, absence, limits, now)
     if execution.status is ExecutionStatus.CANCELING:
@@ -66,7 +66,7 @@ def _scheduled(execution: Execution, absence: Absence, limits: Limits, now: date
     if _lasts(absence.without_dispatch, limits.dispatch_grace):
         return End(ExecutionStatus.FAILED, "its dispatch died: its worker did not begin it in time")
     if _lasts(absence.without_queue, limits.dispatch_grace):
-        return ScheduleAnew()
+        return ScheduleAgain()
     if _is_silent(execution, absence, limits, limits.dispatch_limit, now):
         reason = f"its worker reported nothing in {limits.dispatch_limit}"
         return End(ExecutionStatus.FAILED, reason, is_out=True)
@@ -74,7 +74,7 @@ def _scheduled(execution: Execution, absence: Absence, limits: Limits, now: date
 
 
 def _canceling(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> Verdict:
-    """It was asked for while it was ``scheduled``."""
+    """Cancellation was requested while it was ``scheduled``."""
     grace = limits.dispatch_grace
     if _lasts(absence.without_dispatch, grace) or _lasts(absence.without_queue, grace):
         return End(ExecutionStatus.CANCELLED, "no worker began it")
@@ -100,8 +100,8 @@ def _begun(execution: Execution, absence: Absence, limits: Limits, now: datetime
 
 
 def _fell_silent(execution: Execution, absence: Absence, limits: Limits, now: datetime) -> bool:
-    """Whether what would have been heard since the dispatch died was not: of a worker that repeats
-    its report while the action runs, or was asked to cancel. It may have been restarted."""
+    """Whether no expected report came since the dispatch died: of a worker that repeats its report
+    while the action runs, or was asked to cancel. It may have been restarted."""
     if execution.status is ExecutionStatus.CANCELING:
         limit = limits.dispatch_limit
     elif execution.started_at is not None and execution.updated_at > execution.started_at:
@@ -115,8 +115,8 @@ def _fell_silent(execution: Execution, absence: Absence, limits: Limits, now: da
 def _is_silent(
     execution: Execution, absence: Absence, limits: Limits, limit: timedelta, now: datetime
 ) -> bool:
-    """By the clock, and for some time before our own eyes: after an executor was away, what it
-    should have heard meanwhile still has to be taken from its queue."""
+    """By the wall clock, and as observed for some time: after a restart of the executor, reports
+    are still in its queue."""
     is_seen = _lasts(absence.without_word, min(limit, limits.worker_absence))
     return is_seen and execution.updated_at + limit <= now
 

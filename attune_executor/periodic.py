@@ -1,4 +1,4 @@
-"""Work that is done at the start, and again and again."""
+"""Background tasks that run at intervals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ RETRY_S = 60.0
 
 
 class Periodic:
-    """A thread that calls ``work`` when it starts, and ``interval_s`` after each time.
-
-    Where it raises, that is logged once until it works again, and it is called again after
-    ``interval_s``, or :data:`RETRY_S` where that is less.
-    """
+    """A thread that calls ``work`` when it starts, and ``interval_s`` after each call, at most
+    :data:`RETRY_S` after one that raised. The first of successive errors is logged."""
 
     def __init__(self, name: str, interval_s: float, work: Callable[[], None]) -> None:
         self._name = name
@@ -28,7 +25,6 @@ class Periodic:
 
     @property
     def trouble(self) -> str | None:
-        """Why it does not do its work, or ``None``."""
         return self._error if self._thread.is_alive() else "its thread does not run"
 
     def start(self) -> None:
@@ -42,17 +38,15 @@ class Periodic:
     def _run(self) -> None:
         pause_s = 0.0
         while not self._stopping.wait(pause_s):
-            pause_s = self._interval_s if self._works() else min(self._interval_s, RETRY_S)
-
-    def _works(self) -> bool:
-        try:
-            self._work()
-        except Exception as error:
-            if self._error is None:
-                logger.warning("Periodic work failed: %s", self._name, exc_info=True)
-            self._error = type(error).__name__
-            return False
-        if self._error is not None:
-            logger.info("Periodic work succeeds again: %s", self._name)
-        self._error = None
-        return True
+            try:
+                self._work()
+            except Exception as error:
+                if self._error is None:
+                    logger.warning("Periodic work failed: %s", self._name, exc_info=True)
+                self._error = type(error).__name__
+                pause_s = min(self._interval_s, RETRY_S)
+            else:
+                if self._error is not None:
+                    logger.info("Periodic work recovered: %s", self._name)
+                self._error = None
+                pause_s = self._interval_s

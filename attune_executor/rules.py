@@ -1,4 +1,4 @@
-"""The file that says which action a rule runs, and what runs the action."""
+"""The rules file: which action a rule runs, and which runtime runs the action."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from attune_executor.settings import load_mapping, problems_of
 from attune_mq import InvalidInput
 
 
@@ -18,7 +18,7 @@ class _Strict(BaseModel):
 
 
 class Action(_Strict):
-    """Something that a worker can run. ``entry`` is the worker's: a command line, a script."""
+    """What a worker can run. ``entry`` is for the worker: a command line, a script."""
 
     id: int
     runtime: str
@@ -27,7 +27,7 @@ class Action(_Strict):
 
 
 class Rule(_Strict):
-    """``config`` is given to each execution, together with the payload of its enforcement."""
+    """``config`` is passed to each execution, with the payload of its enforcement."""
 
     action: str
     enabled: bool = True
@@ -43,28 +43,13 @@ class Rules(_Strict):
 
 
 def load_rules(file: str | os.PathLike[str]) -> Rules:
-    """Raises :class:`~attune_mq.InvalidInput` with all that is wrong in the file."""
+    """Raises :class:`~attune_mq.InvalidInput` with all problems of the file."""
     path = Path(file)
+    expected = "version, actions and rules (--rules, ATTUNE_RULES)"
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(said, dict):
-            raise InvalidInput(f"{path}: expected a mapping with version, actions and rules")
-        rules = Rules.model_validate(said)
-    except FileNotFoundError:
-        hint = "name one with --rules or ATTUNE_RULES"
-        raise InvalidInput(
-            f"{path}: expected a file of rules and actions, found none; {hint}"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{path}: expected YAML, got an error in it: {error}") from None
+        rules = Rules.model_validate(load_mapping(path, expected))
     except ValidationError as error:
-        lines = (
-            f"{path} {'.'.join(str(step) for step in detail['loc'])}: {detail['msg']}"
-            for detail in error.errors(include_url=False, include_input=False)
-        )
-        raise InvalidInput("\n".join(lines)) from None
+        raise InvalidInput("\n".join(f"{path} {one}" for one in problems_of(error))) from None
     missing = [
         f"{path} rules.{ref}.action: expected an action of the file, got {rule.action!r}"
         for ref, rule in rules.rules.items()

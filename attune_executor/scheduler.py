@@ -1,16 +1,16 @@
-"""The execution scheduler: a living worker for each execution."""
+"""The execution scheduler: assigns each execution to a worker that is alive."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from attune_executor import store
-from attune_executor.dispatches import dispatch_message_id
-from attune_executor.ledger import Entry, Ledger
+from attune_executor.dispatches import message_id
 from attune_executor.lifecycle import UNSCHEDULED
 from attune_executor.manager import finish, require_known
-from attune_executor.presence import WorkerQueues
 from attune_executor.rules import Rules
+from attune_executor.transactions import Transactions, UnitOfWork
+from attune_executor.worker_liveness import WorkerQueues
 from attune_mq import Message, Reject, Service
 from attune_mq.payloads import (
     ExecutionDispatch,
@@ -21,17 +21,23 @@ from attune_mq.payloads import (
 
 
 class ExecutionScheduler:
-    """Takes ``ExecutionRequested``, chooses the least loaded living worker that has the action's
-    runtime, and sends the dispatch to its queue.
+    """Chooses the least loaded worker that is alive and has the action's runtime, and publishes the
+    dispatch to its queue.
 
-    Without such a worker it tries again after ``delay_s``, by a message that waits in the outbox,
-    so that it costs no consumer anything; after ``attempts`` the execution fails.
+    Without such a worker it retries after ``delay_s``, by a delayed message in the outbox, which
+    occupies no consumer; after ``attempts`` the execution fails.
     """
 
     def __init__(
-        self, ledger: Ledger, rules: Rules, workers: WorkerQueues, *, attempts: int, delay_s: float
+        self,
+        transactions: Transactions,
+        rules: Rules,
+        workers: WorkerQueues,
+        *,
+        attempts: int,
+        delay_s: float,
     ) -> None:
-        self._ledger = ledger
+        self._transactions = transactions
         self._rules = rules
         self._workers = workers
         self._attempts = attempts
@@ -42,11 +48,14 @@ class ExecutionScheduler:
         service.on(WorkerRegistered)(self.on_worker)
 
     def on_worker(self, message: Message[WorkerRegistered]) -> None:
-        self._ledger.once(message, lambda entry: _register(entry, message.payload))
+        def register(unit: UnitOfWork) -> None:
+            store.register_worker(unit.tx, message.payload, unit.now)
+
+        self._transactions.once(message, register)
 
     def on_request(self, message: Message[ExecutionRequested]) -> None:
-        """The broker is asked about the workers before the transaction begins, which is short; of
-        one that shows only there, before it begins again."""
+        """The broker is asked about workers outside of the transaction, which is short: where the
+        cache lacks a worker that the transaction finds, it is rolled back and run again."""
         request = message.payload
         action = self._rules.actions.get(request.action_ref)
         if action is None:
@@ -54,65 +63,59 @@ class ExecutionScheduler:
         self._workers.refresh()
         while True:
             try:
-                self._ledger.once(
-                    message, lambda entry: self._schedule(entry, request, action.runtime)
+                self._transactions.once(
+                    message, lambda unit: self._schedule(unit, request, action.runtime)
                 )
             except _NotAsked as unknown:
-                self._workers.ask_until_one_lives(unknown.worker_ids)
+                self._workers.ask_until_one_lives(unknown.args[0])
             else:
                 return
 
-    def _schedule(self, entry: Entry, request: ExecutionRequested, runtime: str) -> None:
-        worker = self._living_worker(entry, runtime)
+    def _schedule(self, unit: UnitOfWork, request: ExecutionRequested, runtime: str) -> None:
+        worker = self._living_worker(unit, runtime)
         if worker is None:
-            self._postpone(entry, request)
-        elif store.mark_scheduled(entry.tx, request.execution_id, worker.worker_id, entry.now):
-            self._dispatch(entry, request, worker)
+            self._postpone(unit, request)
+        elif store.mark_scheduled(unit.tx, request.execution_id, worker.worker_id, unit.now):
+            self._dispatch(unit, request, worker)
         else:
-            require_known(entry, request.execution_id)  # and it waits for no worker any more
+            require_known(unit, request.execution_id)
 
-    def _living_worker(self, entry: Entry, runtime: str) -> store.Worker | None:
-        able = store.workers_for_runtime(entry.tx, runtime)
+    def _living_worker(self, unit: UnitOfWork, runtime: str) -> store.Worker | None:
+        able = store.workers_for_runtime(unit.tx, runtime)
         for place, worker in enumerate(able):
-            is_alive = self._workers.known(worker.worker_id)
+            is_alive = self._workers.is_alive_cached(worker.worker_id)
             if is_alive is None:
                 raise _NotAsked([one.worker_id for one in able[place:]])
             if is_alive:
                 return worker
         return None
 
-    def _postpone(self, entry: Entry, request: ExecutionRequested) -> None:
-        attempt = store.count_scheduling_attempt(entry.tx, request.execution_id, entry.now)
+    def _postpone(self, unit: UnitOfWork, request: ExecutionRequested) -> None:
+        attempt = store.count_scheduling_attempt(unit.tx, request.execution_id, unit.now)
         if attempt is None:
-            require_known(entry, request.execution_id)
+            require_known(unit, request.execution_id)
         elif attempt < self._attempts:
-            entry.say(request, not_before=entry.now + self._delay)
+            unit.publish_after_commit(request, not_before=unit.now + self._delay)
         else:
             reason = f"no living worker for {request.action_ref} in {attempt} attempts"
             result = {"error": reason}
-            finish(entry, request.execution_id, ExecutionStatus.FAILED, result, since=UNSCHEDULED)
+            finish(unit, request.execution_id, ExecutionStatus.FAILED, result, since=UNSCHEDULED)
 
-    def _dispatch(self, entry: Entry, request: ExecutionRequested, worker: store.Worker) -> None:
-        entry.say(
+    def _dispatch(
+        self, unit: UnitOfWork, request: ExecutionRequested, worker: store.Worker
+    ) -> None:
+        unit.publish_after_commit(
             ExecutionDispatch(
                 execution_id=request.execution_id,
                 worker_id=worker.worker_id,
                 action_ref=request.action_ref,
                 config=request.config,
-                scheduled_attempt_updated_at=entry.now,
+                scheduled_attempt_updated_at=unit.now,
             ),
             route=self._workers.dispatch_route(worker.worker_id),
-            message_id=dispatch_message_id(request.execution_id, entry.now),
+            message_id=message_id("dispatch", request.execution_id, unit.now),
         )
 
 
-def _register(entry: Entry, payload: WorkerRegistered) -> None:
-    store.register_worker(entry.tx, payload, entry.now)
-
-
 class _NotAsked(Exception):
-    """Whether these workers live is not known yet."""
-
-    def __init__(self, worker_ids: list[int]) -> None:
-        super().__init__(worker_ids)
-        self.worker_ids = worker_ids
+    """Its argument: the ids of workers whose liveness is not cached."""

@@ -5,22 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine
-
 from attune_executor.enforcement import EnforcementProcessor
-from attune_executor.health import health_server
-from attune_executor.ledger import Ledger
 from attune_executor.manager import ExecutionManager
-from attune_executor.metrics import watch
 from attune_executor.migrations import migrate
 from attune_executor.overdue import Limits
 from attune_executor.periodic import Periodic
-from attune_executor.presence import WorkerQueues
 from attune_executor.rules import load_rules
 from attune_executor.scheduler import ExecutionScheduler
 from attune_executor.settings import ExecutorSettings
+from attune_executor.transactions import Transactions
 from attune_executor.watchdog import DispatchWatchdog
-from attune_mq import QueueInspector, Service, Telemetries, Topology, load_topology
+from attune_executor.worker_liveness import WorkerQueues
+from attune_mq import HealthServer, QueueInspector, Service, Telemetries, Topology, load_topology
 from attune_mq.metrics import Metrics
 from attune_mq.transactional import create_database_engine
 
@@ -31,86 +27,114 @@ if TYPE_CHECKING:
 
 NAME = "executor"
 HOUSEKEEPING_INTERVAL_S = 3_600.0
-"""From one forgetting of the ids of messages that can no longer come again to the next."""
 LONGEST_LOOK_INTERVAL_S = 5.0
 SHORTEST_LOOK_INTERVAL_S = 0.1
 
 
 class Executor:
-    """Three components on one topology. Each of the service's consumers can reach all of them, so
-    which queue a message comes by is the topology's to say.
+    """Three components on one topology. Each of the service's consumers serves all of them, so
+    that the topology decides which queue a message comes by.
 
-    Several executors run side by side on one broker and one database.
+    Several executors may share one broker and one database.
     """
 
     def __init__(
         self, settings: ExecutorSettings, *, tracer_provider: TracerProvider | None = None
     ) -> None:
-        """``tracer_provider``: for traces, of a program that holds an executor; else the one that
-        the variables of OpenTelemetry make."""
+        """``tracer_provider``: by default one that is configured by OpenTelemetry's variables.
+
+        Raises :class:`~attune_mq.InvalidInput` for a ``management_url`` that is invalid.
+        """
         self.settings = settings
         rules = load_rules(settings.rules)
-        self.engine: Engine = create_database_engine(settings.database_url.get_secret_value())
-        url = settings.url.get_secret_value() if settings.url else None
+        self.engine = create_database_engine(settings.database_url.get_secret_value())
         topology = load_topology(settings.topology)
-        metrics = self.metrics = Metrics(topology)
-        traces = self._traces = _traces(settings, topology, tracer_provider)
+        self.metrics = Metrics(topology)
+        self._traces = _traces(settings, topology, tracer_provider)
+        traces = self._traces.telemetry if self._traces else None
         self.service = Service(
             NAME,
             topology,
-            url,
+            settings.url.get_secret_value() if settings.url else None,
             instance=settings.instance,
             wait_s=settings.broker_wait_s,
-            telemetry=Telemetries([metrics, traces.telemetry]) if traces else metrics,
+            telemetry=Telemetries([self.metrics, traces]) if traces else self.metrics,
         )
         self._inspector = QueueInspector(self.service.settings)
         workers = WorkerQueues(self.service.full_topology, self._inspector)
-        ledger = self.ledger = Ledger(
+        self.transactions = Transactions(
             self.engine,
             self.service.publisher,
             service=NAME,
-            headers=traces.telemetry.headers if traces else None,
+            headers=traces.headers if traces else None,
         )
-        for component in (
-            EnforcementProcessor(ledger, rules),
-            ExecutionScheduler(
-                ledger,
-                rules,
-                workers,
-                attempts=settings.scheduling_attempts,
-                delay_s=settings.scheduling_delay_s,
-            ),
-            ExecutionManager(ledger, workers),
-        ):
-            component.register(self.service)
-        watch(metrics, self.service, ledger, settings)
-        self.watchdog = self._run_beside(ledger, workers)
-        self.health = (
-            health_server(self.service, ledger, self.watchdog, metrics, settings)
-            if settings.health_port
-            else None
+        attempts = settings.scheduling_attempts
+        scheduler = ExecutionScheduler(
+            self.transactions,
+            rules,
+            workers,
+            attempts=attempts,
+            delay_s=settings.scheduling_delay_s,
         )
+        EnforcementProcessor(self.transactions, rules).register(self.service)
+        scheduler.register(self.service)
+        ExecutionManager(self.transactions, workers).register(self.service)
+        self._add_background_tasks(workers)
+        self._watch_metrics()
+        self.health = self._health_server() if settings.health_port else None
 
-    def _run_beside(self, ledger: Ledger, workers: WorkerQueues) -> Periodic:
-        """What runs beside the components; the watchdog of it, by which readiness goes."""
-        settings, keep = self.settings, timedelta(days=self.settings.inbox_keep_days)
-        look = DispatchWatchdog(
-            ledger, workers, limits=_limits(settings), attempts=settings.scheduling_attempts
-        ).look
-        housekeeping = Periodic(
-            "housekeeping", HOUSEKEEPING_INTERVAL_S, lambda: ledger.forget(keep)
+    def _add_background_tasks(self, workers: WorkerQueues) -> None:
+        settings, transactions = self.settings, self.transactions
+        limits = Limits(
+            dispatch_grace=timedelta(seconds=settings.dispatch_grace_s),
+            dispatch_limit=timedelta(seconds=settings.dispatch_limit_s),
+            worker_absence=timedelta(seconds=settings.worker_absence_s),
+            running_limit=timedelta(seconds=settings.running_limit_s),
         )
-        watchdog = Periodic("dispatch-watchdog", _look_interval_s(settings), look)
-        for background in (ledger.relay, ledger.watch, housekeeping, watchdog):
-            self.service.add_background_task(background)
-        return watchdog
+        attempts = settings.scheduling_attempts
+        watchdog = DispatchWatchdog(transactions, workers, limits=limits, attempts=attempts)
+        half_s = min(settings.dispatch_grace_s, settings.worker_absence_s) / 2
+        interval_s = min(LONGEST_LOOK_INTERVAL_S, max(SHORTEST_LOOK_INTERVAL_S, half_s))
+        self.watchdog = Periodic("dispatch-watchdog", interval_s, watchdog.look)
+        keep = timedelta(days=settings.inbox_keep_days)
+        housekeeping = Periodic(
+            "housekeeping", HOUSEKEEPING_INTERVAL_S, lambda: transactions.forget(keep)
+        )
+        for task in (transactions.relay, transactions.watch, housekeeping, self.watchdog):
+            self.service.add_background_task(task)
+
+    def _watch_metrics(self) -> None:
+        metrics, service = self.metrics, self.service
+        metrics.watch(service)
+        url = self.settings.http_api_url
+        metrics.watch_queues(service.full_topology, service.settings, management_url=url)
+        metrics.watch_outbox(self.transactions.backlog, self.transactions.failing)
+        metrics.watch_database(lambda: self.transactions.watch.trouble)
+
+    def _health_server(self) -> HealthServer:
+        """Readiness requires the database, the outbox relay and the watchdog as well."""
+        settings, relay = self.settings, self.transactions.relay
+        server = HealthServer(
+            self.service,
+            host=settings.health_host,
+            port=settings.health_port,
+            metrics=self.metrics.exposition,
+            management_url=settings.http_api_url,
+        )
+        server.watch("database", lambda: self.transactions.watch.trouble)
+        server.watch(
+            "outbox relay", lambda: relay.trouble if relay.running else "its thread does not run"
+        )
+        server.watch("dispatch watchdog", lambda: self.watchdog.trouble)
+        return server
 
     def run(self) -> None:
-        """Until SIGTERM or SIGINT; then what runs may finish, and what it says is published.
+        """Until SIGTERM or SIGINT; then running handlers may finish, and their messages are
+        published.
 
-        Raises :class:`~attune_mq.InvalidInput` where another has the port of its health.
+        Raises :class:`~attune_mq.InvalidInput` where the port of the health endpoints is in use.
         """
-        self._tell_health()
+        self._start_health()
         try:
             migrate(self.engine)
             self.service.run(deadline_s=self.settings.drain_s)
@@ -118,8 +142,8 @@ class Executor:
             self._close()
 
     def start(self) -> None:
-        """In threads of this process, for tests and for programs that hold an executor."""
-        self._tell_health()
+        """In threads of this process, for tests and for programs that embed an executor."""
+        self._start_health()
         try:
             migrate(self.engine)
             self.service.start()
@@ -131,8 +155,8 @@ class Executor:
         self.service.stop(self.settings.drain_s)
         self._close()
 
-    def _tell_health(self) -> None:
-        """First of all, so that there is an answer while broker and database are waited for."""
+    def _start_health(self) -> None:
+        """First, so that it answers while the executor waits for broker and database."""
         if self.health is not None:
             self.health.start()
 
@@ -151,20 +175,6 @@ def _traces(
 ) -> Traces | None:
     if settings.tracing == "off":
         return None
-    from attune_executor.tracing import Traces  # and with it OpenTelemetry
+    from attune_executor.tracing import Traces  # imports OpenTelemetry
 
     return Traces(topology, provider)
-
-
-def _limits(settings: ExecutorSettings) -> Limits:
-    return Limits(
-        dispatch_grace=timedelta(seconds=settings.dispatch_grace_s),
-        dispatch_limit=timedelta(seconds=settings.dispatch_limit_s),
-        worker_absence=timedelta(seconds=settings.worker_absence_s),
-        running_limit=timedelta(seconds=settings.running_limit_s),
-    )
-
-
-def _look_interval_s(settings: ExecutorSettings) -> float:
-    shortest_s = min(settings.dispatch_grace_s, settings.worker_absence_s)
-    return min(LONGEST_LOOK_INTERVAL_S, max(SHORTEST_LOOK_INTERVAL_S, shortest_s / 2))

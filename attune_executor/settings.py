@@ -1,8 +1,9 @@
-"""What an operator can set: arguments, else ``ATTUNE_*`` variables, else a file, else defaults."""
+"""Settings: arguments, else ``ATTUNE_*`` variables, else a YAML file, else defaults."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,57 +34,52 @@ class ExecutorSettings(BaseSettings):
     database_url: SecretStr = SecretStr("sqlite:///attune.db")
     """SQLAlchemy's: SQLite or PostgreSQL."""
     rules: Path = Path("rules.yaml")
-    """The file that says which rule runs which action."""
+    """The YAML file with rules and actions."""
     instance: str | None = None
-    """Added to the consumer tags, so that several executors can be told apart."""
+    """Added to the consumer tags, to distinguish several executors."""
     broker_wait_s: Seconds = 30.0
-    """How long to wait, at the start, for a broker that is not there yet."""
+    """How long to wait for the broker at the start."""
     drain_s: Seconds = 30.0
-    """How long handlers may take to finish after SIGTERM."""
+    """How long running handlers may take to finish after SIGTERM."""
     scheduling_attempts: Annotated[int, Field(ge=1, le=10_000)] = 20
-    """How often a worker is looked for before an execution fails."""
+    """Attempts to find a worker before an execution fails."""
     scheduling_delay_s: Seconds = 3.0
-    """How long after each attempt the next one begins."""
+    """Between two attempts."""
     dispatch_grace_s: Seconds = 10.0
-    """How long the report that an execution runs may be on its way after its dispatch has died, or
-    its worker's queue is gone, before it is failed or scheduled anew."""
+    """How long the report that an execution runs may be delayed after its dispatch has died, or
+    its worker's queue is absent, before it is failed or scheduled again."""
     dispatch_limit_s: Wait = 2_400.0
-    """How long an execution is ``scheduled``, or a cancellation unanswered, without a word of its
+    """How long an execution is ``scheduled``, or a cancellation unanswered, without a report of its
     worker. Longer than the dispatch TTL (5 min) and the broker's consumer timeout (30 min)."""
     worker_absence_s: Seconds = 300.0
-    """How long a worker may be away (no consumer on its queue), or silent where it reports again
-    and again, before what it runs is abandoned, once the dispatch is dead."""
+    """How long a worker may be absent (no consumer on its queue), or omit its repeated reports,
+    before its executions are abandoned, once the dispatch is dead."""
     running_limit_s: Wait = 86_400.0
-    """How long an execution runs without a word of its worker before it is abandoned."""
+    """How long an execution runs without a report of its worker before it is abandoned."""
     inbox_keep_days: Annotated[float, Field(ge=1)] = 7.0
-    """How long the ids of handled messages are kept, to recognise those that come again."""
+    """How long the ids of handled messages are kept, to detect duplicates."""
     health_host: str = "127.0.0.1"
-    """The address on which the executor tells of its health."""
+    """The address of the health endpoints."""
     health_port: Port = 8090
-    """The port; several executors on one machine need one each. 0: it does not tell."""
+    """Their port; several executors on one machine need one each. 0 disables them."""
     tracing: Literal["off", "otel"] = "off"
-    """``otel``: traces by OpenTelemetry's SDK, which its own variables (``OTEL_*``) set."""
+    """``otel``: traces by OpenTelemetry's SDK, configured by its variables (``OTEL_*``)."""
     log_format: logs.Format = "text"
-    """For people (``text``) or for machines (``json``)."""
     topology: Path | None = None
     url: SecretStr | None = None
     management_url: SecretStr | None = None
-    """Of RabbitMQ's HTTP API, for the metric of what consumers hold, and the health of bindings."""
+    """Of RabbitMQ's HTTP API, for the metric of unacked messages, and the health of bindings."""
 
     @classmethod
     def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        cls, settings_cls: type[BaseSettings], *_: Any, **sources: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))
+        file = YamlConfigSettingsSource(settings_cls)
+        return sources["init_settings"], sources["env_settings"], file
 
     @property
     def http_api_url(self) -> str | None:
-        """:attr:`management_url`, else what the library's own variable says."""
+        """:attr:`management_url`, else the library's own variable."""
         if self.management_url is not None:
             return self.management_url.get_secret_value()
         return os.environ.get("ATTUNE_MQ_MANAGEMENT_URL") or None
@@ -92,25 +88,21 @@ class ExecutorSettings(BaseSettings):
 def load_settings(file: Path | None = None, **arguments: Any) -> ExecutorSettings:
     """Arguments that are ``None`` are not given.
 
-    Raises :class:`~attune_mq.InvalidInput` with every setting that is wrong, and for a ``file``
-    that is not there or has other keys.
+    Raises :class:`~attune_mq.InvalidInput` with every invalid setting, and for a ``file`` that does
+    not exist or has other keys.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     try:
         return _reading(file)(**given)
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(str(step) for step in detail['loc'])}: {detail['msg']}"
-            for detail in error.errors(include_url=False, include_input=False)
-        )
         where = f" (from {file}, the environment or the arguments)" if file else ""
-        raise InvalidInput(f"settings{where}: " + "; ".join(problems)) from None
+        raise InvalidInput(f"settings{where}: " + "; ".join(problems_of(error))) from None
 
 
 def _reading(file: Path | None) -> type[ExecutorSettings]:
     if file is None:
         return ExecutorSettings
-    _require_mapping(file)
+    load_mapping(file, "settings, each with its value, as in 'drain_s: 30'")
 
     class FromFile(ExecutorSettings):
         model_config = SettingsConfigDict(yaml_file=file, extra="forbid")
@@ -118,12 +110,18 @@ def _reading(file: Path | None) -> type[ExecutorSettings]:
     return FromFile
 
 
-def _require_mapping(file: Path) -> None:
-    """What is wrong is said without what the file holds: a password may be part of it."""
+def problems_of(error: ValidationError) -> Iterator[str]:
+    for detail in error.errors(include_url=False, include_input=False):
+        yield f"{'.'.join(str(step) for step in detail['loc'])}: {detail['msg']}"
+
+
+def load_mapping(file: Path, expected: str) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises :class:`~attune_mq.InvalidInput`, whose text quotes
+    nothing of the file, since a password may be part of it."""
     try:
-        said = yaml.safe_load(file.read_text(encoding="utf-8"))
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InvalidInput(f"{file}: expected a file with settings, found none") from None
+        raise InvalidInput(f"{file}: expected a file with {expected}, found none") from None
     except OSError as error:
         problem = f"expected a file that can be read, got: {error.strerror}"
         raise InvalidInput(f"{file}: {problem}") from None
@@ -134,5 +132,6 @@ def _require_mapping(file: Path) -> None:
         raise InvalidInput(f"{file}: expected YAML, it fails in line {line}") from None
     except yaml.YAMLError:
         raise InvalidInput(f"{file}: expected YAML, it has characters that are none") from None
-    if not isinstance(said, dict | None):
-        raise InvalidInput(f"{file}: expected settings, each with its value, as in 'drain_s: 30'")
+    if not isinstance(loaded, dict | None):
+        raise InvalidInput(f"{file}: expected a mapping with {expected}")
+    return loaded or {}

@@ -1,11 +1,11 @@
-"""What the executor remembers: enforcements, executions, workers.
+"""Persistence of enforcements, executions and workers.
 
-Every function takes the caller's transaction, so that an effect, the inbox's note of the message
-that asked for it and the outbox's messages about it are committed together or not at all.
+Every function takes the caller's transaction, so that an effect, the message's row in the inbox and
+the messages about it in the outbox are committed together or not at all.
 
-A change of state is compared and set: it happens only from a state that :mod:`lifecycle` lets it
-follow, and only once. A message that is late, repeated, or handled by two executors at the same
-moment finds nothing to change, and the function says so.
+A change of state is a compare-and-set: it happens only from a state that :mod:`lifecycle` lets it
+follow, and only once. For a message that is late, repeated, or handled by two executors at the same
+time there is nothing to change, and the function returns that.
 """
 
 from __future__ import annotations
@@ -13,20 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    Executable,
-    Row,
-    bindparam,
-    case,
-    func,
-    null,
-    select,
-    update,
-)
+import sqlalchemy as sa
 
 from attune_executor.lifecycle import FINAL, UNSCHEDULED, predecessors
 from attune_executor.migrations import migrate as migrate
@@ -39,10 +28,12 @@ from attune_mq.payloads import (
 )
 from attune_mq.transactional import Prepared, from_us, insert_into, to_us
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Execution:
-    """An execution as it stands in the database."""
+    """A row of the table."""
 
     execution_id: int
     enforcement_id: int | None
@@ -57,21 +48,36 @@ class Execution:
     updated_at: datetime
     scheduled_at: datetime | None
     started_at: datetime | None = None
-    """When a worker first reported that it runs."""
+    """When a worker first reported it as running."""
     dispatch_died_at: datetime | None = None
-    """When the dispatch of the last scheduling died in its worker's queue."""
+    """When the dispatch of the last scheduling was dead-lettered from its worker's queue."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that announced itself, and how many executions it holds (``load``)."""
+    """A registered worker, and how many executions it holds (``load``)."""
 
     worker_id: int
     name: str
-    runtimes: tuple[str, ...]
+    runtimes: list[str]
     registered_at: datetime
     last_seen_at: datetime
     load: int
+
+
+all_executions = sa.select(
+    executions.c.id.label("execution_id"), *(one for one in executions.c if one.name != "id")
+)
+
+
+def read(kind: type[T], row: sa.Row[Any]) -> T:
+    """The row as a value of ``kind``, whose fields have the names of the columns; a time, that of
+    its column without ``_us``."""
+    fields = {}
+    for name, value in row._mapping.items():  # noqa: SLF001 - public, in spite of its name
+        is_time = name.endswith("_us") and value is not None
+        fields[name.removesuffix("_us")] = from_us(value) if is_time else value
+    return kind(**fields)
 
 
 _record = Prepared(
@@ -84,9 +90,9 @@ _record = Prepared(
 
 
 def record_enforcement(
-    tx: Connection, payload: EnforcementCreated, status: EnforcementStatus, now: datetime
+    tx: sa.Connection, payload: EnforcementCreated, status: EnforcementStatus, now: datetime
 ) -> bool:
-    """Keep the enforcement, and what became of it; ``False`` when its id is known already."""
+    """Stores the enforcement and its status; ``False`` when its id is known already."""
     fresh = _record.execute(
         tx,
         enforcement_id=payload.enforcement_id,
@@ -110,7 +116,7 @@ _create = Prepared(
 
 
 def create_execution(
-    tx: Connection,
+    tx: sa.Connection,
     *,
     enforcement_id: int | None,
     action_ref: str,
@@ -118,10 +124,8 @@ def create_execution(
     action_id: int | None = None,
     config: Any = None,
 ) -> int | None:
-    """Make an execution (``requested``) and return its id; ``None`` when its enforcement has one.
-
-    An execution without an enforcement is always made. The enforcement must be recorded before.
-    """
+    """Creates an execution (``requested``) and returns its id; ``None`` when its enforcement has
+    one. The enforcement must be recorded before."""
     fresh = _create.execute(
         tx,
         enforcement_id=enforcement_id,
@@ -137,75 +141,81 @@ def create_execution(
     return execution_id
 
 
-_this = executions.c.id == bindparam("execution_id")
-_get = Prepared(lambda _: select(executions).where(_this))
+_this = executions.c.id == sa.bindparam("execution_id")
+_get = all_executions.where(_this)
 
 
-def get_execution(tx: Connection, execution_id: int) -> Execution | None:
-    """The execution, or ``None`` when there is none of that id."""
-    row = _get.execute(tx, execution_id=execution_id).first()
-    return None if row is None else execution_of(row)
+def get_execution(tx: sa.Connection, execution_id: int) -> Execution | None:
+    row = tx.execute(_get, {"execution_id": execution_id}).first()
+    return None if row is None else read(Execution, row)
 
 
 _attempt = (
-    update(executions)
+    sa.update(executions)
     .where(_this, executions.c.status.in_(UNSCHEDULED))
     .values(
-        scheduling_attempts=executions.c.scheduling_attempts + 1, updated_at_us=bindparam("now_us")
+        scheduling_attempts=executions.c.scheduling_attempts + 1,
+        updated_at_us=sa.bindparam("now_us"),
     )
 )
-_count = Prepared(
-    lambda _: _attempt.values(status=ExecutionStatus.SCHEDULING).returning(
-        executions.c.scheduling_attempts
-    )
+_count = _attempt.values(status=ExecutionStatus.SCHEDULING).returning(
+    executions.c.scheduling_attempts
 )
 
 
-def count_scheduling_attempt(tx: Connection, execution_id: int, now: datetime) -> int | None:
-    """Try in vain to schedule: the execution is ``scheduling``; says how often that was tried.
+def count_scheduling_attempt(tx: sa.Connection, execution_id: int, now: datetime) -> int | None:
+    """Records a failed scheduling attempt: the execution is ``scheduling``. Returns their number.
 
     ``None`` when the execution waits for no worker (any more): scheduled, cancelled, unknown.
     """
-    number: int | None = _count.execute(tx, execution_id=execution_id, now_us=to_us(now)).scalar()
-    return number
+    return tx.execute(_count, {"execution_id": execution_id, "now_us": to_us(now)}).scalar()
 
 
-_schedule = Prepared(
-    lambda _: _attempt.values(
-        status=ExecutionStatus.SCHEDULED,
-        worker_id=bindparam("worker"),
-        scheduled_at_us=bindparam("now_us"),
-        dispatch_died_at_us=None,
-    )
+_schedule = _attempt.values(
+    status=ExecutionStatus.SCHEDULED,
+    worker_id=sa.bindparam("worker"),
+    scheduled_at_us=sa.bindparam("now_us"),
+    dispatch_died_at_us=None,
 )
 
 
-def mark_scheduled(tx: Connection, execution_id: int, worker_id: int, now: datetime) -> bool:
-    """Give the execution to a worker that has registered, which is an attempt as well; ``False``
+def mark_scheduled(tx: sa.Connection, execution_id: int, worker_id: int, now: datetime) -> bool:
+    """Assigns the execution to a registered worker, which counts as an attempt as well; ``False``
     when it waits for none."""
-    scheduled = _schedule.execute(
-        tx, execution_id=execution_id, worker=worker_id, now_us=to_us(now)
-    )
-    return scheduled.rowcount == 1
+    values = {"execution_id": execution_id, "worker": worker_id, "now_us": to_us(now)}
+    return tx.execute(_schedule, values).rowcount == 1
 
 
 @cache
-def _move_to(new: ExecutionStatus, since: frozenset[ExecutionStatus]) -> Prepared:
-    # Of two moves at once the second waits for the first, and then sees what that one has left.
-    row, now_us = executions.c, bindparam("now_us", type_=BigInteger)
-    values: dict[str, Any] = {"status": new, "result": bindparam("said"), "updated_at_us": now_us}
+def _move_to(new: ExecutionStatus, since: frozenset[ExecutionStatus]) -> sa.Update:
+    # Of two concurrent moves the second waits for the commit of the first, and sees its result.
+    row, now_us = executions.c, sa.bindparam("now_us", type_=sa.BigInteger)
+    values: dict[str, Any] = {
+        "status": new,
+        "result": sa.bindparam("said"),
+        "updated_at_us": now_us,
+    }
     if new is ExecutionStatus.RUNNING:
-        values["started_at_us"] = func.coalesce(row.started_at_us, now_us)
+        values["started_at_us"] = sa.func.coalesce(row.started_at_us, now_us)
     elif new is ExecutionStatus.CANCELING:
-        # What an executor of the version before has marked as running says no more than that.
-        began_at_us = func.coalesce(row.started_at_us, row.updated_at_us)
+        # An executor of an older version does not set started_at_us.
+        began_at_us = sa.func.coalesce(row.started_at_us, row.updated_at_us)
         is_running = row.status == ExecutionStatus.RUNNING
-        values["started_at_us"] = case((is_running, began_at_us), else_=row.started_at_us)
-    return Prepared(lambda _: update(executions).where(_this, row.status.in_(since)).values(values))
+        values["started_at_us"] = sa.case((is_running, began_at_us), else_=row.started_at_us)
+    return sa.update(executions).where(_this, row.status.in_(since)).values(values)
+
+
+_keep = (
+    sa.update(executions)
+    .where(
+        _this, executions.c.status == sa.bindparam("reached"), executions.c.result.is_(sa.null())
+    )
+    .values(result=sa.bindparam("said"))
+)
 
 
 def move_execution(
-    tx: Connection,
+    tx: sa.Connection,
     execution_id: int,
     new: ExecutionStatus,
     now: datetime,
@@ -213,34 +223,29 @@ def move_execution(
     result: Any = None,
     since: frozenset[ExecutionStatus] | None = None,
 ) -> bool:
-    """Move the execution to ``new`` if it is in one of the states ``since`` (all that
-    :func:`predecessors` allows, unless given); ``False`` when it is not.
+    """Moves the execution to ``new`` if it is in one of the states ``since`` (by default all that
+    :func:`predecessors` allows); ``False`` when it is not.
 
-    A final state may be heard of twice, first without the result and then with it. The result is
-    then kept although the execution does not move.
+    A final state may be reported twice, first without the result and then with it. The result is
+    then stored although the execution does not move.
     """
     may_follow = predecessors(new)
     move = _move_to(new, may_follow if since is None else since & may_follow)
-    moved = move.execute(tx, execution_id=execution_id, said=result, now_us=to_us(now))
-    if moved.rowcount == 1:
+    values = {"execution_id": execution_id, "said": result}
+    if tx.execute(move, {**values, "now_us": to_us(now)}).rowcount == 1:
         return True
     if new in FINAL and result is not None:
-        _keep.execute(tx, execution_id=execution_id, reached=new, said=result)
+        tx.execute(_keep, {**values, "reached": new})
     return False
 
 
-def _registration(tx: Connection) -> Executable:
+def _registration(tx: sa.Connection) -> sa.Executable:
     insert = insert_into(tx, workers)
-    said = insert.excluded
+    new = insert.excluded
     newest = insert.on_conflict_do_update(
         index_elements=["worker_id"],
-        set_={
-            "name": said.name,
-            "runtimes": said.runtimes,
-            "registered_at_us": said.registered_at_us,
-            "last_seen_at_us": said.last_seen_at_us,
-        },
-        where=workers.c.registered_at_us <= said.registered_at_us,
+        set_={one.name: one for one in new if one.name != "worker_id"},
+        where=workers.c.registered_at_us <= new.registered_at_us,
     )
     return newest.returning(workers.c.worker_id)
 
@@ -248,10 +253,11 @@ def _registration(tx: Connection) -> Executable:
 _register = Prepared(_registration)
 
 
-def register_worker(tx: Connection, payload: WorkerRegistered, now: datetime) -> bool:
-    """Keep what the worker says of itself; ``False`` when a later registration is known.
+def register_worker(tx: sa.Connection, payload: WorkerRegistered, now: datetime) -> bool:
+    """Stores the registration; ``False`` when a later one is known.
 
-    One from the future counts as of ``now``: a worker whose clock was wrong once is heard again.
+    One from the future counts as of ``now``: otherwise a clock that was wrong once would block all
+    later registrations of the worker.
     """
     known = _register.execute(
         tx,
@@ -264,82 +270,36 @@ def register_worker(tx: Connection, payload: WorkerRegistered, now: datetime) ->
     return known.first() is not None
 
 
-def _by_load(_: Connection) -> Executable:
-    loads = (
-        select(executions.c.worker_id, func.count().label("load"))
-        .where(with_worker)
-        .group_by(executions.c.worker_id)
-        .subquery()
-    )
-    load = func.coalesce(loads.c.load, 0)
-    return (
-        select(workers, load.label("load"))
-        .outerjoin(loads, loads.c.worker_id == workers.c.worker_id)
-        .order_by(load, workers.c.worker_id)
-    )
-
-
-_workers_by_load = Prepared(_by_load)
-
-
-def workers_for_runtime(tx: Connection, runtime: str) -> list[Worker]:
-    """The workers that have the runtime, the least loaded first, whether they live or not."""
-    # The two databases look into JSON differently, and there are tens of workers, not thousands.
-    return [_worker(row) for row in _workers_by_load.execute(tx) if runtime in row.runtimes]
-
-
-def execution_counts(tx: Connection) -> dict[ExecutionStatus, int]:
-    """How many executions are in each state; states without one are left out."""
-    counts = select(executions.c.status, func.count().label("n")).group_by(executions.c.status)
-    return {row.status: row.n for row in tx.execute(counts)}
-
-
-def enforcement_counts(tx: Connection) -> dict[EnforcementStatus, int]:
-    """How many enforcements are in each state; states without one are left out."""
-    status = enforcements.c.status
-    counts = select(status, func.count().label("n")).group_by(status)
-    return {row.status: row.n for row in tx.execute(counts)}
-
-
-_keep = Prepared(
-    lambda _: (
-        update(executions)
-        .where(_this, executions.c.status == bindparam("reached"), executions.c.result.is_(null()))
-        .values(result=bindparam("said"))
-    )
+_loads = (
+    sa.select(executions.c.worker_id, sa.func.count().label("load"))
+    .where(with_worker)
+    .group_by(executions.c.worker_id)
+    .subquery()
+)
+_load = sa.func.coalesce(_loads.c.load, 0).label("load")
+_workers_by_load = (
+    sa.select(workers, _load)
+    .outerjoin(_loads, _loads.c.worker_id == workers.c.worker_id)
+    .order_by(_load, workers.c.worker_id)
 )
 
 
-def execution_of(row: Row[Any]) -> Execution:
-    """A row of the table."""
-    return Execution(
-        execution_id=row.id,
-        enforcement_id=row.enforcement_id,
-        action_ref=row.action_ref,
-        action_id=row.action_id,
-        config=row.config,
-        status=row.status,
-        worker_id=row.worker_id,
-        scheduling_attempts=row.scheduling_attempts,
-        result=row.result,
-        created_at=from_us(row.created_at_us),
-        updated_at=from_us(row.updated_at_us),
-        scheduled_at=_moment(row.scheduled_at_us),
-        started_at=_moment(row.started_at_us),
-        dispatch_died_at=_moment(row.dispatch_died_at_us),
-    )
+def workers_for_runtime(tx: sa.Connection, runtime: str) -> list[Worker]:
+    """The workers that have the runtime, alive or not, the least loaded first."""
+    # The two databases query JSON differently, and there are tens of workers, not thousands.
+    return [read(Worker, row) for row in tx.execute(_workers_by_load) if runtime in row.runtimes]
 
 
-def _moment(at_us: int | None) -> datetime | None:
-    return None if at_us is None else from_us(at_us)
+def execution_counts(tx: sa.Connection) -> dict[ExecutionStatus, int]:
+    """How many executions are in each state; states without one are left out."""
+    return _counts(tx, executions.c.status)
 
 
-def _worker(row: Row[Any]) -> Worker:
-    return Worker(
-        worker_id=row.worker_id,
-        name=row.name,
-        runtimes=tuple(row.runtimes),
-        registered_at=from_us(row.registered_at_us),
-        last_seen_at=from_us(row.last_seen_at_us),
-        load=row.load,
-    )
+def enforcement_counts(tx: sa.Connection) -> dict[EnforcementStatus, int]:
+    """How many enforcements are in each state; states without one are left out."""
+    return _counts(tx, enforcements.c.status)
+
+
+def _counts(tx: sa.Connection, status: sa.Column[Any]) -> dict[Any, int]:
+    counts = tx.execute(sa.select(status, sa.func.count()).group_by(status))
+    return {row[0]: row[1] for row in counts}

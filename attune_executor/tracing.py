@@ -1,12 +1,10 @@
-"""Traces of the executor, by OpenTelemetry's SDK and its own variables (``OTEL_*``).
-
-This module is imported only where traces are asked for, and so is OpenTelemetry.
-"""
+"""Traces of the executor, by OpenTelemetry's SDK and its variables (``OTEL_*``). This module
+imports OpenTelemetry, so it is imported only where tracing is on."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 
 from attune_mq import InvalidInput, Topology
@@ -31,29 +29,30 @@ _OTLP = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
 
 class Traces:
-    """``provider``: of a program that holds an executor; else :func:`started_provider`."""
+    """``provider``: of a program that embeds an executor; else :func:`started_provider`."""
 
     def __init__(self, topology: Topology, provider: trace.TracerProvider | None = None) -> None:
         self._provider = provider or started_provider()
         self.telemetry = Tracing(topology, tracer_provider=self._provider)
 
     def send(self) -> None:
-        """What has not been sent yet, if that takes no longer than :data:`SENDING_MS`."""
+        """Sends remaining spans, within :data:`SENDING_MS`."""
         if isinstance(self._provider, TracerProvider):
             self._provider.force_flush(SENDING_MS)
 
 
 def started_provider(environment: Mapping[str, str] = os.environ) -> trace.TracerProvider:
-    """The provider that ``opentelemetry-instrument`` has set up already; else one of our own, for
-    other instrumentations in this process as well.
+    """The provider that ``opentelemetry-instrument`` has set; else a new one, set globally.
 
-    Of our own: service name, sampler, limits and batches by the SDK from its variables, exporters
-    by ``OTEL_TRACES_EXPORTER`` (``otlp`` unless set; ``console``; ``none``; several with commas).
-    Raises :class:`~attune_mq.InvalidInput` for an exporter that is not installed.
+    The SDK reads its variables; exporters are those of ``OTEL_TRACES_EXPORTER`` (``otlp`` unless
+    set; ``console``; ``none``; comma-separated). Raises :class:`~attune_mq.InvalidInput` for an
+    exporter that is not installed.
     """
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return trace.get_tracer_provider()
-    exporters = list(_exporters(environment))
+    asked = (environment.get("OTEL_TRACES_EXPORTER") or "otlp").split(",")
+    names = [name.strip() for name in asked if name.strip() != "none"]
+    exporters = [_exporter(name, environment) for name in names]
     provider = TracerProvider(resource=_resource(environment))
     for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -66,13 +65,6 @@ def _resource(environment: Mapping[str, str]) -> Resource:
         "OTEL_RESOURCE_ATTRIBUTES", ""
     )
     return Resource.create({} if named else {"service.name": DEFAULT_SERVICE_NAME})
-
-
-def _exporters(environment: Mapping[str, str]) -> Iterator[SpanExporter]:
-    asked = environment.get("OTEL_TRACES_EXPORTER") or "otlp"
-    for name in (name.strip() for name in asked.split(",")):
-        if name != "none":
-            yield _exporter(name, environment)
 
 
 def _exporter(name: str, environment: Mapping[str, str]) -> SpanExporter:
@@ -89,7 +81,7 @@ def _exporter(name: str, environment: Mapping[str, str]) -> SpanExporter:
 
 
 def _entries(name: str, environment: Mapping[str, str]) -> list[str]:
-    """The names under which packages register it: OTLP has one for each of its protocols."""
+    """The names of its entry points: OTLP has one for each of its protocols."""
     if name != "otlp":
         return [name]
     protocol = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get(

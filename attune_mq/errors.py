@@ -1,14 +1,14 @@
 """Every error that the library raises, grouped by what the caller can do about it.
 
-* :class:`InvalidInput`: mend the file, the arguments or the payload, then call again.
-* :class:`BrokerUnavailable`: wait and try again; nothing is wrong with what was asked.
-* :class:`DependencyUnavailable`: likewise, for a database, or another service that is called.
+* :class:`InvalidInput`: fix the file, the arguments or the payload, then call again.
+* :class:`BrokerUnavailable`: wait and retry; the request is valid.
+* :class:`DependencyUnavailable`: likewise, for a database or another service.
 * :class:`PermissionRefused`: ask an administrator for a permission, or for a certificate.
-* :class:`InfrastructureError`: the broker's objects are not what the file says: set up, migrate.
-* :class:`PublishError`: the message is not known to be safe; the caller still owns it.
-* :class:`ConsumeError`: a consumer cannot be started or goes no further.
+* :class:`InfrastructureError`: the broker's objects differ from the file: set up, migrate.
+* :class:`PublishError`: the message is not confirmed; the caller still owns it.
+* :class:`ConsumeError`: a consumer cannot start or continue.
 
-pika's own exceptions never leave the library; they are the ``__cause__`` of one of these.
+pika's exceptions never leave the library; they are the ``__cause__`` of one of these.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from collections.abc import Mapping
 
 
 class AttuneError(Exception):
-    """The root of the tree: ``except AttuneError`` catches all that the library raises."""
+    """The root of the tree."""
 
 
 class InvalidInput(AttuneError):
-    """What was given is wrong: a file, an argument, a payload. Mend it, then call again."""
+    """A file, an argument or a payload is invalid."""
 
 
 class MalformedMessage(InvalidInput):
-    """A message that cannot be read, or not be written: wrong body, envelope or payload.
+    """The body, envelope or payload of a message cannot be read or written.
 
-    ``problems`` holds a sentence for each, in the text joined by semicolons: the field, what was
-    expected, the type of what was found. Never a value of the payload, since it may be a secret.
+    ``problems`` has one sentence each, joined by semicolons in the text: the field, what was
+    expected, the type of what was found. Never a value of the payload, which may be a secret.
     """
 
     def __init__(self, *problems: str) -> None:
@@ -40,7 +40,7 @@ class MalformedMessage(InvalidInput):
 
 
 class UnknownMessageType(InvalidInput):
-    """No payload class is known for what came under this ``message_type``."""
+    """No payload class is known for a message of this ``message_type``."""
 
     def __init__(self, message_type: str) -> None:
         super().__init__(message_type)
@@ -51,33 +51,31 @@ class UnknownMessageType(InvalidInput):
 
 
 class NotSynchronous(InvalidInput):
-    """A function that was given, such as a handler, returns before its work is done: a coroutine
-    function, a generator. Make it a plain function."""
+    """A function, such as a handler, returns before its work is done: a coroutine function, a
+    generator. Make it a plain function."""
 
 
 class LifecycleError(InvalidInput):
-    """A call that does not fit the life of its object: started twice, started after it was
-    stopped. The message says what to do; mostly to make a new object."""
+    """An object was started twice, or started after it was stopped. Mostly: make a new one."""
 
 
 class ForkedProcess(LifecycleError):
-    """Something was used in a fork of the process that it was started in. Its connections belong to
-    that process, and nothing was sent over them: make a new one in the child, after the fork."""
+    """An object was used in a fork of the process that started it. Its connections belong to that
+    process, and nothing was sent over them: make a new one in the child, after the fork."""
 
 
 class RabbitMQNotInstalled(InvalidInput):
-    """There is no RabbitMQ server on this machine to start. The message says how to get one."""
+    """There is no RabbitMQ server on this machine. The message says how to install one."""
 
 
 class BrokerUnavailable(AttuneError):
-    """The broker cannot be reached or does not answer. Wait and try again."""
+    """The broker is unreachable or does not answer. Wait and retry."""
 
 
 class BrokerNotStarted(BrokerUnavailable):
     """A private RabbitMQ node did not become ready.
 
-    ``reason`` is a sentence: it ended, with which exit code; it took too long; a port is taken.
-    ``output`` is what the node printed to say why, "" where it never ran.
+    ``reason`` is a sentence (exit code, timeout, port in use); ``output`` is what the node printed.
     """
 
     def __init__(self, reason: str, output: str = "") -> None:
@@ -86,17 +84,15 @@ class BrokerNotStarted(BrokerUnavailable):
         self.output = output
 
     def __str__(self) -> str:
-        if not self.output:
-            return self.reason
-        return f"{self.reason}; it printed:\n{self.output}"
+        return f"{self.reason}; it printed:\n{self.output}" if self.output else self.reason
 
 
 class DependencyUnavailable(AttuneError):
-    """Raised by a handler: ``dependency``, which it needs, is away. The message has not failed.
+    """Raised by a handler: ``dependency`` is unavailable. The message has not failed.
 
-    It stays with its consumer, is not counted as tried, and the consumer pauses until a message
-    can be handled again. Say it of what is away for every message (a database, an HTTP API that
-    does not answer), never of what may be wrong with one.
+    It stays unacked, no attempt is counted, and the consumer pauses until a message can be handled
+    again. Raise it for what is unavailable for every message (a database, an HTTP API that does not
+    answer), never for what may be specific to one.
     """
 
     def __init__(self, dependency: str, reason: str = "") -> None:
@@ -109,14 +105,14 @@ class DependencyUnavailable(AttuneError):
 
 
 class DatabaseUnavailable(DependencyUnavailable):
-    """The service's own database is locked, full or cannot be reached. Wait and try again."""
+    """The service's own database is locked, full or unreachable. Wait and retry."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("database", reason)
 
 
 class PermissionRefused(AttuneError):
-    """The broker knows us and refuses. Ask for the permission that the message names."""
+    """Access refused. Ask for the permission that the message names."""
 
 
 class LoginRefused(PermissionRefused):
@@ -128,23 +124,22 @@ class VirtualHostRefused(PermissionRefused):
 
 
 class TlsRefused(PermissionRefused):
-    """There is no TLS connection that both sides trust.
+    """The TLS handshake failed.
 
-    The broker's certificate is not accepted here: its name, its authority, its time. Or ours is
-    not accepted there, or is missing. Or one side does not speak TLS on this port. The message
-    says which, and what to set. Nothing was sent, no password either.
+    A certificate is missing or not accepted (name, authority, validity), or one side does not use
+    TLS on this port. The message says which, and what to set. No password was sent.
     """
 
 
 class InfrastructureError(AttuneError):
-    """What the broker has is not what the topology says."""
+    """The broker's objects differ from the topology."""
 
 
 class PublishError(AttuneError):
-    """A message is not known to be in a queue. The caller still owns it.
+    """A message is not confirmed. The caller still owns it.
 
-    ``message_id`` is its id, where the error is about one message: published again with the same,
-    it is the same message to consumers.
+    ``message_id``, where the error is about one message: published again with it, consumers can
+    recognise a duplicate.
     """
 
     def __init__(self, text: str = "", *, message_id: str | None = None) -> None:
@@ -153,24 +148,24 @@ class PublishError(AttuneError):
 
 
 class Unroutable(PublishError):
-    """The exchange exists and no queue takes the message: it is in no queue."""
+    """The exchange routes the message to no queue: it is in none."""
 
 
 class PublishRefused(PublishError):
     """The broker refused the message: it is in no queue that refused it.
 
-    A full queue with ``reject-publish``, an exchange that is missing, internal or not permitted,
-    a message beyond the broker's size limit. A queue that took its copy before another refused
-    (a fanout) keeps it: publishing again may double it there.
+    A full queue with ``reject-publish``, an exchange that is missing, internal or not permitted, a
+    message beyond the broker's size limit. Another queue of a fanout may have accepted its copy:
+    publishing again may duplicate it there.
     """
 
 
 class NotConfirmed(PublishError):
-    """The deadline passed, or the connection went, before the broker confirmed the message.
+    """The deadline passed, or the connection was lost, before the broker confirmed the message.
 
     ``sent`` is ``False`` where it never left this process and never will; otherwise it may or may
-    not be in its queues, and publishing it again with the same ``message_id`` is safe for
-    consumers that drop what they have seen.
+    not be in its queues: publish it again with the same ``message_id``, and have consumers drop
+    duplicates.
     """
 
     def __init__(self, text: str, *, sent: bool, message_id: str | None = None) -> None:
@@ -179,11 +174,8 @@ class NotConfirmed(PublishError):
 
 
 class PublishManyFailed(PublishError):
-    """Some of many messages are not known to be safe.
-
-    ``failures`` has the position of each of them in what was given, and its error. All others are
-    confirmed.
-    """
+    """Some of many messages are not confirmed: ``failures`` has their positions in the argument,
+    and their errors. All others are confirmed."""
 
     def __init__(self, failures: Mapping[int, PublishError], total: int) -> None:
         self.failures = dict(failures)
@@ -195,23 +187,23 @@ class PublishManyFailed(PublishError):
 
 
 class ConsumeError(AttuneError):
-    """A consumer cannot be started, or cannot go on."""
+    """A consumer cannot start or continue."""
 
 
 class DuplicateConsumerTag(ConsumeError):
-    """Two consumers of one process would have the same tag. Give each its own."""
+    """Two consumers of one process have the same tag."""
 
 
 class Reject(AttuneError):
-    """Raised by a handler: this message can never be handled. It is dead-lettered at once."""
+    """Raised by a handler: the message can never be handled, and is dead-lettered at once."""
 
 
 class RetryLater(AttuneError):
-    """Raised by a handler: not now. The message is tried again, after ``delay_s`` if given, and
-    counts as tried: after its last attempt it is dead-lettered.
+    """Raised by a handler: the attempt failed, and the message is retried, after ``delay_s`` if
+    given; after its last attempt it is dead-lettered.
 
-    The delay is exact on a queue that has no retry queues; otherwise the nearest retry queue that
-    is at least as long decides, or the longest.
+    The delay is exact on a queue that has no retry queues; otherwise it is that of the shortest
+    retry queue that is at least as long, or of the longest.
     """
 
     def __init__(self, reason: str, *, delay_s: float | None = None) -> None:

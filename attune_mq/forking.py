@@ -1,14 +1,13 @@
-"""What a fork copies, and what must not be used in the copy.
+"""Forked processes: what to reset in the child, and what must not be used there.
 
 ``os.fork`` (``multiprocessing`` with its method ``fork``, ``gunicorn --preload``, prefork servers)
-copies every object and every descriptor, and none of the threads but its own. Two processes that
-write to one socket spoil it for both: the broker gives confirms and deliveries to whichever reads
-first. So an object that can begin anew does so in the child (:func:`after_fork`), and one that
-cannot raises :class:`~attune_mq.errors.ForkedProcess` there (:class:`OwnProcess`). Neither sends a
-byte over a socket of the parent.
+copies every object and every descriptor, but only the calling thread. Two processes on one socket
+corrupt its stream for both. So an object that can be reset is reset in the child
+(:func:`after_fork`), and one that cannot raises :class:`~attune_mq.errors.ForkedProcess` there
+(:class:`OwnProcess`). Neither sends a byte over a socket of the parent.
 
-Source: https://docs.python.org/3/library/os.html#os.register_at_fork. A fork that Python does not
-know of (C code that does not call ``PyOS_AfterFork_Child``) is noticed by :class:`OwnProcess` only.
+Source: https://docs.python.org/3/library/os.html#os.register_at_fork. Only :class:`OwnProcess`
+detects a fork of C code that does not call ``PyOS_AfterFork_Child``.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ def after_fork(callback: Callback) -> None:
 
 
 def _in_child() -> None:
-    for reference in tuple(_callbacks):  # what begins anew may register anew
+    for reference in tuple(_callbacks):  # a callback may register others
         callback = reference()
         if callback is not None:
             try:
                 callback()
-            except Exception:  # the others are to begin anew all the same
-                logger.exception("An object could not begin anew after a fork")
+            except Exception:  # the others are to be reset all the same
+                logger.exception("An object could not be reset after a fork")
 
 
 if hasattr(os, "register_at_fork"):
@@ -50,7 +49,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class OwnProcess:
-    """The process in which something was started: the only one in which it runs."""
+    """The process that started an object: the only one in which it runs."""
 
     def __init__(self) -> None:
         self._pid: int | None = None
@@ -64,7 +63,7 @@ class OwnProcess:
 
     @property
     def is_another(self) -> bool:
-        """Whether it was started, and not in this process, which is a fork of that one."""
+        """Whether it was started in another process, of which this one is a fork."""
         return self._pid is not None and os.getpid() != self._pid
 
     def __str__(self) -> str:

@@ -6,16 +6,16 @@
     service = Service("billing", topology, telemetry=tracing)
     outbox = Outbox(tables.outbox, headers=tracing.headers)
 
-A message carries its trace in the AMQP headers ``traceparent`` and ``tracestate``
-(https://www.w3.org/TR/trace-context/). Each publishing is a span of kind ``PRODUCER``, whose
-context travels with the message; each processing one of kind ``CONSUMER``, its child, which is the
-current span while the handler runs. So what a handler publishes, the copies of a retry and a dead
-letter included, is its child: one trace tells the whole story. What is published anew (a copy, a
-replayed dead letter, a message of an outbox) also has a link to the span by which it came.
+The AMQP headers ``traceparent`` and ``tracestate`` carry the trace of a message
+(https://www.w3.org/TR/trace-context/). Each publish is a span of kind ``PRODUCER``, whose context
+is sent with the message; each processing one of kind ``CONSUMER``, its child, which is the current
+span while the handler runs. So messages that a handler publishes, copies of a retry and dead
+letters included, are its children in one trace. A message that is republished (a copy, a replayed
+dead letter, a message of an outbox) also has a link to the span that published it before.
 
 Names and attributes are those of OpenTelemetry's messaging conventions, which are not stable yet:
-https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/. Exporting is the user's: without
-an SDK these spans cost a little and go nowhere. Nothing of a body is ever in a span.
+https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/. Without an SDK, which the user
+configures, nothing is exported. No span has any part of a body.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ _w3c = TraceContextTextMapPropagator()
 
 
 class Tracing(Telemetry):
-    """A telemetry that makes spans. ``topology``: the whole file, by which the names of spans stay
-    few. ``tracer_provider``: the global one of OpenTelemetry unless given."""
+    """A telemetry that creates spans. ``topology``: the whole file, which bounds the number of span
+    names. ``tracer_provider``: by default OpenTelemetry's global one."""
 
     def __init__(
         self, topology: Topology, *, tracer_provider: TracerProvider | None = None
@@ -68,8 +68,7 @@ class Tracing(Telemetry):
         self._publishing: dict[str, Span] = {}
 
     def headers(self) -> dict[str, str]:
-        """The AMQP headers of the current trace; none where there is no span. For an outbox, which
-        publishes later and elsewhere."""
+        """The AMQP headers of the current trace, for an outbox; none where there is no span."""
         return _injected(None)
 
     def processing(self, delivery: Delivery) -> Scope:
@@ -99,13 +98,12 @@ class Tracing(Telemetry):
         span = trace.get_current_span()
         if isinstance(outcome, Failed | Rejected | Unavailable):
             _failed(span, outcome.error)
-        if isinstance(outcome, Unavailable):  # it is not settled, but held and tried again
+        if isinstance(outcome, Unavailable):  # it stays unacked and is retried
             span.set_attribute("attune.outcome", "held")
             span.set_attribute("attune.reason", outcome.dependency)
 
     def settled(self, delivery: Delivery, envelope: Envelope | None, how: Settled) -> None:
-        """Of a copy that was confirmed only later, and of what is given back, the span has ended:
-        there is none to write to."""
+        """The span has ended where a copy was confirmed later, or a message is requeued."""
         span = trace.get_current_span()
         if not span.is_recording():
             return
@@ -113,12 +111,13 @@ class Tracing(Telemetry):
             span.set_attribute("attune.message_type", envelope.message_type)
             if envelope.headers.trace_id is not None:
                 span.set_attribute("attune.trace_id", envelope.headers.trace_id)
-        outcome, reason = _told(how)
+        outcome, dead = _outcome(how)
         span.set_attribute("attune.outcome", outcome)
-        if reason is not None:
-            span.set_attribute("attune.reason", reason)
-        if isinstance(how, DeadLetter | Dropped):
-            _failed(span, how.error if isinstance(how, DeadLetter) else how.settlement.error)
+        if isinstance(how, Requeued):
+            span.set_attribute("attune.reason", how.reason)
+        if dead is not None:
+            span.set_attribute("attune.reason", dead.reason)
+            _failed(span, dead.error)
 
     def publishing(self, message: Outgoing) -> Outgoing:
         came_by = _extracted(message.properties.headers or {})
@@ -151,14 +150,14 @@ class Tracing(Telemetry):
         span.end()
 
     def _target(self, message: Outgoing) -> str:
-        """By the default exchange a message goes to the queue that its key names."""
+        """The default exchange routes to the queue of that name."""
         if message.exchange:
             return self._labels.exchange(message.exchange)
         return self._labels.queue(message.routing_key)
 
 
 def _consumed_from(delivery: Delivery) -> str:
-    """As the conventions have it: exchange, routing key and queue, as far as they say something."""
+    """By the conventions: exchange, routing key and queue, unless empty or repeated."""
     parts = [delivery.exchange, delivery.routing_key]
     if delivery.queue != delivery.routing_key:
         parts.append(delivery.queue)
@@ -183,13 +182,13 @@ def _published_to(message: Outgoing) -> Attributes:
 
 
 def _identified(routing_key: str, message_id: object, correlation_id: object) -> Attributes:
-    """pika hands out as bytes what is no UTF-8."""
-    said = {
+    """pika returns bytes for what is no UTF-8."""
+    found = {
         "messaging.rabbitmq.destination.routing_key": routing_key,
         "messaging.message.id": message_id,
         "messaging.message.conversation_id": correlation_id,
     }
-    return {name: value for name, value in said.items() if isinstance(value, str) and value}
+    return {name: value for name, value in found.items() if isinstance(value, str) and value}
 
 
 def _failed(span: Span, error: ErrorReport) -> None:
@@ -197,7 +196,7 @@ def _failed(span: Span, error: ErrorReport) -> None:
     span.set_status(Status(StatusCode.ERROR, error.text))
 
 
-def _told(how: Settled) -> tuple[str, str | None]:
+def _outcome(how: Settled) -> tuple[str, DeadLetter | None]:
     match how:
         case Acknowledge():
             return "consumed", None
@@ -205,21 +204,18 @@ def _told(how: Settled) -> tuple[str, str | None]:
             return "retried", None
         case CountRedelivery():
             return "counted", None
-        case DeadLetter(reason):
-            return "dead-lettered", reason
-        case Dropped(DeadLetter(reason)):
-            return "dropped", reason
-        case Requeued(reason):
-            return "given back", reason
+        case DeadLetter():
+            return "dead-lettered", how
+        case Dropped(dead):
+            return "dropped", dead
+        case Requeued():
+            return "requeued", None
 
 
 def _extracted(headers: Mapping[Any, Any]) -> Context:
-    """What others wrote there may be of any type; what is no trace is none."""
-    carrier = {
-        name: headers[name]
-        for name in (TRACEPARENT, TRACESTATE)
-        if isinstance(headers.get(name), str)
-    }
+    """Other senders may write values of any type; an invalid trace is ignored."""
+    names = (TRACEPARENT, TRACESTATE)
+    carrier = {name: headers[name] for name in names if isinstance(headers.get(name), str)}
     return _w3c.extract(carrier, context=Context())
 
 
@@ -230,8 +226,7 @@ def _injected(context: Context | None) -> dict[str, str]:
 
 
 def _with_headers(message: Outgoing, carrier: dict[str, str]) -> Outgoing | None:
-    """``None`` where there is no trace, or where it no longer fits a frame of AMQP: better a
-    message without its trace than a trace without its message."""
+    """``None`` where there is no trace, or where the message would no longer fit an AMQP frame."""
     if not carrier:
         return None
     properties = copy.copy(message.properties)

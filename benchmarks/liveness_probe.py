@@ -9,10 +9,9 @@ import logging
 import time
 from unittest import mock
 
-from attune_mq.amqp.pulse import Pulse
-
 from attune_mq import Consumer, Handlers, Topology, parse_topology
 from attune_mq.broker.embedded import EmbeddedBroker
+from attune_mq.consuming.registration import Registration
 
 ROUNDS = 3
 MEASURED_S = 10.0
@@ -29,7 +28,7 @@ def main() -> None:
     with EmbeddedBroker() as broker:
         for _ in range(ROUNDS):
             asking = milliseconds_a_second(topology, broker.url)
-            with mock.patch.object(Pulse, "turn"):
+            with mock.patch.object(Registration, "tick"):
                 silent = milliseconds_a_second(topology, broker.url)
             print(f"processor time a second: {asking:.2f} ms asking, {silent:.2f} ms without")
 

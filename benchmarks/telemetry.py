@@ -24,12 +24,12 @@ from attune_mq.consuming.processing import Action, Processor
 from attune_mq.consuming.status import Progress
 from attune_mq.message.delivery import Delivery, Message
 from attune_mq.message.envelope import Envelope, encode
-from attune_mq.message.payloads import ExecutionRequested
 from attune_mq.message.properties import amqp_properties
 from attune_mq.message.telemetry import Telemetries, Telemetry
 from attune_mq.metrics import Metrics
 from attune_mq.metrics.counters import Counts, Durations
 from attune_mq.metrics.table import CONSUMED, HANDLING
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.testing import RecordingPublisher
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology

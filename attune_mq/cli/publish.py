@@ -12,7 +12,7 @@ from attune_mq.cli.context import Context
 from attune_mq.errors import InvalidInput
 from attune_mq.exit_codes import EXIT_OK
 from attune_mq.message.envelope import Envelope, decode_payload
-from attune_mq.message.payloads import PAYLOAD_TYPES
+from attune_mq.payloads import PAYLOAD_TYPES
 from attune_mq.publishing.publisher import Publisher
 
 
@@ -55,5 +55,5 @@ def _envelope(arguments: argparse.Namespace) -> Envelope:
         payload=payload,
     )
     if arguments.type in PAYLOAD_TYPES:
-        decode_payload(envelope)
+        decode_payload(envelope, PAYLOAD_TYPES)
     return envelope

@@ -28,7 +28,6 @@ from attune_mq.errors import MalformedMessage
 from attune_mq.message.fields import JsonObject, Label, Text, Timestamp, TraceId, check_json
 from attune_mq.message.payload import Payload, PayloadTypes, payload_class
 from attune_mq.message.payload_json import read_payload, write_payload
-from attune_mq.message.payloads import PAYLOAD_TYPES
 from attune_mq.message.validation_errors import json_type, malformed
 
 P = TypeVar("P", bound=Payload)
@@ -142,7 +141,7 @@ class Envelope(BaseModel):
         return read_payload(payload_type, self.payload)
 
 
-def decode_payload(envelope: Envelope, known: PayloadTypes = PAYLOAD_TYPES) -> Payload:
+def decode_payload(envelope: Envelope, known: PayloadTypes) -> Payload:
     """The payload as a value of that class of *known* that reads its message type.
 
     Raises :class:`~attune_mq.errors.UnknownMessageType` if there is none, and

@@ -1,8 +1,8 @@
-"""Inbox and outbox: a database and RabbitMQ that agree (extra ``transactional``).
+"""Transactional inbox and outbox for a database and RabbitMQ (extra ``transactional``).
 
-A service that keeps state needs both. With the inbox a message has its effect once, however often
-it is delivered; with the outbox a message about an effect is published exactly when the effect is
-committed. SQLAlchemy Core on SQLite or PostgreSQL; no ORM.
+With the inbox each message has its effect once, however often it is delivered; with the outbox a
+message about an effect is published exactly when the effect is committed. SQLAlchemy Core on SQLite
+or PostgreSQL; no ORM.
 
 ::
 
@@ -19,66 +19,43 @@ committed. SQLAlchemy Core on SQLite or PostgreSQL; no ORM.
             outbox.add(tx, InvoicePaid(...))
         relay.wake()
 
-The message is acknowledged when ``handle`` returns, so after the commit. A crash anywhere leads
-to a second delivery or a second publication, never to a lost one; the inbox drops what comes twice.
+The message is acknowledged when ``handle`` returns, so after the commit. A crash leads to a second
+delivery or a second publication, never to a lost one; the inbox drops duplicates.
 """
 
-from attune_mq.errors import DatabaseUnavailable
-from attune_mq.transactional.batches import Relayed, SupportsPublish
-from attune_mq.transactional.database_watch import DatabaseWatch
+from attune_mq.errors import DatabaseUnavailable as DatabaseUnavailable
+from attune_mq.transactional.batches import Relayed as Relayed, SupportsPublish as SupportsPublish
+from attune_mq.transactional.database_watch import DatabaseWatch as DatabaseWatch
 from attune_mq.transactional.engine import (
-    create_database_engine,
-    describe,
-    insert_into,
-    is_conflict,
-    is_transient,
-    reading,
+    create_database_engine as create_database_engine,
+    describe as describe,
+    insert_into as insert_into,
+    is_conflict as is_conflict,
+    is_transient as is_transient,
+    reading as reading,
 )
-from attune_mq.transactional.group_commit import GroupCommit
-from attune_mq.transactional.inbox import Inbox
+from attune_mq.transactional.inbox import Inbox as Inbox
 from attune_mq.transactional.outbox import (
-    Backlog,
-    ClaimedMessage,
-    Failing,
-    Failure,
-    OutboundMessage,
-    Outbox,
-    SupportsRoute,
+    Backlog as Backlog,
+    ClaimedMessage as ClaimedMessage,
+    Failing as Failing,
+    Failure as Failure,
+    OutboundMessage as OutboundMessage,
+    Outbox as Outbox,
+    SupportsRoute as SupportsRoute,
 )
-from attune_mq.transactional.persisting import persist
-from attune_mq.transactional.relay import OutboxRelay
-from attune_mq.transactional.schema import Tables, define_tables, from_us, to_us, utc_now
-from attune_mq.transactional.statements import Prepared
-from attune_mq.transactional.stream_positions import StreamPositions, define_stream_positions
-
-__all__ = [
-    "Backlog",
-    "ClaimedMessage",
-    "DatabaseUnavailable",
-    "DatabaseWatch",
-    "Failing",
-    "Failure",
-    "GroupCommit",
-    "Inbox",
-    "OutboundMessage",
-    "Outbox",
-    "OutboxRelay",
-    "Prepared",
-    "Relayed",
-    "StreamPositions",
-    "SupportsPublish",
-    "SupportsRoute",
-    "Tables",
-    "create_database_engine",
-    "define_stream_positions",
-    "define_tables",
-    "describe",
-    "from_us",
-    "insert_into",
-    "is_conflict",
-    "is_transient",
-    "persist",
-    "reading",
-    "to_us",
-    "utc_now",
-]
+from attune_mq.transactional.relay import OutboxRelay as OutboxRelay
+from attune_mq.transactional.schema import (
+    Tables as Tables,
+    define_stream_positions as define_stream_positions,
+    define_tables as define_tables,
+    from_us as from_us,
+    to_us as to_us,
+    utc_now as utc_now,
+)
+from attune_mq.transactional.stream_positions import StreamPositions as StreamPositions
+from attune_mq.transactional.transactions import (
+    GroupCommit as GroupCommit,
+    Prepared as Prepared,
+    run_in_transaction_with_retry as run_in_transaction_with_retry,
+)

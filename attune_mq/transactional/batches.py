@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
@@ -18,17 +19,16 @@ from attune_mq.transactional.outbox import ClaimedMessage, Failure, OutboundMess
 
 logger = logging.getLogger(__name__)
 
-
 _FIRST_RETRY = timedelta(seconds=1)
-_LONGEST_ERROR = 1_000
-_MOST_DESTINATIONS = 100
+_MAX_ERROR_LENGTH = 1_000
+_MAX_DESTINATIONS = 100
 
 
 class SupportsPublish(Protocol):
     """What the relay needs of a publisher."""
 
     def publish_envelopes(self, items: Sequence[OutboundMessage]) -> Sequence[PublishError | None]:
-        """Publish all, with the confirms in flight together, and wait for them.
+        """Publishes all, with the confirms in flight together, and waits for them.
 
         One outcome for each message, in order; ``None``: the broker confirmed it. Raises
         :class:`BrokerUnavailable` when nothing could be published. Called from two threads.
@@ -38,7 +38,7 @@ class SupportsPublish(Protocol):
 
 @dataclass(frozen=True)
 class Relayed:
-    """What one turn of the relay did: how many messages were confirmed, how many were not."""
+    """The result of one turn of the relay: how many messages were confirmed, how many were not."""
 
     confirmed: int = 0
     failed: int = 0
@@ -47,20 +47,9 @@ class Relayed:
         return Relayed(self.confirmed + other.confirmed, self.failed + other.failed)
 
 
-@dataclass(frozen=True)
-class Terms:
-    """How an outbox is relayed; the meaning of each stands at :class:`OutboxRelay`."""
-
-    batch_size: int
-    lease: timedelta
-    longest_retry: timedelta
-    claim_name: Callable[[], str]
-    now: Callable[[], datetime]
-
-
 class FailingDestinations:
-    """Where the last batch that had messages for it got none of them confirmed, the one tried last
-    at the end. From any thread. Of more than :data:`_MOST_DESTINATIONS` the latest."""
+    """Destinations of which the last batch with messages for them got none confirmed, the one
+    tried last at the end. Thread-safe. Of more than :data:`_MAX_DESTINATIONS` the latest."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -77,60 +66,37 @@ class FailingDestinations:
                 self._known.pop(row.destination, None)
                 if row.destination not in confirmed:
                     self._known[row.destination] = None
-            for oldest in list(self._known)[:-_MOST_DESTINATIONS]:
+            for oldest in list(self._known)[:-_MAX_DESTINATIONS]:
                 del self._known[oldest]
 
 
-class Claim(Protocol):
-    """Claims a batch, with regard to the destinations that fail."""
-
-    def __call__(
-        self, tx: Connection, outbox: Outbox, terms: Terms, failing: Sequence[str], claimed_by: str
-    ) -> list[ClaimedMessage]: ...
+Claim = Callable[..., list[ClaimedMessage]]
+""":meth:`Outbox.claim` for a transaction, a holder and a lease."""
 
 
-def claim_others(
-    tx: Connection, outbox: Outbox, terms: Terms, failing: Sequence[str], claimed_by: str
-) -> list[ClaimedMessage]:
-    """Of all but those that fail."""
-    return outbox.claim(
-        tx,
-        claimed_by=claimed_by,
-        limit=terms.batch_size,
-        lease=terms.lease,
-        to="others" if failing else "any",
-        destinations=failing,
-    )
+def claim_others(claim: Claim, limit: int, failing: Sequence[str]) -> list[ClaimedMessage]:
+    """Messages to all destinations but those that fail."""
+    return claim(limit=limit, to="others" if failing else "any", destinations=failing)
 
 
-def claim_of_each(
-    tx: Connection, outbox: Outbox, terms: Terms, failing: Sequence[str], claimed_by: str
-) -> list[ClaimedMessage]:
-    """The same number of each that fails, so that one which takes messages again is found however
-    many wait for the others; then as many as there is room for."""
+def claim_of_each(claim: Claim, limit: int, failing: Sequence[str]) -> list[ClaimedMessage]:
+    """The same number for each destination that fails, so that one which accepts messages again is
+    found however many wait for the others; then as many as there is room for."""
     batch: list[ClaimedMessage] = []
-    share = max(1, terms.batch_size // len(failing))
     have_more = list(failing)
-    for most in (share, terms.batch_size):
+    for most in (max(1, limit // len(failing)), limit):
         asked, have_more = have_more, []
-        for destination in asked:
-            if limit := min(most, terms.batch_size - len(batch)):
-                taken = outbox.claim(
-                    tx,
-                    claimed_by=claimed_by,
-                    limit=limit,
-                    lease=terms.lease,
-                    to="these",
-                    destinations=[destination],
-                )
-                batch += taken
-                have_more += [destination] if len(taken) == limit else []
+        for one in asked:
+            if share := min(most, limit - len(batch)):
+                claimed = claim(limit=share, to="these", destinations=[one])
+                batch += claimed
+                have_more += [one] if len(claimed) == share else []
     return sorted(batch, key=lambda row: row.row_id)
 
 
 @dataclass(frozen=True)
 class _Settlement:
-    """What is known of a claimed batch and is still to be written to the database."""
+    """The outcome of a claimed batch, still to be written to the database."""
 
     claimed_by: str
     confirmed: Sequence[int] = ()
@@ -138,12 +104,21 @@ class _Settlement:
     untried: Sequence[int] = ()
 
 
-class Batches:
-    """One batch at a time, whoever asks.
+@dataclass(frozen=True)
+class Terms:
+    """How an outbox is relayed; see :class:`OutboxRelay`."""
 
-    What is known of a batch is written in the transaction that claims the next, or by
-    :meth:`settle`: a transaction for each batch instead of two. It stays known until that is
-    committed.
+    batch_size: int
+    lease: timedelta
+    longest_retry: timedelta
+    claim_name: Callable[[], str]
+
+
+class Batches:
+    """One batch at a time, for any thread.
+
+    The outcome of a batch is written in the transaction that claims the next, or by
+    :meth:`settle`: a transaction for each batch instead of two. It is kept until that is committed.
     """
 
     def __init__(
@@ -153,74 +128,76 @@ class Batches:
         publisher: SupportsPublish,
         terms: Terms,
         failing: FailingDestinations,
-        claim: Claim,
+        select: Callable[[Claim, int, Sequence[str]], list[ClaimedMessage]],
     ) -> None:
         self._engine = engine
         self._outbox = outbox
         self._publisher = publisher
         self._terms = terms
         self._failing = failing
-        self._claim = claim
+        self._select = select
         self._turn = threading.RLock()
         self._unsettled: _Settlement | None = None
         self._publishing_since_s: float | None = None
 
     @property
     def publishing_s(self) -> float:
-        """For how long the publisher has not answered; 0 while it is not asked."""
+        """For how long the publisher has not answered; 0 while none is awaited."""
         since_s = self._publishing_since_s
         return 0.0 if since_s is None else time.monotonic() - since_s
 
     def relay(self, failing: Sequence[str], *, settle: bool = True) -> Relayed:
         """Claims a batch, publishes it and settles it. Without ``settle`` a batch of which
-        something was confirmed is left to the next, which is to come at once.
+        something was confirmed is left to the next call, which is to follow at once.
 
         Raises SQLAlchemy's error when the database refuses, :class:`BrokerUnavailable` when
         nothing could be published.
         """
         with self._turn:
-            relayed = self._relay(failing)
+            claimed_by = self._terms.claim_name()
+            batch = self._settle_and_claim(failing, claimed_by)
+            relayed = self._relay(batch, claimed_by) if batch else Relayed()
             if settle or not relayed.confirmed:
                 self.settle()
             return relayed
 
-    def _relay(self, failing: Sequence[str]) -> Relayed:
-        claimed_by, batch = self._settle_and_claim(failing)
-        if not batch:
-            return Relayed()
+    def settle(self) -> None:
+        """Writes the outcome of the last batch."""
+        with self._turn:
+            if self._unsettled is not None:
+                with self._engine.begin() as tx:
+                    self._write_outcome(tx)
+                self._unsettled = None
+
+    def _settle_and_claim(self, failing: Sequence[str], claimed_by: str) -> list[ClaimedMessage]:
+        claim = partial(self._outbox.claim, claimed_by=claimed_by, lease=self._terms.lease)
+        with self._engine.begin() as tx:
+            self._write_outcome(tx)
+            batch = self._select(partial(claim, tx), self._terms.batch_size, failing)
+        self._unsettled = None
+        return batch
+
+    def _write_outcome(self, tx: Connection) -> None:
+        if (known := self._unsettled) is not None:
+            self._outbox.delete_confirmed(tx, known.confirmed)
+            self._outbox.postpone_failed(tx, known.failures, claimed_by=known.claimed_by)
+            self._outbox.release(tx, known.untried, claimed_by=known.claimed_by)
+
+    def _relay(self, batch: Sequence[ClaimedMessage], claimed_by: str) -> Relayed:
+        self._publishing_since_s = time.monotonic()
         try:
-            self._unsettled = self._judge(claimed_by, batch, self._publish(batch))
+            outcomes = self._publish(batch)
+            self._unsettled = settlement = self._settlement(batch, outcomes, claimed_by)
         except BaseException:
+            self._publishing_since_s = None
             self._unsettled = _Settlement(claimed_by, untried=[row.row_id for row in batch])
             self.settle()
             raise
-        return Relayed(len(self._unsettled.confirmed), len(self._unsettled.failures))
-
-    def settle(self) -> None:
-        """Writes what is known of the last batch."""
-        with self._turn:
-            if self._unsettled is None:
-                return
-            with self._engine.begin() as tx:
-                self._write_known(tx)
-            self._unsettled = None
-
-    def _settle_and_claim(self, failing: Sequence[str]) -> tuple[str, list[ClaimedMessage]]:
-        claimed_by = self._terms.claim_name()
-        with self._engine.begin() as tx:
-            self._write_known(tx)
-            batch = self._claim(tx, self._outbox, self._terms, failing, claimed_by)
-        self._unsettled = None
-        return claimed_by, batch
-
-    def _publish(self, batch: Sequence[ClaimedMessage]) -> Sequence[Exception | None]:
-        self._publishing_since_s = time.monotonic()
-        try:
-            return self._publish_each(batch)
         finally:
             self._publishing_since_s = None
+        return Relayed(len(settlement.confirmed), len(settlement.failures))
 
-    def _publish_each(self, batch: Sequence[ClaimedMessage]) -> Sequence[Exception | None]:
+    def _publish(self, batch: Sequence[ClaimedMessage]) -> Sequence[Exception | None]:
         try:
             return self._publisher.publish_envelopes([row.message for row in batch])
         except BrokerUnavailable:
@@ -228,15 +205,15 @@ class Batches:
         except Exception as error:
             if len(batch) == 1:
                 return [error]
-        # One message makes the publisher stumble: find out which, or it holds up all the others.
-        # What had been published before it stumbled goes out twice, under the same ids.
-        return [outcome for row in batch for outcome in self._publish_each([row])]
+        # The publisher fails on one of the messages: publishing each alone shows which, so that it
+        # does not hold up the others. What it had published before is published twice.
+        return [outcome for row in batch for outcome in self._publish([row])]
 
-    def _judge(
+    def _settlement(
         self,
-        claimed_by: str,
         batch: Sequence[ClaimedMessage],
         outcomes: Sequence[Exception | None],
+        claimed_by: str,
     ) -> _Settlement:
         pairs = list(zip(batch, outcomes, strict=True))
         _log_failures(pairs)
@@ -249,20 +226,9 @@ class Batches:
 
     def _failure(self, row: ClaimedMessage, error: Exception) -> Failure:
         pause = min(self._terms.longest_retry, _FIRST_RETRY * 2 ** min(row.attempts, 20))
-        return Failure(row.row_id, _described(error), self._terms.now() + pause)
-
-    def _write_known(self, tx: Connection) -> None:
-        if (known := self._unsettled) is None:
-            return
-        self._outbox.delete_confirmed(tx, known.confirmed)
-        self._outbox.postpone_failed(tx, known.failures, claimed_by=known.claimed_by)
-        self._outbox.release(tx, known.untried, claimed_by=known.claimed_by)
-
-
-def _described(error: Exception) -> str:
-    """As every database can store it: a text that it refused would keep the whole batch."""
-    said = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
-    return said.encode(errors="replace").decode().replace("\0", "?")
+        text = f"{type(error).__name__}: {error}"[:_MAX_ERROR_LENGTH]
+        # As every database can store it: a text that it refused would keep the whole batch.
+        return Failure(row.row_id, text.encode(errors="replace").decode().replace("\0", "?"), pause)
 
 
 def _log_failures(pairs: Sequence[tuple[ClaimedMessage, Exception | None]]) -> None:

@@ -1,4 +1,4 @@
-"""Whether the database takes transactions now: asked all the time, by a thread of its own."""
+"""A watchdog thread that checks whether the database accepts writes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from attune_mq.transactional.engine import create_database_engine, describe
 
 logger = logging.getLogger(__name__)
 
-ASK_EVERY_S = 0.5
-ANSWER_WITHIN_S = 1.0
-GOOD_FOR_S = ASK_EVERY_S + ANSWER_WITHIN_S
-"""How long an answer is good: until the next question, and as long as its answer may take."""
+CHECK_EVERY_S = 0.5
+GOOD_FOR_S = CHECK_EVERY_S + 1.0
+"""Maximum age of a success: the interval of the checks, and as long as one may take."""
 _BUSY_TIMEOUT_MS = 400
 _LOCK_TIMEOUT_MS = 900
 
 
 class DatabaseWatch:
-    """Takes, on a connection of its own, what a transaction that writes would need, and lets go.
+    """Takes and releases, on a connection of its own, the locks that a write needs.
 
     SQLite: the write lock. PostgreSQL: the lock that an ``INSERT`` takes on each of ``tables``,
-    so that a table that somebody else locked, and a standby, are seen as what they are. Nothing is
-    written. It needs the right to insert into ``tables``.
+    which detects a locked table and a standby. Nothing is written. It needs the permission to
+    insert into ``tables``.
 
-    :meth:`worked` says that the service's own transaction was committed, which is an answer too:
-    of many writers of one SQLite file the one that only asks may wait for long.
+    :meth:`worked` reports a commit of the service itself, which counts as a success: of many
+    writers of one SQLite file the one that only checks may wait for long.
     """
 
     def __init__(self, engine: Engine, tables: Sequence[Table] = ()) -> None:
@@ -40,20 +39,18 @@ class DatabaseWatch:
         self._tables = tables
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="database-watch", daemon=True)
-        self._answered_at_s: float | None = None
-        self._said: str | None = None
+        self._worked_at_s = float("-inf")
+        self._error = "no answer"
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong, if the database took no transaction for :data:`GOOD_FOR_S` seconds."""
-        answered_at_s = self._answered_at_s
-        if answered_at_s is not None and time.monotonic() - answered_at_s <= GOOD_FOR_S:
-            return None
-        return self._said or "it does not answer"
+        """The error, if the database accepted no write for :data:`GOOD_FOR_S` seconds."""
+        is_good = time.monotonic() - self._worked_at_s <= GOOD_FOR_S
+        return None if is_good else self._error
 
     def worked(self) -> None:
         """From any thread: a transaction was committed just now."""
-        self._answered_at_s = time.monotonic()
+        self._worked_at_s = time.monotonic()
 
     def start(self) -> None:
         self._thread.start()
@@ -72,14 +69,14 @@ class DatabaseWatch:
                 with self._engine.begin() as tx:
                     self._take_locks(tx)
             except SQLAlchemyError as error:
-                self._said = describe(error)
-            except Exception:  # a defect, which must not look like health
-                logger.exception("The database cannot be watched")
-                self._said = "it cannot be asked"
+                self._error = describe(error)
+            except Exception as error:  # a defect, which must not look like health
+                logger.exception("Database check failed unexpectedly")
+                self._error = f"unexpected {type(error).__name__}"
             else:
-                self._said = None
+                self._error = "no answer"
                 self.worked()
-            self._stopping.wait(ASK_EVERY_S)
+            self._stopping.wait(CHECK_EVERY_S)
 
     def _take_locks(self, tx: Connection) -> None:
         """On SQLite the transaction began with it."""

@@ -1,8 +1,8 @@
-"""Opening the database such that what is committed stays committed.
+"""Database engines with durable commits and explicit transactions.
 
 A message is acknowledged after its effect is committed. If the database then lost the commit, the
-effect would be gone and nobody would deliver the message again. The settings here rule that out,
-and make a transaction begin where the code says so.
+effect would be lost: the broker does not deliver the message again. The settings here rule that
+out, and make a transaction begin where the code says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from attune_mq.forking import after_fork
 #: Primary result codes of SQLite (sqlite.org/rescode.html) that say nothing about the statement:
 #: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
 _SQLITE_TRANSIENT = frozenset({5, 6, 7, 8, 9, 10, 13, 14, 15})
-_SQLITE_PRIMARY_CODE = 0xFF
 
 #: Classes and codes of PostgreSQL (its manual, appendix A) that say nothing about the statement:
 #: connection, resources, operator intervention, system; serialization, deadlock, lock not
@@ -44,30 +43,26 @@ def create_database_engine(
 
     ``url`` is SQLAlchemy's: ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
     ``postgresql://user@host/name``. ``busy_timeout_ms`` is how long SQLite waits for another
-    writer before it says that the database is locked. ``pool_size`` connections are kept, as many
-    again are opened when needed.
+    writer. ``pool_size`` connections are kept, as many again are opened when needed.
 
     SQLite: every transaction begins with ``BEGIN IMMEDIATE``, so one writer at a time and no
-    deadlock between two that read first; WAL, so readers wait for nobody (:func:`reading`);
+    deadlock between two that read first; WAL, so readers do not wait (:func:`reading`);
     ``synchronous=FULL``; foreign keys are enforced. The file is opened at the first use.
 
-    Raises :class:`InvalidInput` for a URL that cannot be read, another database, an in-memory
-    SQLite database (each thread would see one of its own), a missing folder, a missing driver.
-    A password in the URL stands in no error.
-
-    In a fork it opens connections of its own, and leaves the parent's alone.
+    Raises :class:`InvalidInput` for an invalid URL, another database, an in-memory SQLite database
+    (each thread would have one of its own), a missing folder, a missing driver. No error quotes a
+    password of the URL. A forked process opens connections of its own, and leaves the parent's.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         engine = _sqlite_engine(parsed, busy_timeout_ms, pool_size)
     else:
         engine = _postgresql_engine(parsed, pool_size)
-    leave = weakref.WeakMethod(engine.dispose)
+    reference = weakref.ref(engine)
 
     def leave_to_parent() -> None:
-        dispose = leave()
-        if dispose is not None:
-            dispose(close=False)
+        if (alive := reference()) is not None:
+            alive.dispose(close=False)
 
     after_fork(leave_to_parent)
     return engine
@@ -75,11 +70,10 @@ def create_database_engine(
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads one consistent state, and on SQLite waits for no writer."""
+    """A read-only transaction on one consistent state; on SQLite it waits for no writer."""
     options: dict[str, Any] = {_READ_ONLY: True}
     if engine.dialect.name == "postgresql":
         options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
-    # The options stand until the connection goes back to the pool.
     with engine.connect() as connection, connection.execution_options(**options).begin():
         yield connection
 
@@ -89,17 +83,15 @@ def insert_into(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Inse
 
     SQLite and PostgreSQL spell both alike, SQLAlchemy has a class for each.
     """
-    if tx.dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
+    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the database is locked, full or away: wait and do the same transaction again.
+    """Whether the database is locked, full or unreachable: wait and retry the same transaction.
 
-    False for what another attempt will not mend (a constraint, a value that the database refuses,
-    a missing table) and for errors that are not the database's. Every connection that PostgreSQL
-    refuses counts as away, a wrong password too: a service that runs had the right one once.
+    False for what a retry cannot fix (a constraint, a value that the database refuses, a missing
+    table) and for errors that are not the database's. Every connection that PostgreSQL refuses
+    counts as unreachable, a wrong password too: a running service had the right one once.
     """
     if isinstance(error, sqlalchemy.exc.TimeoutError):  # every connection of the pool is in use
         return True
@@ -108,7 +100,8 @@ def is_transient(error: BaseException) -> bool:
     if error.connection_invalidated:
         return True
     if isinstance(error.orig, sqlite3.Error):
-        return _sqlite_code(error.orig) in _SQLITE_TRANSIENT
+        extended_code = getattr(error.orig, "sqlite_errorcode", 0)
+        return extended_code & 0xFF in _SQLITE_TRANSIENT
     code: str | None = getattr(error.orig, "sqlstate", None)
     if code is None:  # the server said nothing: there was no connection to say it on
         return isinstance(error, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError))
@@ -116,13 +109,12 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether a transaction lost against another, and the same may well succeed at once: a
-    deadlock, or a serialization failure, of PostgreSQL."""
+    """Whether it is a deadlock or a serialization failure of PostgreSQL: retry at once."""
     return getattr(getattr(error, "orig", None), "sqlstate", None) in _POSTGRESQL_CONFLICTS
 
 
 def describe(error: BaseException) -> str:
-    """The first line of what the database said: fit for a log, no statement and no values."""
+    """The first line of the driver's message, for a log: without statement and values."""
     cause = getattr(error, "orig", None) or error
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
     return lines[0]
@@ -180,26 +172,25 @@ def _require_file(url: URL) -> None:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
-    # The driver would begin a transaction of its own at the first INSERT, which is too late: what
-    # was read before it would not be part of the transaction. None leaves BEGIN to us.
+    # Otherwise the driver begins the transaction at the first INSERT, after what was read for it.
     connection.isolation_level = None
-    # FULL: with NORMAL a WAL database may lose its last commits when the power fails, and by then
-    # the broker has had its acknowledgement (sqlite.org/pragma.html#pragma_synchronous).
+    # With NORMAL a WAL database may lose its last commits when the power fails
+    # (sqlite.org/pragma.html#pragma_synchronous), after the message was acknowledged.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
 class _TurnTakingConnection(sqlite3.Connection):
-    """Lets the threads of one process write in turn.
+    """The threads of one process queue for the write lock.
 
-    SQLite lets them sleep and try again, the longer the more often they failed: with eight threads
-    one transaction in a hundred waited for most of a second. Between processes it still does.
+    SQLite itself polls with a growing delay: with eight threads one transaction in a hundred waited
+    for most of a second. Between processes it still does.
     """
 
     _turn: threading.Lock | None = None
 
     def take_turn(self, turn: threading.Lock, timeout_s: float) -> None:
-        # In vain: SQLite will say that the database is locked, or let us in after all.
+        # After a timeout SQLite decides: "database is locked", or success after all.
         self._turn = turn if turn.acquire(timeout=timeout_s) else None
 
     def end_turn(self) -> None:
@@ -227,11 +218,8 @@ class _TurnTakingConnection(sqlite3.Connection):
 
 
 def _begin_immediate(connection: Connection, turn: threading.Lock, timeout_s: float) -> None:
-    """Take the write lock first.
-
-    A transaction that reads and then writes would, when another has written in between, fail at
-    once, however long the busy timeout.
-    """
+    """Takes the write lock first: a transaction that reads and then writes would fail at once,
+    whatever the busy timeout, where another has written in between."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, _TurnTakingConnection)
     driver.take_turn(turn, timeout_s)
@@ -243,8 +231,8 @@ def _begin_immediate(connection: Connection, turn: threading.Lock, timeout_s: fl
 
 
 def _postgresql_engine(url: URL, pool_size: int) -> Engine:
-    # A server that vanished without a word is noticed in this time, not in hours.
-    patience = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
+    # A half-open connection is noticed in this time, not in hours.
+    timeouts = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
     try:
         return create_engine(
             url,
@@ -252,14 +240,9 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
             max_overflow=pool_size,
             pool_pre_ping=True,  # a restart of the server costs a reconnection, not a failure
             hide_parameters=True,
-            connect_args={key: patience[key] for key in patience.keys() - url.query.keys()},
+            connect_args={key: timeouts[key] for key in timeouts.keys() - url.query.keys()},
         )
     except ModuleNotFoundError as missing:
         raise InvalidInput(
             "PostgreSQL needs psycopg: pip install 'attune-mq[postgresql]'"
         ) from missing
-
-
-def _sqlite_code(error: sqlite3.Error) -> int | None:
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & _SQLITE_PRIMARY_CODE

@@ -1,8 +1,7 @@
-"""The two tables of the inbox and the outbox, and how a moment is stored in them.
+"""The tables, and how a time is stored in them: as microseconds since 1970-01-01 UTC.
 
-A moment is an integer: microseconds since 1970-01-01 UTC, in a column whose name ends in ``_us``.
-SQLite has no type for a moment and PostgreSQL's follows a time zone; integers compare alike in
-both, and a Python ``datetime`` comes back as it went in.
+SQLite has no type for it and PostgreSQL's follows a time zone; integers compare alike in both, and
+a Python ``datetime`` is read as it was written. The names of such columns end in ``_us``.
 """
 
 from __future__ import annotations
@@ -10,99 +9,105 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-)
+import sqlalchemy as sa
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: SQLite counts rows up by itself only in a column of the type INTEGER.
-_ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
+#: SQLite assigns ids only in a column of the type INTEGER.
+_ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 @dataclass(frozen=True)
 class Tables:
     """The tables to give to :class:`Inbox` and :class:`Outbox`."""
 
-    inbox: Table
-    outbox: Table
+    inbox: sa.Table
+    outbox: sa.Table
 
 
-def define_tables(metadata: MetaData, prefix: str = "attune_") -> Tables:
-    """Define ``<prefix>inbox`` and ``<prefix>outbox`` on ``metadata``; creates nothing.
+def define_tables(metadata: sa.MetaData, prefix: str = "attune_") -> Tables:
+    """Defines ``<prefix>inbox`` and ``<prefix>outbox`` on ``metadata``; creates nothing.
 
-    Call it once for a ``MetaData``. The service creates the tables with its own migrations, or
-    with ``metadata.create_all(engine)``. SQLAlchemy's ``InvalidRequestError`` says that a table
-    of that name is defined already.
+    The service creates the tables with its own migrations, or with
+    ``metadata.create_all(engine)``. Raises SQLAlchemy's ``InvalidRequestError`` where a table of
+    that name is defined already.
     """
-    return Tables(inbox=_inbox(metadata, prefix), outbox=_outbox(metadata, prefix))
+    return Tables(_inbox(metadata, f"{prefix}inbox"), _outbox(metadata, f"{prefix}outbox"))
+
+
+def define_stream_positions(metadata: sa.MetaData, prefix: str = "attune_") -> sa.Table:
+    """Defines ``<prefix>stream_positions`` on ``metadata`` as :func:`define_tables` does, beside
+    which it can be used or not."""
+    name = f"{prefix}stream_positions"
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("scope", sa.Text, nullable=False),
+        sa.Column("stream", sa.Text, nullable=False),
+        sa.Column("consumer", sa.Text, nullable=False),
+        sa.Column("generation", sa.BigInteger, nullable=False),
+        sa.Column("message_offset", sa.BigInteger, nullable=False),
+        sa.Column("fingerprint", sa.Text, nullable=False),
+        sa.Column("advanced_at_us", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("scope", "stream", "consumer", name=f"{name}_pkey"),
+    )
 
 
 def utc_now() -> datetime:
-    """The present moment, aware of its time zone: the clock used where none is given."""
+    """The present time, with its time zone: the default clock."""
     return datetime.now(UTC)
 
 
 def to_us(moment: datetime) -> int:
-    """Microseconds since 1970-01-01 UTC. Raises ``ValueError`` for a moment without a zone."""
+    """Microseconds since 1970-01-01 UTC. Raises ``ValueError`` for a time without a time zone."""
     if moment.utcoffset() is None:
         raise ValueError(f"expected a moment with a time zone, got {moment.isoformat()}")
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def from_us(moment_us: int) -> datetime:
-    """The moment in UTC that :func:`to_us` stored."""
+    """The inverse of :func:`to_us`, in UTC."""
     return _EPOCH + timedelta(microseconds=moment_us)
 
 
-def _inbox(metadata: MetaData, prefix: str) -> Table:
-    name = f"{prefix}inbox"
-    return Table(
+def _inbox(metadata: sa.MetaData, name: str) -> sa.Table:
+    return sa.Table(
         name,
         metadata,
-        Column("scope", Text, nullable=False),
-        Column("message_id", Text, nullable=False),
-        Column("consumer", Text, nullable=False),
-        Column("message_type", Text, nullable=True),
-        Column("accepted_at_us", BigInteger, nullable=False),
-        PrimaryKeyConstraint("scope", "message_id", name=f"{name}_pkey"),
-        Index(f"{name}_accepted_at", "accepted_at_us"),
+        sa.Column("scope", sa.Text, nullable=False),
+        sa.Column("message_id", sa.Text, nullable=False),
+        sa.Column("consumer", sa.Text, nullable=False),
+        sa.Column("message_type", sa.Text, nullable=True),
+        sa.Column("accepted_at_us", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("scope", "message_id", name=f"{name}_pkey"),
+        sa.Index(f"{name}_accepted_at", "accepted_at_us"),
     )
 
 
-def _outbox(metadata: MetaData, prefix: str) -> Table:
-    name = f"{prefix}outbox"
-    return Table(
+def _outbox(metadata: sa.MetaData, name: str) -> sa.Table:
+    return sa.Table(
         name,
         metadata,
-        Column("id", _ROW_ID, nullable=False, autoincrement=True),
-        Column("message_id", Text, nullable=False),
-        Column("correlation_id", Text, nullable=False),
-        Column("message_type", Text, nullable=False),
-        Column("timestamp_us", BigInteger, nullable=False),
-        # Both or neither; without them the publisher asks its topology, by message type.
-        Column("exchange", Text, nullable=True),
-        Column("routing_key", Text, nullable=True),
-        Column("body", LargeBinary, nullable=False),
-        # When the message is due never changes. When a relay may take it does: a claim moves it
-        # to the end of the claim's lease, a failure to the next attempt.
-        Column("due_at_us", BigInteger, nullable=False),
-        Column("available_at_us", BigInteger, nullable=False),
-        Column("claimed_by", Text, nullable=True),
-        Column("attempts", Integer, nullable=False, server_default="0"),
-        Column("last_error", Text, nullable=True),
-        # AMQP headers as a JSON object; last, since it came to existing tables later.
-        Column("headers", Text, nullable=True),
-        PrimaryKeyConstraint("id", name=f"{name}_pkey"),
-        Index(f"{name}_available_at", "available_at_us", "id"),
+        sa.Column("id", _ROW_ID, nullable=False, autoincrement=True),
+        sa.Column("message_id", sa.Text, nullable=False),
+        sa.Column("correlation_id", sa.Text, nullable=False),
+        sa.Column("message_type", sa.Text, nullable=False),
+        sa.Column("timestamp_us", sa.BigInteger, nullable=False),
+        # Both or neither; without them the publisher looks up the message type in its topology.
+        sa.Column("exchange", sa.Text, nullable=True),
+        sa.Column("routing_key", sa.Text, nullable=True),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        # Never changes, unlike the next: a claim sets that to the end of its lease, a failure to
+        # the next attempt.
+        sa.Column("due_at_us", sa.BigInteger, nullable=False),
+        sa.Column("available_at_us", sa.BigInteger, nullable=False),
+        sa.Column("claimed_by", sa.Text, nullable=True),
+        sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("last_error", sa.Text, nullable=True),
+        # AMQP headers as a JSON object; last, since a migration adds it to existing tables.
+        sa.Column("headers", sa.Text, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=f"{name}_pkey"),
+        sa.Index(f"{name}_available_at", "available_at_us", "id"),
         # Without AUTOINCREMENT SQLite gives the id of a deleted last row to the next one, and a
         # slow relay that deletes what it published long ago would delete a message of today.
         sqlite_autoincrement=True,

@@ -9,8 +9,8 @@ from functools import partial
 from itertools import count
 
 from attune_mq import HealthServer, Message, Publisher, Service, parse_topology
-from attune_mq.message.payloads import EnforcementCreated
 from attune_mq.metrics import Metrics
+from attune_mq.payloads import EnforcementCreated
 from attune_mq.topology.model import Topology
 from benchmarks.clients.measuring import EXCHANGE, ROUTING_KEY, Client, Stopwatch, Task, Timing
 

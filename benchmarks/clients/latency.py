@@ -20,7 +20,7 @@ from typing import Any
 import pika
 
 from attune_mq import Consumer, Handlers, Message, Publisher
-from attune_mq.message.payloads import EnforcementCreated
+from attune_mq.payloads import EnforcementCreated
 from benchmarks.clients.attune import topology
 from benchmarks.clients.bare_pika import properties
 from benchmarks.clients.measuring import EXCHANGE, ROUTING_KEY, PlainEnvelope, Task, body

@@ -12,7 +12,6 @@ from uuid import uuid4
 import pika
 
 from attune_mq import Topology, expand, export_definitions, parse_topology, setup_infrastructure
-from attune_mq.broker.declaring import declare_queue
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.topology.declarations import (
     ExchangeDeclaration,
@@ -109,7 +108,8 @@ def _by_pika(wanted: Topology, url: str) -> float:
         if isinstance(one, ExchangeDeclaration):
             channel.exchange_declare(one.name, one.type, durable=one.durable)
         elif isinstance(one, QueueDeclaration):
-            declare_queue(channel, one)
+            arguments = dict(one.arguments)
+            channel.queue_declare(one.name, durable=one.durable, arguments=arguments)
         elif one.destination_type == "queue":
             channel.queue_bind(one.destination, one.source, one.routing_key)
         else:

@@ -161,7 +161,7 @@ def test_names_that_are_no_utf_8_stay_bytes_as_with_pika(peer: Peer, channel: Ch
 
     [event] = channel.take_events()
     assert isinstance(event, RawMessage)
-    assert event.routing_key == b"k\xff\xfe"
+    assert bytes(event.routing_key) == b"k\xff\xfe"  # type: ignore[arg-type]
 
 
 def test_a_frame_without_its_end_is_refused(peer: Peer, channel: ChannelState) -> None:
@@ -215,7 +215,7 @@ def test_a_channel_that_both_sides_close_is_closed_when_the_broker_agrees(
     peer.protocol.data_to_send()
 
     peer.say(method(1, spec.Channel.Close(404, "gone", 60, 40)))
-    assert channel.phase is Phase.CLOSING
+    assert channel.phase.value == "closing"
     assert peer.protocol.data_to_send() == method(1, spec.Channel.CloseOk())
     peer.say(method(1, spec.Channel.CloseOk()))
     assert channel.phase is Phase.CLOSED

@@ -123,7 +123,11 @@ def test_sigterm_drains_and_ends_with_success(
     ("arguments", "code", "said"),
     [
         (["--url", "amqp://guest:guest@localhost:1/%2F"], 3, "connection refused"),
-        (["--rules", "nowhere.yaml"], 2, "expected a file of rules and actions, found none"),
+        (
+            ["--rules", "nowhere.yaml"],
+            2,
+            "expected a file with version, actions and rules",
+        ),
         (["--topology", "nowhere.yaml"], 2, "expected a topology file, found none"),
         (["--database-url", "mysql://x/y"], 2, "expected sqlite or postgresql"),
         (["--database-url", "sqlite:////no/such/folder/x.db"], 2, "does not exist"),

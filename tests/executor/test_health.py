@@ -72,7 +72,7 @@ def test_a_relay_that_does_not_run_is_seen(tmp_path: Path, broker_url: str) -> N
     settings = settings_for(tmp_path, broker_url, SHIPPED, health_port=free_port())
     with running(settings) as rig:
         eventually(lambda: ready(rig))
-        rig.executor.ledger.relay.stop()
+        rig.executor.transactions.relay.stop()
 
         assert is_red(rig, "outbox relay")
 
@@ -89,7 +89,7 @@ def test_a_message_of_the_outbox_that_no_queue_takes_is_seen_until_one_does(
         assert rig.executor.health is not None
         [trouble] = rig.executor.health.monitor.ready().troubles
         assert trouble.why.startswith("messages are not published: 1 unroutable; the oldest for")
-        [failing] = rig.executor.ledger.failing()
+        [failing] = rig.executor.transactions.failing()
         assert (failing.cause, failing.messages) == ("unroutable", 1)
 
         other.channel().queue_declare("not.there", exclusive=True)

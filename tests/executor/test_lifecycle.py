@@ -10,15 +10,18 @@ from attune_executor.lifecycle import (
     FINAL,
     UNSCHEDULED,
     WITH_WORKER,
-    can_move,
     predecessors,
 )
-from attune_mq.message.statuses import ExecutionStatus as S
+from attune_mq.payloads import ExecutionStatus as S
 
 THE_WAY = [S.REQUESTED, S.SCHEDULING, S.SCHEDULED, S.RUNNING]
 THE_ENDS = [S.COMPLETED, S.FAILED, S.TIMEOUT, S.CANCELLED, S.ABANDONED]
 
 any_status = st.sampled_from(S)
+
+
+def can_move(current: S, new: S) -> bool:
+    return current in predecessors(new)
 
 
 @pytest.mark.parametrize("end", THE_ENDS)
@@ -60,11 +63,6 @@ def test_however_messages_arrive_an_execution_moves_only_forward_and_stops_at_an
     assert not any(status in FINAL for status in visited[:-1])
     on_the_way = [status for status in visited if status in THE_WAY]
     assert on_the_way == [status for status in THE_WAY if status in on_the_way]
-
-
-@given(any_status, any_status)
-def test_predecessors_say_the_same_as_can_move(current: S, new: S) -> None:
-    assert can_move(current, new) == (current in predecessors(new))
 
 
 def test_nothing_leads_to_requested() -> None:

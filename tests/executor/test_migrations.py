@@ -144,7 +144,7 @@ def test_a_database_that_stays_locked_is_reported_as_unavailable(sqlite_url: str
 
 def test_a_server_that_is_away_is_reported_as_unavailable(tmp_path: Path) -> None:
     engine = create_database_engine(f"postgresql://nobody@/nothing?host={tmp_path}")
-    with pytest.raises(DatabaseUnavailable, match="locked or away"):
+    with pytest.raises(DatabaseUnavailable, match="locked or unreachable"):
         migrate(engine, timeout_s=0.1)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from attune_executor.overdue import Absence, End, Limits, ScheduleAnew, Verdict, verdict
+from attune_executor.overdue import Absence, End, Limits, ScheduleAgain, Verdict, verdict
 from attune_executor.store import Execution
 from attune_mq.payloads import ExecutionStatus as S
 
@@ -58,7 +58,7 @@ CANCELING_WHAT_RUNS = replace(RUNNING, status=S.CANCELING)
         (SCHEDULED, SILENT, 100, S.FAILED),
         (SCHEDULED, AWAY, 99, None),
         (SCHEDULED, JUST_GONE, 99, None),
-        (SCHEDULED, GONE, 1, ScheduleAnew()),
+        (SCHEDULED, GONE, 1, ScheduleAgain()),
         (SCHEDULED, JUST_DIED, 99, None),
         (SCHEDULED, DIED, 1, S.FAILED),
         (CANCELING, THERE, 1_000, None),
@@ -89,7 +89,7 @@ CANCELING_WHAT_RUNS = replace(RUNNING, status=S.CANCELING)
     ],
 )
 def test_an_execution_without_a_report_is_waited_for_or_ended_or_scheduled_anew(
-    execution: Execution, absence: Absence, after_s: int, becomes: S | ScheduleAnew | None
+    execution: Execution, absence: Absence, after_s: int, becomes: S | ScheduleAgain | None
 ) -> None:
     decided = verdict(execution, absence, LIMITS, NOON + after_s * SECOND)
 

@@ -54,7 +54,7 @@ def test_an_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("drain_s: [1\nurl: hunter2", r"expected YAML, it fails in line \d+"),
-        ("- drain_s\n- hunter2", "expected settings, each with its value"),
+        ("- drain_s\n- hunter2", "expected a mapping with settings, each with its value"),
         (b"\xff\xfe\x00hunter2", "expected text in UTF-8"),
     ],
 )
@@ -105,7 +105,8 @@ def test_rules_name_their_actions(tmp_path: Path) -> None:
         (RULES.replace("action: core.echo", "action: core.eco"), "got 'core.eco'"),
         (RULES.replace("runtime", "run_time"), "actions.core.echo.run_time"),
         ("version: [", "expected YAML"),
-        ("", "expected a mapping with version, actions and rules"),
+        ("- core.echo", "expected a mapping with version, actions and rules"),
+        ("", "actions: Field required"),
     ],
 )
 def test_what_is_wrong_in_a_rules_file_is_said(tmp_path: Path, text: str, said: str) -> None:

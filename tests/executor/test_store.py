@@ -11,10 +11,14 @@ import sqlalchemy.exc
 from sqlalchemy import Connection, Engine, event, update
 
 from attune_executor import store
-from attune_executor.lifecycle import FINAL, can_move
+from attune_executor.lifecycle import FINAL, predecessors
 from attune_executor.tables import executions
-from attune_mq.message.payloads import EnforcementCreated, WorkerRegistered
-from attune_mq.message.statuses import EnforcementStatus, ExecutionStatus as S
+from attune_mq.payloads import (
+    EnforcementCreated,
+    EnforcementStatus,
+    ExecutionStatus as S,
+    WorkerRegistered,
+)
 from attune_mq.transactional import create_database_engine, is_transient
 
 NOON = datetime(2026, 9, 3, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -219,7 +223,7 @@ def test_an_execution_moves_exactly_where_its_lifecycle_allows(
             store.move_execution(tx, execution_id, current, NOON)
         has_moved = store.move_execution(tx, execution_id, new, LATER)
         execution = stored(tx, execution_id)
-    moved = can_move(current, new)
+    moved = current in predecessors(new)
     assert has_moved == moved
     assert execution.status == (new if moved else current)
     assert execution.updated_at == (LATER if moved else NOON)
@@ -331,7 +335,7 @@ def test_a_worker_is_found_by_each_of_its_runtimes(tx: Connection) -> None:
         store.Worker(
             worker_id=7,
             name="seven",
-            runtimes=("shell", "python"),
+            runtimes=["shell", "python"],
             registered_at=NOON,
             last_seen_at=LATER,
             load=0,

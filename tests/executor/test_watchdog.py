@@ -180,7 +180,7 @@ def test_a_dispatch_that_the_outbox_cannot_route_is_taken_back_and_goes_to_anoth
     tmp_path: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the executor the worker lived a moment ago: its answer is from before the deletion."""
-    monkeypatch.setattr("attune_executor.presence.FRESH_S", 3_600.0)
+    monkeypatch.setattr("attune_executor.worker_liveness.FRESH_S", 3_600.0)
     with quick(tmp_path, broker_url) as rig, rig.publisher() as publisher:
         register(rig, 1)
         with consumed(rig.url, "worker.1.executions"):
@@ -189,7 +189,7 @@ def test_a_dispatch_that_the_outbox_cannot_route_is_taken_back_and_goes_to_anoth
             delete_queue(rig, "worker.1.executions")
         publisher.publish(enforcement(2))  # while the answer about worker 1 is taken for fresh
         eventually(lambda: unsent(rig) > 0 and rig.executions().get("scheduled") == 2)
-        monkeypatch.setattr("attune_executor.presence.FRESH_S", 0.0)
+        monkeypatch.setattr("attune_executor.worker_liveness.FRESH_S", 0.0)
 
         with rig.worker(worker_id=2):
             eventually(lambda: rig.executions() == {"completed": 2})

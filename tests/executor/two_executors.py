@@ -16,14 +16,14 @@ import pika
 from sqlalchemy import Engine, select
 
 from attune_executor import store
-from attune_executor.ledger import Ledger
 from attune_executor.manager import ExecutionManager
 from attune_executor.overdue import Limits
-from attune_executor.presence import WorkerQueues
 from attune_executor.rules import Action, Rules
 from attune_executor.scheduler import ExecutionScheduler
 from attune_executor.tables import executions, messages
+from attune_executor.transactions import Transactions
 from attune_executor.watchdog import DispatchWatchdog
+from attune_executor.worker_liveness import WorkerQueues
 from attune_mq import BrokerUnavailable, Envelope, Message, QueueInspector, load_topology
 from attune_mq.message.delivery import Delivery
 from attune_mq.message.republishing import retry_copy
@@ -62,7 +62,7 @@ class LivingWorkers(WorkerQueues):
     number: int | None = 1
     is_broker_there = True
 
-    def known(self, worker_id: int) -> bool | None:
+    def is_alive_cached(self, worker_id: int) -> bool | None:
         return self.is_alive
 
     def consumers(self, worker_id: int) -> int | None:
@@ -103,14 +103,14 @@ class OneExecutor:
         self.engine = engine
         topology = load_topology()
         self.workers = LivingWorkers(topology, QueueInspector("amqp://nowhere.invalid"))
-        self.ledger = Ledger(engine, NotPublished(), service="executor")
+        self.transactions = Transactions(engine, NotPublished(), service="executor")
         self.scheduler = ExecutionScheduler(
-            self.ledger, RULES, self.workers, attempts=5, delay_s=1.0
+            self.transactions, RULES, self.workers, attempts=5, delay_s=1.0
         )
-        self.manager = ExecutionManager(self.ledger, self.workers)
+        self.manager = ExecutionManager(self.transactions, self.workers)
         self.clock_s = 0.0
         self.watchdog = DispatchWatchdog(
-            self.ledger, self.workers, limits=LIMITS, attempts=5, clock_s=lambda: self.clock_s
+            self.transactions, self.workers, limits=LIMITS, attempts=5, clock_s=lambda: self.clock_s
         )
 
     def look(self) -> None:

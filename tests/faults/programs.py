@@ -35,7 +35,7 @@ from attune_mq.transactional import (
     Outbox,
     OutboxRelay,
     create_database_engine,
-    persist,
+    run_in_transaction_with_retry,
 )
 from tests.faults.effects import have_effect, messages
 from tests.faults.numbers import fails_at_first, is_given_up
@@ -78,7 +78,7 @@ class Books:
                     have_effect(tx, self.kind, number, str(os.getpid()))
                     further(tx)
 
-        persist(transaction)
+        run_in_transaction_with_retry(transaction)
         self._watch.worked()
         self._relay.wake()
 

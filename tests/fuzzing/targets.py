@@ -25,6 +25,7 @@ from attune_mq.message.settlement import (
     ErrorReport,
     TryAgain,
 )
+from attune_mq.payloads import PAYLOAD_TYPES
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.objects import DeadLetterTo
@@ -55,7 +56,7 @@ def envelope(data: bytes) -> None:
     """A body, read as a consumer does, and shown as ``dlq show`` does."""
     shown_body(data)
     with suppress(AttuneError):
-        decode_payload(decode(data))
+        decode_payload(decode(data), PAYLOAD_TYPES)
 
 
 def headers(data: bytes) -> None:

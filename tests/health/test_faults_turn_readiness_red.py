@@ -20,13 +20,15 @@ from typing import Any
 import pika
 import pytest
 
-from attune_mq.amqp import pulse
+from attune_mq.amqp import liveness
+from attune_mq.amqp.connection import Channel, Connection
+from attune_mq.amqp.frames import method_frame
 from attune_mq.amqp.settings import DEFAULT_HEARTBEAT_S, BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.observation import ingress_name
-from attune_mq.consuming import deadlines
+from attune_mq.consuming import deadlines, registration
 from attune_mq.consuming.consumer import Consumer
-from attune_mq.errors import Reject
+from attune_mq.errors import AttuneError, Reject
 from attune_mq.health import checks, topology_watch
 from attune_mq.health.checks import HealthReport
 from attune_mq.health.server import HealthServer
@@ -34,8 +36,8 @@ from attune_mq.health.topology_watch import TopologyWatch
 from attune_mq.lint import consumers
 from attune_mq.message.delivery import Message
 from attune_mq.message.envelope import Envelope, encode
-from attune_mq.message.payloads import ExecutionRequested
-from attune_mq.publishing import confirm_channel
+from attune_mq.payloads import ExecutionRequested
+from attune_mq.publishing import confirm_connection
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.service import Service
 from attune_mq.topology.model import Topology
@@ -53,7 +55,7 @@ HEARTBEAT_ENDS_S = 2.0 * DEFAULT_HEARTBEAT_S
 def test_an_answer_is_good_for_less_than_two_seconds() -> None:
     """And a fault is seen when the last answer is no longer good."""
     assert checks.ANSWER_MAX_AGE_S < 2.0
-    assert checks.ANSWER_MAX_AGE_S == pulse.ASK_EVERY_S + checks.ANSWER_WITHIN_S
+    assert checks.ANSWER_MAX_AGE_S == registration.ASK_EVERY_S + checks.ANSWER_WITHIN_S
 
 
 @pytest.fixture(autouse=True)
@@ -126,11 +128,12 @@ def patient(bench: Bench, topology: Topology, proxy: Proxy) -> Iterator[Patient]
         yield patient
 
 
-def in_loop(consumer: Consumer, call: Callable[..., None]) -> None:
-    """On the thread of the consumer's connection, which nobody else has a way to."""
-    session = consumer._session
-    assert session is not None
-    session._connection.add_callback_threadsafe(call)
+def channel_of(consumer: Consumer) -> Channel:
+    """Which nobody else has a way to."""
+    subscription = consumer._subscription
+    assert subscription is not None
+    assert subscription._channel is not None
+    return subscription._channel
 
 
 def test_a_broker_that_is_gone(topology: Topology, fault_broker: EmbeddedBroker) -> None:
@@ -161,7 +164,7 @@ def test_a_connection_that_is_dead_without_a_word(
     patient: Patient, proxy: Proxy, direction: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is given up for a new one long before a heartbeat is missed."""
-    monkeypatch.setattr(pulse, "GIVE_UP_AFTER_S", 3.0)
+    monkeypatch.setattr(liveness, "GIVE_UP_AFTER_S", 3.0)
     with patient.seeing("consumer worker", "the broker does not answer on its connection"):
         proxy.stall(direction)
 
@@ -174,7 +177,7 @@ def test_a_wire_that_stalls_leaves_the_topology_watch_no_longer_in_the_dark_than
     patient: Patient, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has a connection of its own, which the heartbeat would end a minute later."""
-    monkeypatch.setattr(pulse, "GIVE_UP_AFTER_S", 3.0)
+    monkeypatch.setattr(liveness, "GIVE_UP_AFTER_S", 3.0)
     watch = patient.health.monitor._topology
     proxy.stall("to client")
     stalled_at_s = time.monotonic()
@@ -264,13 +267,11 @@ def test_an_exchange_that_is_deleted(patient: Patient, bench: Bench, topology: T
 
 def test_a_consumer_that_is_cancelled_behind_our_back(patient: Patient) -> None:
     """By the broker's word alone: what is known here says that all is well."""
-    session = patient.consumer._session
-    assert session is not None
-    channel: Any = session._channel
-    cancel = pika.spec.Basic.Cancel(session._tag, nowait=True)
+    channel = channel_of(patient.consumer)
+    cancel = pika.spec.Basic.Cancel(patient.consumer.tag, nowait=True)
 
     with patient.seeing("consumer worker", "the broker counts no consumer on its queue"):
-        in_loop(patient.consumer, lambda: channel._impl._send_method(cancel))
+        channel.send(method_frame(channel.state.number, cancel))
     with patient.healing():
         pass
 
@@ -280,19 +281,15 @@ def test_a_channel_that_is_closed(
 ) -> None:
     """It is replaced so fast that one has to look while that is not allowed."""
     away = threading.Event()
-    consume = patient.consumer._consume
+    serve = patient.consumer.serve
 
-    def consume_later(*arguments: Any) -> None:
+    def serve_later(connection: Connection) -> AttuneError:
         wait_for(away, "to be allowed to consume again")
-        consume(*arguments)
+        return serve(connection)
 
-    monkeypatch.setattr(patient.consumer, "_consume", consume_later)
-    session = patient.consumer._session
-    assert session is not None
-    channel = session._channel
-    assert channel is not None
+    monkeypatch.setattr(patient.consumer, "serve", serve_later)
     with patient.seeing("consumer worker", "connecting"):
-        in_loop(patient.consumer, lambda: channel.basic_ack(4_711))
+        channel_of(patient.consumer).basic_ack(4_711)
 
     with patient.healing():
         away.set()
@@ -461,7 +458,7 @@ def test_a_publisher_that_is_opened_for_what_it_publishes_first_is_no_trouble(
     bench: Bench, topology: Topology, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     """Until that takes longer than an answer may."""
-    monkeypatch.setattr(confirm_channel, "SILENT_AFTER_S", 60.0)
+    monkeypatch.setattr(confirm_connection, "SILENT_AFTER_S", 60.0)
     with at_work(topology, proxy.url, refuse) as patient:
         accepted = proxy.accepted
         proxy.stall_next("to client")
@@ -472,7 +469,7 @@ def test_a_publisher_that_is_opened_for_what_it_publishes_first_is_no_trouble(
         wait_until(lambda: proxy.accepted > accepted, "it is being opened")
 
         assert not patient.is_red("publisher", "")
-        monkeypatch.setattr(confirm_channel, "SILENT_AFTER_S", 0.5)
+        monkeypatch.setattr(confirm_connection, "SILENT_AFTER_S", 0.5)
         with patient.seeing("publisher", "not open yet"):
             pass
         with patient.healing():

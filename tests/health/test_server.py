@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from attune_mq import HealthServer, InvalidInput, Service, ask_health
-from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import CLOSED_URL, Bench
 from tests.waiting import wait_until

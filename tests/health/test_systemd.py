@@ -13,7 +13,7 @@ from attune_mq.consuming.consumer import Consumer
 from attune_mq.consuming.handlers import Handlers
 from attune_mq.health.monitor import Monitor
 from attune_mq.health.systemd import Notifier, NotifySocket
-from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.service import Service
 from attune_mq.topology.model import Topology
 from tests.messaging.bench import CLOSED_URL, Bench

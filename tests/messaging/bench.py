@@ -16,7 +16,7 @@ from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.consuming.handlers import Handlers
 from attune_mq.message.delivery import Message
-from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.topology.loading import parse_topology
 from attune_mq.topology.model import Topology
 from tests import secret_canaries

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
-from attune_mq.message import payloads as p
-from attune_mq.message.statuses import ExecutionStatus
+from attune_mq import payloads as p
+from attune_mq.payloads import ExecutionStatus
 
 ENVELOPE = """{
  "message_id": "550e8400-e29b-41d4-a716-446655440000",

@@ -8,8 +8,8 @@ import pika
 
 from attune_mq.message.delivery import Delivery
 from attune_mq.message.envelope import Envelope, encode
-from attune_mq.message.payloads import ExecutionRequested
 from attune_mq.message.properties import amqp_properties
+from attune_mq.payloads import ExecutionRequested
 
 REQUEST = ExecutionRequested(execution_id=1, action_ref="core.echo")
 

@@ -10,7 +10,7 @@ from typing import Any
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.consuming.handlers import Handlers
 from attune_mq.message.delivery import Message
-from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.payloads import ExecutionRequested
 from tests.messaging.bench import topology_of
 from tests.waiting import wait_until
 

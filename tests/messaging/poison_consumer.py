@@ -16,7 +16,7 @@ from attune_mq.consuming.consumer import Consumer
 from attune_mq.consuming.handlers import Handlers
 from attune_mq.message import settlement
 from attune_mq.message.delivery import Message
-from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.payloads import ExecutionRequested
 from tests.messaging.bench import DEAD, QUEUE, Bench, topology_of
 from tests.waiting import wait_until
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from attune_mq.errors import MalformedMessage, UnknownMessageType
 from attune_mq.message.envelope import Envelope, MessageHeaders, decode, decode_payload, encode
-from attune_mq.message.payloads import PAYLOAD_TYPES, Payload
+from attune_mq.payloads import PAYLOAD_TYPES, Payload
 from tests.messaging.bodies import BODIES, body
 
 patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -63,7 +63,7 @@ def test_any_envelope_that_is_written_reads_as_itself(envelope: Envelope) -> Non
 def what_reading_gives(received: bytes) -> Payload | MalformedMessage | UnknownMessageType:
     """Reads as a consumer does; any error but the two that it expects goes on to the test."""
     try:
-        return decode_payload(decode(received))
+        return decode_payload(decode(received), PAYLOAD_TYPES)
     except (MalformedMessage, UnknownMessageType) as error:
         return error
 

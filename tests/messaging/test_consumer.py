@@ -22,12 +22,12 @@ from attune_mq.consuming.handlers import Handlers
 from attune_mq.errors import DuplicateConsumerTag, Reject, RetryLater
 from attune_mq.message.delivery import Message
 from attune_mq.message.envelope import Envelope, decode, encode
-from attune_mq.message.payloads import (
+from attune_mq.message.settlement import MAX_REDELIVERIES
+from attune_mq.payloads import (
     EnforcementCreated,
     ExecutionCompleted,
     ExecutionRequested,
 )
-from attune_mq.message.settlement import MAX_REDELIVERIES
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Route, Topology, UnknownName
 from tests.administration import virtual_host_of

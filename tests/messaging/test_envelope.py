@@ -20,8 +20,8 @@ from attune_mq.message.envelope import (
     decode_payload,
     encode,
 )
-from attune_mq.message.payloads import PackDeleted
 from attune_mq.message.properties import amqp_properties
+from attune_mq.payloads import PAYLOAD_TYPES, PackDeleted
 from tests.messaging.bodies import ENVELOPE, REQUEST, body, canonical, with_config
 
 MIB = 2**20
@@ -42,7 +42,7 @@ def test_an_envelope_is_read_field_for_field() -> None:
     assert envelope.headers.source_service == "api-service"
     assert envelope.headers.trace_id == "0b7c91f0-5a0e-4a0b-9d3a-3a1f0a3f6a11"
     assert envelope.headers.model_extra == {"tenant": None, "route": {"hops": [1, 2.5, "ü"]}}
-    assert decode_payload(envelope) == REQUEST
+    assert decode_payload(envelope, PAYLOAD_TYPES) == REQUEST
 
 
 def test_an_envelope_is_written_field_for_field() -> None:

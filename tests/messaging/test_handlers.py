@@ -12,7 +12,6 @@ from attune_mq.consuming.processing import settlement_of
 from attune_mq.errors import ConsumeError
 from attune_mq.message.delivery import NOT_BEFORE, Message
 from attune_mq.message.payload import Payload
-from attune_mq.message.payloads import ExecutionDispatch, ExecutionRequested
 from attune_mq.message.settlement import (
     CountRedelivery,
     Done,
@@ -21,6 +20,7 @@ from attune_mq.message.settlement import (
     Unhandled,
     Unreadable,
 )
+from attune_mq.payloads import ExecutionDispatch, ExecutionRequested
 from tests.messaging.bench import Calls
 from tests.messaging.bodies import body
 from tests.messaging.deliveries import delivery

@@ -12,7 +12,7 @@ import pytest
 from attune_mq.errors import BrokerUnavailable, DuplicateConsumerTag, LifecycleError, NotConfirmed
 from attune_mq.health.server import HealthServer
 from attune_mq.message.envelope import Envelope
-from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.service import Service
 from attune_mq.testing import RecordingPublisher

@@ -17,6 +17,7 @@ from attune_mq.message.envelope import (
     encode,
 )
 from attune_mq.message.fields import MAX_PAYLOAD_DEPTH
+from attune_mq.payloads import PAYLOAD_TYPES
 from tests.messaging.bodies import ENVELOPE, REQUEST, body, with_config
 
 MIB = 2**20
@@ -175,7 +176,7 @@ def test_text_that_utf_8_cannot_hold_is_not_written() -> None:
     for write in (
         lambda: Envelope.of(payload),
         lambda: encode(envelope),
-        lambda: decode_payload(envelope),
+        lambda: decode_payload(envelope, PAYLOAD_TYPES),
     ):
         with pytest.raises(MalformedMessage, match="surrogate") as caught:
             write()
@@ -189,7 +190,7 @@ def test_a_payload_field_of_the_wrong_type_is_named_without_its_value(
     envelope = decode(body(message_type="PackTestRequested", payload=wrong))
 
     with pytest.raises(MalformedMessage) as caught:
-        decode_payload(envelope)
+        decode_payload(envelope, PAYLOAD_TYPES)
 
     logging.getLogger("test").error("refused: %s %s", envelope, caught.value, exc_info=caught.value)
 

@@ -14,18 +14,20 @@ from attune_mq.errors import MalformedMessage, UnknownMessageType
 from attune_mq.message.envelope import Envelope, decode, decode_payload, encode
 from attune_mq.message.fields import MAX_PAYLOAD_DEPTH, Id, JsonData, Text
 from attune_mq.message.payload import by_message_type, payload_class
-from attune_mq.message.payloads import (
+from attune_mq.payloads import (
     PAYLOAD_TYPES,
+    EnforcementStatus,
     EventCreated,
     ExecutionDispatch,
     ExecutionRequested,
+    ExecutionStatus,
     ExecutionStatusChanged,
+    InquiryStatus,
     PackTestRequested,
     Payload,
     RuleCreated,
     WorkerRegistered,
 )
-from attune_mq.message.statuses import EnforcementStatus, ExecutionStatus, InquiryStatus
 from tests.messaging.bodies import BODIES, NOON, Body, canonical
 
 each_body = pytest.mark.parametrize("name", BODIES)
@@ -77,7 +79,7 @@ def test_a_payload_is_written_as_the_wire_has_it(name: str) -> None:
 def test_a_payload_is_read_from_what_the_wire_has(name: str) -> None:
     message_type, body, _ = body_of(name)
 
-    value = decode_payload(decode(whole_body(message_type, body.wire).encode()))
+    value = decode_payload(decode(whole_body(message_type, body.wire).encode()), PAYLOAD_TYPES)
 
     assert type(value) is type(body.value)
     assert value == body.value
@@ -88,7 +90,7 @@ def test_an_optional_field_may_be_missing(name: str) -> None:
     message_type, body, wire = body_of(name)
     without = {key: value for key, value in wire.items() if key not in body.optional}
 
-    value = decode_payload(received(message_type, without))
+    value = decode_payload(received(message_type, without), PAYLOAD_TYPES)
 
     assert value == body.value.model_copy(update=dict.fromkeys(body.optional))
 
@@ -105,7 +107,7 @@ def test_a_required_field_must_be_there(name: str, field: str) -> None:
     del wire[field]
 
     with pytest.raises(MalformedMessage) as caught:
-        decode_payload(received(message_type, wire))
+        decode_payload(received(message_type, wire), PAYLOAD_TYPES)
 
     assert caught.value.problems == (f"payload.{field}: required, and missing",)
 
@@ -114,7 +116,10 @@ def test_a_required_field_must_be_there(name: str, field: str) -> None:
 def test_unknown_fields_are_ignored(name: str) -> None:
     message_type, body, wire = body_of(name)
 
-    assert decode_payload(received(message_type, wire | {"from_the_future": [1]})) == body.value
+    assert (
+        decode_payload(received(message_type, wire | {"from_the_future": [1]}), PAYLOAD_TYPES)
+        == body.value
+    )
 
 
 @each_body
@@ -140,14 +145,18 @@ def test_a_payload_is_frozen(name: str) -> None:
 )
 def test_an_id_is_a_64_bit_integer_and_nothing_else(wrong: object, said: str) -> None:
     with pytest.raises(MalformedMessage) as caught:
-        decode_payload(received("PackDeleted", {"pack_id": wrong, "pack_ref": "core"}))
+        decode_payload(
+            received("PackDeleted", {"pack_id": wrong, "pack_ref": "core"}), PAYLOAD_TYPES
+        )
 
     assert caught.value.problems == (f"payload.pack_id: {said}",)
 
 
 @pytest.mark.parametrize("id_", [2**63 - 1, -(2**63), 0])
 def test_the_outermost_ids_are_read(id_: int) -> None:
-    value = decode_payload(received("PackDeleted", {"pack_id": id_, "pack_ref": "core"}))
+    value = decode_payload(
+        received("PackDeleted", {"pack_id": id_, "pack_ref": "core"}), PAYLOAD_TYPES
+    )
 
     assert value.model_dump() == {"pack_id": id_, "pack_ref": "core"}
 
@@ -202,7 +211,9 @@ def test_an_unknown_status_word_is_refused(wrong: object) -> None:
     with pytest.raises(
         MalformedMessage, match=r"^payload\.new_status: expected one of 'requested'"
     ):
-        decode_payload(received("ExecutionStatusChanged", wire | {"new_status": wrong}))
+        decode_payload(
+            received("ExecutionStatusChanged", wire | {"new_status": wrong}), PAYLOAD_TYPES
+        )
 
 
 def test_a_dispatch_that_lacks_a_field_is_not_taken_for_a_request() -> None:
@@ -224,7 +235,7 @@ def test_who_knows_requests_only_does_not_read_a_dispatch() -> None:
 
 def test_an_unknown_message_type_has_no_class() -> None:
     with pytest.raises(UnknownMessageType, match="'executionRequested'"):
-        decode_payload(received("executionRequested", {"execution_id": 1}))
+        decode_payload(received("executionRequested", {"execution_id": 1}), PAYLOAD_TYPES)
 
 
 class InvoicePaid(Payload):

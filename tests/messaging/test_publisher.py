@@ -26,7 +26,7 @@ from attune_mq.errors import (
     VirtualHostRefused,
 )
 from attune_mq.message.envelope import Envelope, decode, encode
-from attune_mq.message.payloads import EnforcementCreated, NotificationCreated
+from attune_mq.payloads import EnforcementCreated, NotificationCreated
 from attune_mq.publishing.confirms import MAX_IN_FLIGHT
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.model import Route, Topology, UnknownName

@@ -47,7 +47,7 @@ from attune_mq.message.delivery import Message
 from attune_mq.message.envelope import Envelope, decode, encode
 from attune_mq.message.fields import JsonData, Secret, Timestamp
 from attune_mq.message.payload import Payload
-from attune_mq.message.payloads import PackTestRequested
+from attune_mq.payloads import PackTestRequested
 from attune_mq.testing import Acknowledge, deliver
 from tests.messaging.bodies import BODIES
 

@@ -16,7 +16,7 @@ import pytest
 
 from attune_mq.errors import BrokerUnavailable, NotConfirmed
 from attune_mq.message.delivery import Message
-from attune_mq.message.payloads import EnforcementCreated, ExecutionDispatch, ExecutionRequested
+from attune_mq.payloads import EnforcementCreated, ExecutionDispatch, ExecutionRequested
 from attune_mq.service import Service
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.model import Topology, UnknownName

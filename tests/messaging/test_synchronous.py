@@ -21,10 +21,10 @@ from attune_mq.errors import NotSynchronous
 from attune_mq.health.server import HealthServer
 from attune_mq.message.delivery import Delivery, Message
 from attune_mq.message.envelope import Envelope
-from attune_mq.message.payloads import ExecutionRequested
 from attune_mq.message.settlement import Failed, Outcome, Unavailable
 from attune_mq.message.telemetry import Telemetries, Telemetry
 from attune_mq.migration.migrating import migrate
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.service import Service
 from attune_mq.testing import Acknowledge, DeadLetter, TryAgain, deliver
 from attune_mq.topology.model import Topology

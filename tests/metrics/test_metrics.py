@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.errors import DependencyUnavailable, Reject, RetryLater, Unroutable
 from attune_mq.message.delivery import Message
-from attune_mq.message.payloads import ExecutionRequested
 from attune_mq.metrics import METRICS, SCRAPE_TIMEOUT_S, Metrics
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.service import Service
 from attune_mq.topology.families import instantiate
 from attune_mq.topology.loading import parse_topology

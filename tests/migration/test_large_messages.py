@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pika
 import pytest
 
+from attune_mq.amqp.connection import Connection
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.message.outgoing import Outgoing
 from attune_mq.migration.queue_reader import MOST_BYTES, MOST_MESSAGES, QueueReader, holding
 from tests.messaging.bench import QUEUE, Bench
@@ -13,9 +17,16 @@ LARGE_BYTES = 2_000_000
 
 
 @pytest.fixture
-def reader(bench: Bench) -> QueueReader:
+def connection(bench: Bench) -> Iterator[Connection]:
+    connection = Connection.open(BrokerSettings.of(bench.url), name="tests")
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def reader(bench: Bench, connection: Connection) -> QueueReader:
     bench.channel.queue_declare("journal")
-    return QueueReader(bench.connection, QUEUE)
+    return QueueReader(connection, QUEUE)
 
 
 def fill(bench: Bench, count: int, size_bytes: int) -> None:
@@ -62,11 +73,13 @@ def test_large_messages_behind_small_ones_are_too_many_but_once(
     assert sum(size > MOST_BYTES for size in sizes) <= 2
 
 
-def test_all_that_waits_for_a_retry_is_held_and_returned_in_its_place(bench: Bench) -> None:
+def test_all_that_waits_for_a_retry_is_held_and_returned_in_its_place(
+    bench: Bench, connection: Connection
+) -> None:
     for number in range(300):
         bench.put(QUEUE, b"%d" % number)
 
-    with holding(bench.connection, [QUEUE]) as [retries]:
+    with holding(connection, [QUEUE]) as [retries]:
         while not retries.has_all(lambda queue: bench.depth(queue) == 0):
             pass
         held = bench.depth(QUEUE)

@@ -8,6 +8,8 @@ from typing import Any
 import pika
 import pytest
 
+from attune_mq.amqp.connection import Connection
+from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.embedded import EmbeddedBroker
 from attune_mq.broker.infrastructure import setup_infrastructure
 from attune_mq.broker.observation import MIGRATION_MARK, ingress_name
@@ -279,7 +281,7 @@ def test_a_queue_that_is_published_to_directly_all_the_time_is_left_as_it_was(
 
 
 def test_two_at_once_exclude_each_other(bench: Bench) -> None:
-    control = Control(bench.connection)
+    control = Control(Connection.open(BrokerSettings.of(bench.url), name="tests"))
     assert control.lock(TemporaryNames(QUEUE).lock_queue)
 
     [skipped] = migrate(QUORUM, bench.url, names=[QUEUE]).skipped
@@ -404,7 +406,7 @@ def test_retry_queues_keep_what_waits_in_them(bench: Bench) -> None:
 
 
 def test_the_marks_of_a_migration_go_with_it(bench: Bench) -> None:
-    control = Control(bench.connection)
+    control = Control(Connection.open(BrokerSettings.of(bench.url), name="tests"))
     ends_at(Step.PARK, bench.url)
     assert control.has_exchange(MIGRATION_MARK)
     assert control.has_exchange(ingress_name(QUEUE))

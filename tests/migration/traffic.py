@@ -15,7 +15,7 @@ from attune_mq.consuming.handlers import Handlers
 from attune_mq.message.delivery import Message
 from attune_mq.message.envelope import Envelope
 from attune_mq.message.outgoing import Receipt
-from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.loading import parse_topology
 from tests.messaging.bench import request

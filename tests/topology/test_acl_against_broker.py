@@ -16,7 +16,7 @@ from attune_mq.broker.report import MissingInfrastructure
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.consuming.handlers import Handlers
 from attune_mq.message.delivery import Message
-from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.acl import Need, acl
 from attune_mq.topology.declarations import declarations, private_declarations

@@ -8,7 +8,7 @@ import pytest
 
 from attune_mq.definitions import export_definitions, import_definitions
 from attune_mq.lint import lint
-from attune_mq.migration.survey import _mended
+from attune_mq.migration.survey import _corrected
 from attune_mq.topology.arguments import CLASSIC, QUEUE_ARGUMENTS, QUORUM, QueueArgument, Whole
 from attune_mq.topology.declarations import QueueDeclaration, declarations
 from attune_mq.topology.equivalence import (
@@ -94,4 +94,6 @@ def test_definitions_are_imported_with_its_key_and_exported_with_it() -> None:
 
 
 def test_a_migration_reads_its_value_from_the_brokers_words() -> None:
-    assert _mended(QueueDeclaration("q"), RENAMED, "7").arguments == {RENAMED: 7}
+    assert _corrected(QueueDeclaration("q"), Difference(RENAMED, None, "7")).arguments == {
+        RENAMED: 7
+    }

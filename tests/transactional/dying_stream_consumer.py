@@ -16,7 +16,7 @@ from sqlalchemy import Connection, event
 from attune_mq.consuming.consumer import Consumer
 from attune_mq.consuming.handlers import Handlers
 from attune_mq.message.delivery import Message
-from attune_mq.message.payloads import ExecutionRequested
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.transactional import create_database_engine
 from tests.transactional.stream_effects import Effects, topology_of_stream
 

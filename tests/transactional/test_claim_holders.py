@@ -19,23 +19,23 @@ from attune_mq.transactional.claim_holders import (
     AdvisoryLock,
     Identity,
     LockFile,
-    Presence,
+    RelayLock,
     gone,
-    presence_on,
+    lock_on,
 )
 from tests.waiting import wait_until
 
 
-def shown(engine: Engine) -> tuple[Presence, str]:
+def shown(engine: Engine) -> tuple[RelayLock, str]:
     identity = Identity("relay of a/b#1")
-    presence = presence_on(engine, identity.id)
-    presence.show()
-    return presence, identity.claim_name()
+    lock = lock_on(engine, identity.id)
+    lock.take()
+    return lock, identity.claim_name()
 
 
-def found_gone(engine: Engine, presence: Presence, *claims: str) -> set[str]:
+def found_gone(engine: Engine, lock: RelayLock, *claims: str) -> set[str]:
     with engine.begin() as tx:
-        return gone(presence, tx, set(claims))
+        return gone(lock, tx, set(claims))
 
 
 def test_who_lives_is_not_gone_and_who_let_go_is(engine: Engine) -> None:
@@ -43,18 +43,18 @@ def test_who_lives_is_not_gone_and_who_let_go_is(engine: Engine) -> None:
     assert found_gone(engine, first, claim, another) == set()
     assert found_gone(engine, second, claim, another) == set()
 
-    second.end()
+    second.release()
     wait_until(lambda: found_gone(engine, first, claim, another) == {another}, "it is gone")
-    second.show()
+    second.take()
     assert found_gone(engine, first, claim, another) == set()
-    first.end()
-    second.end()
+    first.release()
+    second.release()
 
 
 def test_of_claims_that_an_older_version_named_nothing_is_known(engine: Engine) -> None:
-    presence, claim = shown(engine)
-    assert found_gone(engine, presence, "host:4711:0a1b2c3d#1", "mine#1", claim) == set()
-    presence.end()
+    lock, claim = shown(engine)
+    assert found_gone(engine, lock, "host:4711:0a1b2c3d#1", "mine#1", claim) == set()
+    lock.release()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -67,10 +67,10 @@ def test_who_lost_its_session_shows_itself_again(engine: Engine) -> None:
         tx.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
     wait_until(lambda: found_gone(engine, first, claim) == {claim}, "its session has ended")
 
-    second.show()
+    second.take()
     assert found_gone(engine, first, claim) == set()
-    first.end()
-    second.end()
+    first.release()
+    second.release()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -80,24 +80,24 @@ def test_who_lost_its_session_does_not_wait_for_a_server_that_has_not_noticed(
     (first, _), (second, claim) = shown(engine), shown(engine)
     assert isinstance(second, AdvisoryLock)
     with the_servers_end_kept(second):
-        again = threading.Thread(target=second.show, daemon=True)
+        again = threading.Thread(target=second.take, daemon=True)
         again.start()
         again.join(10)
         assert not again.is_alive(), "it waits for the lock that its own old session has"
         assert found_gone(engine, first, claim) == set()
 
     wait_until(lambda: found_gone(engine, first, claim) == {claim}, "the old session has ended")
-    second.show()
+    second.take()
     assert found_gone(engine, first, claim) == set()
-    first.end()
-    second.end()
+    first.release()
+    second.release()
 
 
 @contextmanager
-def the_servers_end_kept(presence: AdvisoryLock) -> Iterator[None]:
+def the_servers_end_kept(lock: AdvisoryLock) -> Iterator[None]:
     """The session is cut for this side only: to the server it is as it was."""
-    assert presence._session is not None
-    session = presence._session.connection.dbapi_connection
+    assert lock._session is not None
+    session = lock._session.connection.dbapi_connection
     assert isinstance(session, psycopg.Connection)
     descriptor = session.fileno()
     kept = os.dup(descriptor)
@@ -113,9 +113,9 @@ def the_servers_end_kept(presence: AdvisoryLock) -> Iterator[None]:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_lock_takes_no_connection_of_the_pool(engine: Engine) -> None:
-    presence, _ = shown(engine)
+    lock, _ = shown(engine)
     assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-    presence.end()
+    lock.release()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -123,17 +123,17 @@ def test_the_file_of_who_is_gone_is_deleted_once_nothing_is_claimed_by_it(
     engine: Engine, tmp_path: Path
 ) -> None:
     (first, _), (second, claim) = shown(engine), shown(engine)
-    second.end()
+    second.release()
     assert found_gone(engine, first, claim) == {claim}
     assert len(list(tmp_path.glob("test.db-relay-*"))) == 2
     found_gone(engine, first)
     [own] = tmp_path.glob("test.db-relay-*")
-    first.end()
+    first.release()
 
     third, _ = shown(engine)
     found_gone(engine, third)
     assert not own.exists()
-    third.end()
+    third.release()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -143,14 +143,14 @@ def test_of_who_cannot_make_its_file_nothing_is_known(
     identity = Identity("relay")
     (tmp_path / f"test.db-relay-{identity.id}").mkdir()
     without = LockFile(engine, identity.id)
-    without.show()
-    assert "its lease has to do" in caplog.text
+    without.take()
+    assert "its claims end by lease" in caplog.text
     (tmp_path / f"test.db-relay-{identity.id}").rmdir()
 
-    presence, _ = shown(engine)
-    assert found_gone(engine, presence, identity.claim_name()) == set()
-    presence.end()
-    without.end()
+    lock, _ = shown(engine)
+    assert found_gone(engine, lock, identity.claim_name()) == set()
+    lock.release()
+    without.release()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -158,14 +158,14 @@ def test_on_a_file_system_without_locks_nothing_is_known_and_nothing_is_left_ope
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (first, _), (second, claim) = shown(engine), shown(engine)
-    second.end()
+    second.release()
     monkeypatch.setattr(fcntl, "flock", refused)
     without, _ = shown(engine)
-    assert "its lease has to do" in caplog.text
+    assert "its claims end by lease" in caplog.text
 
     assert found_gone(engine, first, claim) == set()
-    first.end()
-    without.end()
+    first.release()
+    without.release()
     assert lock_files_open() == []
 
 
@@ -184,11 +184,11 @@ def test_a_file_that_cannot_be_deleted_hides_nobody(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (first, _), (second, _), (third, claim) = shown(engine), shown(engine), shown(engine)
-    second.end()
-    third.end()
+    second.release()
+    third.release()
     monkeypatch.setattr(Path, "unlink", not_permitted)
     assert found_gone(engine, first, claim) == {claim}
-    first.end()
+    first.release()
 
 
 def not_permitted(file: Path, missing_ok: bool = False) -> None:

@@ -51,7 +51,7 @@ def publisher() -> RecordingPublisher:
 def relay(
     engine: Engine, outbox: Outbox, publisher: RecordingPublisher, clock: Clock
 ) -> OutboxRelay:
-    return OutboxRelay(engine, outbox, publisher, now=clock)
+    return OutboxRelay(engine, outbox, publisher)
 
 
 def test_a_turn_publishes_what_is_due_in_order_and_deletes_it(
@@ -79,7 +79,7 @@ def test_a_turn_keeps_what_is_not_confirmed_and_deletes_the_rest(
 ) -> None:
     good, bad, _ = written = say(engine, outbox, 3)
     publisher = RecordingPublisher(lambda m: refuse(m) if m.message_id == bad else None)
-    relay = OutboxRelay(engine, outbox, publisher, now=clock)
+    relay = OutboxRelay(engine, outbox, publisher)
 
     assert relay.run_once() == Relayed(confirmed=2, failed=1)
     with engine.connect() as connection:
@@ -94,7 +94,7 @@ def test_a_turn_waits_twice_as_long_after_each_failure_up_to_the_longest_pause(
     engine: Engine, outbox: Outbox, clock: Clock
 ) -> None:
     publisher = RecordingPublisher(refuse)
-    relay = OutboxRelay(engine, outbox, publisher, longest_retry_s=5, now=clock)
+    relay = OutboxRelay(engine, outbox, publisher, longest_retry_s=5)
     say(engine, outbox)
     assert relay.run_once().failed == 1
     for pause_s in (1, 2, 4, 5, 5):
@@ -106,7 +106,7 @@ def test_a_turn_waits_twice_as_long_after_each_failure_up_to_the_longest_pause(
 
 def test_a_turn_never_gives_a_message_up(engine: Engine, outbox: Outbox, clock: Clock) -> None:
     publisher = RecordingPublisher(refuse)
-    relay = OutboxRelay(engine, outbox, publisher, now=clock)
+    relay = OutboxRelay(engine, outbox, publisher)
     [message_id] = say(engine, outbox)
     for _ in range(12):
         assert relay.run_once().failed == 1
@@ -120,7 +120,7 @@ def test_a_turn_counts_no_attempt_when_the_broker_is_away(
     engine: Engine, outbox: Outbox, tables: Tables, clock: Clock
 ) -> None:
     publisher = RecordingPublisher(_broker_is_away)
-    relay = OutboxRelay(engine, outbox, publisher, now=clock)
+    relay = OutboxRelay(engine, outbox, publisher)
     say(engine, outbox, 2)
     with pytest.raises(BrokerUnavailable):
         relay.run_once()
@@ -138,7 +138,7 @@ def test_a_turn_deletes_nothing_when_the_publisher_breaks_its_promise_of_one_out
             return [None]
 
     say(engine, outbox, 2)
-    relay = OutboxRelay(engine, outbox, Forgetful(), now=clock)
+    relay = OutboxRelay(engine, outbox, Forgetful())
     with pytest.raises(ValueError, match="shorter"):
         relay.run_once()
     with engine.begin() as tx:
@@ -156,7 +156,7 @@ def test_a_turn_publishes_the_others_when_one_message_makes_the_publisher_stumbl
         return None
 
     publisher = RecordingPublisher(stumble)
-    relay = OutboxRelay(engine, outbox, publisher, now=clock)
+    relay = OutboxRelay(engine, outbox, publisher)
     assert relay.run_once() == Relayed(confirmed=2, failed=1)
     assert {first, last} <= set(publisher.message_ids)
     assert "LookupError: the topology has no route for it" in caplog.text
@@ -170,7 +170,7 @@ def test_a_turn_says_once_that_a_message_fails_and_nothing_of_what_it_holds(
 ) -> None:
     with engine.begin() as tx:
         message_id = outbox.add(tx, Said(word="geheim")).message_id
-    relay = OutboxRelay(engine, outbox, RecordingPublisher(refuse), now=clock)
+    relay = OutboxRelay(engine, outbox, RecordingPublisher(refuse))
     for _ in range(5):
         relay.run_once()
         clock.forward(60)
@@ -187,7 +187,7 @@ def test_a_message_that_the_database_cannot_store_the_error_of_keeps_no_batch(
         return PublishRefused("not \0 nor \ud800")
 
     publisher = RecordingPublisher(say_what_no_database_stores)
-    relay = OutboxRelay(engine, outbox, publisher, now=clock)
+    relay = OutboxRelay(engine, outbox, publisher)
     say(engine, outbox)
     assert relay.run_once().failed == 1
 
@@ -206,7 +206,7 @@ def test_a_message_that_failed_waits_for_no_clock_that_was_set_back(
     engine: Engine, outbox: Outbox, clock: Clock
 ) -> None:
     publisher = RecordingPublisher(refuse)
-    relay = OutboxRelay(engine, outbox, publisher, longest_retry_s=5, now=clock)
+    relay = OutboxRelay(engine, outbox, publisher, longest_retry_s=5)
     say(engine, outbox)
     assert relay.run_once().failed == 1
     clock.forward(-3600)
@@ -225,7 +225,7 @@ def test_messages_of_a_destination_that_takes_nothing_are_behind_nobody_and_befo
             return [outbox.add(tx, Said(word=key), route=route).message_id for _ in range(count)]
 
     publisher = RecordingPublisher(lambda m: Unroutable("-") if m.routing_key == "gone" else None)
-    relay = OutboxRelay(engine, outbox, publisher, batch_size=10, now=clock)
+    relay = OutboxRelay(engine, outbox, publisher, batch_size=10)
     say_to("gone", 100)
     assert relay.run_once() == Relayed(failed=10)
     written = say_to("fine", 10)
@@ -249,7 +249,7 @@ def test_a_destination_that_takes_messages_again_waits_for_none_that_does_not(
             return [outbox.add(tx, Said(word=key), route=route).message_id for _ in range(count)]
 
     publisher = RecordingPublisher(refuse)
-    relay = OutboxRelay(engine, outbox, publisher, batch_size=10, now=clock)
+    relay = OutboxRelay(engine, outbox, publisher, batch_size=10)
     say_to("back", 1)
     relay.run_once()
     say_to("gone", 100)
@@ -273,8 +273,8 @@ def test_trouble_says_how_many_messages_failed_twice_and_why_until_they_are_publ
     ]
     by_id = dict(zip(say(engine, outbox, len(errors)), errors, strict=True))
     publisher = RecordingPublisher(lambda message: by_id.get(message.message_id))
-    relay = OutboxRelay(engine, outbox, publisher, now=clock)
-    another = OutboxRelay(engine, outbox, RecordingPublisher(), now=clock)
+    relay = OutboxRelay(engine, outbox, publisher)
+    another = OutboxRelay(engine, outbox, RecordingPublisher())
 
     relay.run_once()
     assert relay.trouble is None  # a queue may just be about to be there
@@ -308,7 +308,7 @@ def test_trouble_says_that_a_publisher_does_not_answer(
         return None
 
     publisher = RecordingPublisher(look)
-    slow = OutboxRelay(engine, outbox, publisher, lease_s=0.01, now=clock)
+    slow = OutboxRelay(engine, outbox, publisher, lease_s=0.01)
     say(engine, outbox)
     slow.run_once()
     assert said == ["the publisher has not answered for 0 s"]
@@ -359,7 +359,7 @@ def test_relays_of_one_name_have_claims_of_their_own(
 
     for _ in range(2):
         say(engine, outbox)
-        OutboxRelay(engine, outbox, RecordingPublisher(look), name="same", now=clock).run_once()
+        OutboxRelay(engine, outbox, RecordingPublisher(look), name="same").run_once()
     assert len(holders) == 2
 
 
@@ -372,16 +372,16 @@ def test_what_a_slow_relay_held_too_long_is_published_twice_and_nothing_else_del
 
     def meanwhile(message: OutboundMessage) -> Outcome:
         clock.forward(60)
-        OutboxRelay(engine, outbox, fast, now=clock).run_once()
+        OutboxRelay(engine, outbox, fast).run_once()
         new.extend(say(engine, outbox))
         return None
 
-    slow = OutboxRelay(engine, outbox, RecordingPublisher(meanwhile), lease_s=60, now=clock)
+    slow = OutboxRelay(engine, outbox, RecordingPublisher(meanwhile), lease_s=60)
     assert slow.run_once().confirmed == 1
     assert fast.message_ids == [old]
     with engine.begin() as tx:
         assert outbox.backlog(tx).messages == 1
-    OutboxRelay(engine, outbox, fast, now=clock).run_once()
+    OutboxRelay(engine, outbox, fast).run_once()
     assert fast.message_ids == [old, *new]
 
 

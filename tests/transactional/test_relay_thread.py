@@ -182,7 +182,7 @@ def test_a_broker_that_is_away_is_said_once_and_waited_for(
     assert tries == [written] * 5
     assert changes(caplog) == [
         "Outbox relay waits, the broker is not available",
-        "Outbox relay goes on after",
+        "Outbox relay recovered from",
     ]
 
 
@@ -285,12 +285,12 @@ def test_a_locked_database_is_said_once_and_waited_for_and_nothing_is_lost(
         with engine.begin() as tx:
             written = outbox.add(tx, Said(word="locked in")).message_id
             wait_until(lambda: len(polls) >= 3, "the relay met the lock three times")
-            assert relay.trouble == "the database is locked or away"
+            assert relay.trouble == "the database is locked or unreachable"
         wait_until(lambda: publisher.message_ids == [written], "the message is published")
         wait_until(lambda: relay.trouble is None, "the trouble is over")
     assert changes(caplog) == [
-        "Outbox relay waits, the database is locked or away",
-        "Outbox relay goes on after",
+        "Outbox relay waits, the database is locked or unreachable",
+        "Outbox relay recovered from",
     ]
 
 
@@ -335,8 +335,8 @@ def test_a_server_that_restarts_is_said_once_and_waited_for_and_nothing_is_lost(
         after = say(engine, outbox, 3)
         wait_until(lambda: publisher.message_ids == before + after, "the rest is published")
     assert changes(caplog) == [
-        "Outbox relay waits, the database is locked or away",
-        "Outbox relay goes on after",
+        "Outbox relay waits, the database is locked or unreachable",
+        "Outbox relay recovered from",
     ]
 
 

@@ -21,8 +21,8 @@ from attune_mq.consuming.consumer import Consumer
 from attune_mq.errors import ConsumeError, Reject
 from attune_mq.message.delivery import Message
 from attune_mq.message.envelope import Envelope, encode
-from attune_mq.message.payloads import ExecutionRequested
 from attune_mq.message.stream_positions import StreamDelivery, StreamPosition
+from attune_mq.payloads import ExecutionRequested
 from attune_mq.service import Service
 from tests.messaging.bench import Bench, Calls, handlers_of, request, running, wait_for_state
 from tests.messaging.deliveries import delivery

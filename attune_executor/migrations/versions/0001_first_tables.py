@@ -12,14 +12,6 @@ _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    _enforcements()
-    _workers()
-    _executions()
-    _inbox()
-    _outbox()
-
-
-def _enforcements() -> None:
     op.create_table(
         "enforcements",
         sa.Column("enforcement_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -31,9 +23,6 @@ def _enforcements() -> None:
         sa.Column("created_at_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("enforcement_id", name="enforcements_pkey"),
     )
-
-
-def _workers() -> None:
     op.create_table(
         "workers",
         sa.Column("worker_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -43,9 +32,6 @@ def _workers() -> None:
         sa.Column("last_seen_at_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("worker_id", name="workers_pkey"),
     )
-
-
-def _executions() -> None:
     op.create_table(
         "executions",
         sa.Column("id", _ROW_ID, nullable=False),
@@ -80,9 +66,6 @@ def _executions() -> None:
         sqlite_where=with_worker,
         postgresql_where=with_worker,
     )
-
-
-def _inbox() -> None:
     op.create_table(
         "attune_inbox",
         sa.Column("scope", sa.Text(), nullable=False),
@@ -93,9 +76,6 @@ def _inbox() -> None:
         sa.PrimaryKeyConstraint("scope", "message_id", name="attune_inbox_pkey"),
     )
     op.create_index("attune_inbox_accepted_at", "attune_inbox", ["accepted_at_us"])
-
-
-def _outbox() -> None:
     op.create_table(
         "attune_outbox",
         sa.Column("id", _ROW_ID, nullable=False),

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from attune_mq.errors import DatabaseUnavailable, DependencyUnavailable
-from attune_mq.transactional import create_database_engine, persist
+from attune_mq.transactional import create_database_engine, run_in_transaction_with_retry
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_transaction_that_lost_against_another_is_done_again(counter: Engine) 
             connection.commit()
             return int(value) + 1
 
-    assert persist(increment) == 21
+    assert run_in_transaction_with_retry(increment) == 21
     assert others == []
 
 
@@ -50,7 +50,7 @@ def test_one_that_always_loses_is_given_up(counter: Engine) -> None:
             connection.execute(text("UPDATE counter SET value = 1"))
 
     with pytest.raises(DatabaseUnavailable, match="could not serialize"):
-        persist(lose)
+        run_in_transaction_with_retry(lose)
 
 
 def test_a_locked_database_is_a_dependency_that_is_away(tmp_path: Path) -> None:
@@ -64,11 +64,11 @@ def test_a_locked_database_is_a_dependency_that_is_away(tmp_path: Path) -> None:
             tx.execute(text("CREATE TABLE t (id integer)"))
 
     with pytest.raises(DependencyUnavailable, match="database is locked") as caught:
-        persist(write)
+        run_in_transaction_with_retry(write)
 
     assert caught.value.dependency == "database"
     other.close()
-    persist(write)
+    run_in_transaction_with_retry(write)
     engine.dispose()
 
 
@@ -78,4 +78,4 @@ def test_what_another_attempt_will_not_mend_is_raised_as_it_is(counter: Engine) 
             tx.execute(text("INSERT INTO counter VALUES (1, 0)"))
 
     with pytest.raises(IntegrityError):
-        persist(write_twice)
+        run_in_transaction_with_retry(write_twice)

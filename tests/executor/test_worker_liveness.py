@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pika
 import pytest
 
-from attune_executor import presence
-from attune_executor.presence import WorkerQueues
+from attune_executor import worker_liveness
+from attune_executor.worker_liveness import WorkerQueues
 from attune_mq import QueueInspector, load_topology
 
 
@@ -55,33 +55,33 @@ def test_workers_after_the_first_that_lives_are_not_asked_about(
 ) -> None:
     workers.ask_until_one_lives([1, living, 3])
 
-    assert [workers.known(worker) for worker in (1, living, 3)] == [False, True, None]
+    assert [workers.is_alive_cached(worker) for worker in (1, living, 3)] == [False, True, None]
     assert inspector.asked == [queue_of(1), queue_of(living)]
 
 
 def test_an_answer_that_nobody_looked_at_is_not_asked_for_again(
     workers: WorkerQueues, inspector: Counting, living: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "FRESH_S", 0.0)
+    monkeypatch.setattr(worker_liveness, "FRESH_S", 0.0)
     workers.ask_until_one_lives([1, living])
-    workers.known(living)
+    workers.is_alive_cached(living)
     inspector.asked.clear()
 
     workers.refresh()
 
     assert inspector.asked == [queue_of(living)]
-    assert [workers.known(1), workers.known(living)] == [None, True]
+    assert [workers.is_alive_cached(1), workers.is_alive_cached(living)] == [None, True]
 
 
 def test_an_answer_that_is_fresh_is_not_asked_for_again(
     workers: WorkerQueues, inspector: Counting, living: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "FRESH_S", 3_600.0)
+    monkeypatch.setattr(worker_liveness, "FRESH_S", 3_600.0)
     workers.ask_until_one_lives([living])
-    workers.known(living)
+    workers.is_alive_cached(living)
     inspector.asked.clear()
 
     workers.refresh()
 
     assert inspector.asked == []
-    assert workers.known(living) is True
+    assert workers.is_alive_cached(living) is True

@@ -1,4 +1,4 @@
-"""One message, all of it in one transaction: its effect, that it was taken, what it says."""
+"""The effect of a message, its row in the inbox and its messages, in one transaction."""
 
 from __future__ import annotations
 
@@ -27,17 +27,12 @@ from attune_mq.transactional import (
 P = TypeVar("P", bound=Payload)
 
 LEASE_S = 15.0
-"""What an executor has claimed to publish waits so long for another, at most: one that died is
-noticed sooner, unless its host died with it."""
+"""After it another executor publishes what one claimed whose host died: the death of a process
+alone is detected sooner."""
 
 
-class Ledger:
-    """The database as the components use it.
-
-    :meth:`once` is all that a handler does: whatever crashes, either nothing of it is in the
-    database and the broker delivers the message again, or all of it is and the relay publishes
-    what is in the outbox.
-    """
+class Transactions:
+    """Runs the transactions of the components, with inbox and outbox."""
 
     def __init__(
         self,
@@ -47,7 +42,7 @@ class Ledger:
         service: str,
         headers: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
-        """``headers``: of AMQP, for each message that is said, at the moment when it is."""
+        """``headers``: called for the AMQP headers of each message that is added."""
         self._engine = engine
         self._service = service
         self._group = GroupCommit(engine)
@@ -57,69 +52,63 @@ class Ledger:
         self.watch = DatabaseWatch(engine, [messages.inbox, messages.outbox])
 
     def once(
-        self, message: Message[P], effect: Callable[[Entry], None], *, dead: bool = False
+        self, message: Message[P], effect: Callable[[UnitOfWork], None], *, dead: bool = False
     ) -> None:
-        """Has the effect of a message that was not taken before, by this executor or another.
+        """Commits the effect of a message that no executor has handled before.
 
-        ``dead``: whether it is one that died in another queue. Such a one is for people, but where
-        a handler is meant for it; raises :class:`~attune_mq.Reject` where it is not as said.
+        After a crash either nothing of it is in the database and the broker delivers the message
+        again, or all of it is and the relay publishes the outbox.
+
+        ``dead``: whether a dead letter is expected. Raises :class:`~attune_mq.Reject` otherwise.
         """
         if message.is_dead_letter != dead:
-            said = "it died in another queue" if message.is_dead_letter else "it did not die"
-            raise Reject(f"{said}, and no component of the executor takes it so")
+            found = "a dead letter" if message.is_dead_letter else "no dead letter"
+            raise Reject(f"it is {found}, which no component of the executor expects here")
 
         def work(tx: Connection) -> None:
-            taken = self._inbox.accept(
+            accepted = self._inbox.accept(
                 tx,
                 message.message_id,
                 consumer=message.consumer_tag,
                 message_type=message.envelope.message_type,
             )
-            if taken:
-                effect(Entry(tx, self._outbox, self._service, message.envelope))
+            if accepted:
+                effect(UnitOfWork(tx, self._outbox, self._service, message.envelope))
 
         self._commit(work)
 
-    def decide(self, effect: Callable[[Entry], bool]) -> bool:
-        """Has an effect that no message asked for, in a transaction as :meth:`once` has it.
-
-        Returns what ``effect`` returned, once that is committed.
-        """
+    def decide(self, effect: Callable[[UnitOfWork], bool]) -> bool:
+        """Commits an effect that no message asked for, and returns what ``effect`` returned."""
         decided = False
 
         def work(tx: Connection) -> None:
             nonlocal decided
-            decided = effect(Entry(tx, self._outbox, self._service))
+            decided = effect(UnitOfWork(tx, self._outbox, self._service))
 
         self._commit(work)
         return decided
-
-    def reading(self) -> AbstractContextManager[Connection]:
-        """A transaction that only reads."""
-        return reading(self._engine)
 
     def _commit(self, work: Callable[[Connection], None]) -> None:
         self._group.commit(work)
         self.watch.worked()
         self.relay.wake()
 
-    @property
-    def trouble(self) -> str | None:
-        """Why the database does not work, or ``None``: at once, from memory."""
-        return self.watch.trouble
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A read-only transaction."""
+        return reading(self._engine)
 
     def backlog(self) -> Backlog:
-        """What the outbox owes. Asked once: a database that is away raises."""
+        """Of the outbox. Raises SQLAlchemy's error while the database is unavailable."""
         with self.reading() as tx:
             return self._outbox.backlog(tx)
 
     def failing(self) -> tuple[Failing, ...]:
-        """What of it was published in vain, and why. Asked once, like :meth:`backlog`."""
-        with reading(self._engine) as tx:
+        """Of the outbox, and why. Raises as :meth:`backlog` does."""
+        with self.reading() as tx:
             return self._outbox.failing(tx)
 
     def forget(self, keep: timedelta) -> None:
-        """The ids of messages that were taken longer ago than ``keep``, a batch a transaction."""
+        """Deletes ids of messages handled longer ago than ``keep``, a batch a transaction."""
         batch = 10_000
         forgotten = batch
         while forgotten == batch:
@@ -127,19 +116,19 @@ class Ledger:
                 forgotten = self._inbox.forget_before(tx, utc_now() - keep, limit=batch)
 
 
-class Entry:
-    """The transaction of one message: ``tx`` for its effect, :meth:`say` for what follows."""
+class UnitOfWork:
+    """The transaction of one message: ``tx`` for its effect, and its messages."""
 
     def __init__(
-        self, tx: Connection, outbox: Outbox, service: str, envelope: Envelope | None = None
+        self, tx: Connection, outbox: Outbox, service: str, cause: Envelope | None = None
     ) -> None:
         self.tx = tx
-        self._service = service
         self.now = utc_now()
         self._outbox = outbox
-        self._envelope = envelope
+        self._service = service
+        self._cause = cause
 
-    def say(
+    def publish_after_commit(
         self,
         payload: Payload,
         *,
@@ -147,9 +136,8 @@ class Entry:
         not_before: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Publishes once the transaction is committed, in the conversation of the message that is
-        handled, or in one of its own where there is none."""
-        cause = self._envelope
+        """With the correlation and trace ids of the message that is handled, if there is one."""
+        cause = self._cause
         envelope = Envelope.of(
             payload,
             source_service=self._service,
