@@ -261,6 +261,7 @@ class IoLoop:
         be sent again, and nothing may follow it."""
         if self.end is not None or not (frames or self._rest):
             return
+        had_rest = bool(self._rest)
         self._rest += frames
         try:
             sent = self._stream.send(self._rest)
@@ -270,6 +271,8 @@ class IoLoop:
             return
         self._sent_bytes += sent
         self._rest = self._rest[sent:]
+        if self._rest and not had_rest:
+            self._stream.wake()  # whoever leads waits for something to read alone
 
     def _lost(self, error: Exception) -> None:
         self._protocol.lost(error)

@@ -299,8 +299,14 @@ def test_a_loop_that_is_stuck(
     patient: Patient, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readiness at once; liveness when waiting cannot be the cause any more."""
+    lock = channel_of(patient.consumer).connection.loop.lock
+
+    def hold() -> None:
+        with lock:
+            gate(None)  # type: ignore[arg-type]
+
     with patient.seeing("consumer worker", "the I/O loop is not running"):
-        in_loop(patient.consumer, lambda: gate(None))  # type: ignore[arg-type]
+        threading.Thread(target=hold).start()
     assert patient.health.monitor.live().is_good
     monkeypatch.setattr(checks, "STUCK_AFTER_S", 2.0)
     wait_until(lambda: not patient.health.monitor.live().is_good, "liveness is red")
