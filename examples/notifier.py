@@ -1,4 +1,4 @@
-"""A notifier: tells people, one line of JSON for each notification.
+"""A notifier: prints one line of JSON for each notification.
 
 python examples/notifier.py
 """

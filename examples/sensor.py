@@ -1,8 +1,8 @@
-"""A sensor: sees things, and says which rules they match.
+"""A sensor: publishes an enforcement for each rule that an event matches.
 
     python examples/sensor.py --count 100
 
-A message that no queue takes, or that is not confirmed, is an error here, not a loss there.
+An unroutable or unconfirmed message raises here; it is not lost silently.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A worker: runs actions in a shell or in Python, with a timeout, and cancels them when asked.
+"""A worker: runs actions in a shell or in Python, with a timeout, and cancels them on request.
 
     python examples/worker.py --id 1
 
 It announces itself, and counts as alive while it consumes its queue. A message is acknowledged
-when its action has ended, so an action whose worker dies is delivered again, and runs again. One
-that is delivered again to the process that has it, since the connection was lost meanwhile, is not
-begun a second time. A cancellation that comes before its dispatch keeps the action from beginning.
+when its action has ended, so the dispatch of a worker that dies is redelivered, and runs again. A
+dispatch redelivered to the process that runs it, after a lost connection, is not started a second
+time. A cancellation that arrives before its dispatch prevents the action.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from attune_mq.payloads import (
 
 RUNTIMES = ("shell", "python")
 REPEAT_S = 60.0
-"""How often it is said again that an action runs, so that the executor can tell a worker that works
-from one that was restarted meanwhile."""
+"""Interval of the reports that an action runs, by which the executor distinguishes a busy worker
+from a restarted one."""
 REMEMBERED = 1_000
-"""Executions, so that a dispatch or a cancellation that comes again is recognised."""
+"""Executions kept, to recognise a redelivered dispatch or cancellation."""
 Outcome = tuple[ExecutionStatus, dict[str, Any]]
 READ_CONFIG = "import json, os\nconfig = json.loads(os.environ['ATTUNE_CONFIG'])\n"
 
@@ -54,10 +54,10 @@ def command_line(runtime: str, entry: str) -> list[str]:
 
 
 class Run:
-    """An execution in this process, from the first that is heard of it."""
+    """An execution in this process, from its first dispatch or cancellation on."""
 
     def __init__(self) -> None:
-        self.delivery = threading.Lock()  # held by the delivery that does the work
+        self.delivery = threading.Lock()  # held by the delivery that runs the action
         self.process: subprocess.Popen[str] | None = None
         self.is_cancelled = False
         self.outcome: Outcome | None = None
@@ -76,7 +76,7 @@ class Worker:
         service.on(ExecutionCancelRequested)(self.cancel)
 
     def start(self) -> None:
-        """Announces the worker now, and again now and then: an executor may be new."""
+        """Announces the worker now, and at intervals: a new executor learns of it."""
         threading.Thread(target=self.announce, daemon=True).start()
 
     def stop(self, deadline_s: float) -> None:
@@ -95,7 +95,7 @@ class Worker:
             self.stopping.wait(15)
 
     def report(self, payload: Payload, correlation_id: str | None = None) -> None:
-        """Until the broker has confirmed or refused it: nobody asks a worker again."""
+        """Publishes until the broker has confirmed or refused it: there is no second request."""
         envelope = Envelope.of(payload, source_service="worker", correlation_id=correlation_id)
         while True:
             try:
@@ -106,7 +106,7 @@ class Worker:
                     raise
 
     def run_of(self, execution_id: int) -> Run:
-        """Known since before or from now on. Those that ended longest ago are forgotten."""
+        """The known run, or a new one. The oldest finished runs are dropped."""
         with self.lock:
             run = self.runs.setdefault(execution_id, Run())
             for other in list(self.runs)[:-REMEMBERED]:
@@ -119,7 +119,7 @@ class Worker:
         action = self.actions[dispatch.action_ref]
         correlation_id = message.envelope.correlation_id
         run = self.run_of(dispatch.execution_id)
-        with run.delivery:  # the same again waits, and is acknowledged when the first has ended
+        with run.delivery:  # a duplicate waits, and is acknowledged when the first has ended
             if run.outcome is None:
                 run.outcome = self.begin(run, dispatch, action, correlation_id)
             if run.is_reported:
@@ -141,14 +141,14 @@ class Worker:
     def begin(
         self, run: Run, dispatch: ExecutionDispatch, action: dict[str, Any], correlation_id: str
     ) -> Outcome:
-        """That it runs is said before it does, so that nobody takes it for one that never began."""
+        """Reports that it runs before it does, so that it is not taken for one that never began."""
         if run.is_cancelled:
             return ExecutionStatus.CANCELLED, {}
         self.report(running(dispatch), correlation_id)
         return self.execute(run, dispatch, action)
 
     def execute(self, run: Run, dispatch: ExecutionDispatch, action: dict[str, Any]) -> Outcome:
-        """Values reach the action by its environment, never as part of a command line."""
+        """Passes values in the environment of the action, never on a command line."""
         config = dict(dispatch.config or {})
         texts = {f"ATTUNE_{k.upper()}": v for k, v in config.items() if isinstance(v, str)}
         timeout_s = action.get("timeout_s", 60)
@@ -162,7 +162,7 @@ class Worker:
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                start_new_session=True,  # so that what it starts ends with it
+                start_new_session=True,  # so that its child processes end with it
             )
         ends_at_s = time.monotonic() + timeout_s
         while True:
@@ -201,7 +201,7 @@ def running(dispatch: ExecutionDispatch) -> ExecutionStatusChanged:
 
 
 def end(process: subprocess.Popen[str], how: signal.Signals) -> None:
-    """The action, and what it has started."""
+    """Signals the action and its child processes."""
     if process.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, how)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # apt-install.sh PACKAGE...: installs packages of the distribution. No service is started, now or at boot.
 #
-# Exits 3 and says nothing where there is no apt, or neither root nor sudo: the caller knows what to advise.
+# Exits with 3, silently, where there is no apt, or neither root nor sudo: the caller prints the advice.
 set -eu
 . "$(dirname "$0")/messages.sh"
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # debian-system.sh: unpacks a small Debian with Python and systemd, in which `make test-deployment` builds the image
-# and boots the unit. Does nothing, at once, where it is there. Prints the folder.
+# and boots the unit. Returns at once where it exists. Prints the folder.
 #
-# DEBIAN_SYSTEM=DIR  where to; without it attune-mq/debian in XDG_CACHE_HOME or ~/.cache
-# DEBIAN_MIRROR=URL  where from; without it http://deb.debian.org/debian
+# DEBIAN_SYSTEM=DIR  the target; default: attune-mq/debian in XDG_CACHE_HOME or ~/.cache
+# DEBIAN_MIRROR=URL  the mirror; default: http://deb.debian.org/debian
 set -eu
 . "$(dirname "$0")/messages.sh"
 

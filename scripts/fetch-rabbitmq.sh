@@ -1,12 +1,12 @@
 #!/bin/sh
 # fetch-rabbitmq.sh SUITE...: unpacks Debian suites with their RabbitMQ, one folder each, for `make test-matrix`:
-# trixie carries 4.0, forky 4.3. Does nothing, at once, for a suite that is there.
+# trixie has 4.0, forky 4.3. Skips a suite that exists.
 #
-# RABBITMQ_SUITES=DIR  where to; without it attune-mq/rabbitmq in XDG_CACHE_HOME or ~/.cache
-# DEBIAN_MIRROR=URL    where from; without it http://deb.debian.org/debian
+# RABBITMQ_SUITES=DIR  the target; default: attune-mq/rabbitmq in XDG_CACHE_HOME or ~/.cache
+# DEBIAN_MIRROR=URL    the mirror; default: http://deb.debian.org/debian
 #
-# It needs root (or sudo) on Debian or Ubuntu, and goes on where an interrupted call stopped: packages that were
-# downloaded stay. All is done in a mount namespace of its own, so nothing stays mounted, killed or not.
+# It needs root (or sudo) on Debian or Ubuntu, and resumes an interrupted call: downloaded packages stay. It runs in a
+# mount namespace of its own, so nothing stays mounted, even if it is killed.
 set -eu
 . "$(dirname "$0")/messages.sh"
 

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Fuzzes each target in turn, guided by coverage, beginning with what tests/fuzzing/corpus holds.
+# Fuzzes each target in turn, guided by coverage, starting from tests/fuzzing/corpus.
 #
 # DURATION=60  seconds for each target     TARGETS="topology envelope"  which
-# Further inputs that were found to reach new code are kept in .cache/fuzz for the next run.
+# Inputs that reach new code are kept in .cache/fuzz for the next run.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/messages.sh

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Writes constraints.txt: the newest version that pyproject.toml admits of everything we install, and of everything
-# that those need. Resolved on Python 3.11, the oldest that we support, so that what it lists installs on the later
-# ones too. The list binds versions and installs nothing by itself, so it holds on every platform.
+# Writes constraints.txt: the newest version that pyproject.toml allows of every package and its dependencies.
+# Resolved on Python 3.11, the oldest supported version, so that the list installs on later ones
+# too. The list constrains versions and installs nothing by itself, so it applies to every platform.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/messages.sh

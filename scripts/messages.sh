@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# To be sourced: how the scripts speak to the person who called make. All of it goes to standard error.
+# To be sourced: messages of the scripts to the user of make, on standard error.
 
 say() {
     printf '%s\n' "$*" >&2

@@ -23,12 +23,12 @@ PAGE = """\
 
 <!-- Made by `make pictures` from topology.yaml; do not edit. -->
 
-Publishers are on the left, then exchanges, queues, and consumers. Red is what only dead letters
-pass. What is dashed exists once for each worker.
+Publishers are on the left, then exchanges, queues, and consumers. Red: used by dead letters only.
+Dashed: exists once for each worker.
 
 ![{summary}](topology.svg)
 
-The same as Mermaid, which many editors and sites draw by themselves:
+The same as Mermaid, which many editors and sites render:
 
 ```mermaid
 {mermaid}```
@@ -36,7 +36,7 @@ The same as Mermaid, which many editors and sites draw by themselves:
 
 
 def contents() -> dict[Path, str]:
-    """Every file that is made, with what has to be in it."""
+    """Every generated file, with its content."""
     topology = parse_topology((ROOT / "topology.yaml").read_text(encoding="utf-8"))
     svg = to_svg(topology)
     summary = svg.partition('aria-label="')[2].partition('"')[0]

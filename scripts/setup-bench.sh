@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes the environment of the benchmarks: the library, and the clients that stand beside it (.venv-bench).
-# Also what C needs, where apt is at hand, and a checkout of the version that the executor is measured against,
-# where git has it. Either may be missing: the benchmark then says what it did not measure.
+# Creates the environment of the benchmarks: the library, and the clients that it is compared with (.venv-bench).
+# Also the C client, where apt is available, and a checkout of the version that the executor is compared with,
+# where git has it. Either may be missing: the benchmark then reports what it did not measure.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/messages.sh

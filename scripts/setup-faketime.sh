@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sees to libfaketime, by which the soak lets the clock of a process jump. Installs it where apt and root (or
-# sudo) are at hand; elsewhere that fault is left out.
+# Installs libfaketime, with which the soak sets the clock of a process, where apt and root (or sudo) are available;
+# elsewhere that fault is left out.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/messages.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that this machine has PostgreSQL's server programs, with which the tests make a cluster of their own.
-# Installs them where apt and root (or sudo) are at hand.
+# Ensures that PostgreSQL's server programs are installed; the tests create clusters of their own with them.
+# Installs them where apt and root (or sudo) are available.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/messages.sh

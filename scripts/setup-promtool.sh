@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes sure that the tests can check deploy/prometheus/alerts.yml by Prometheus's own promtool. Where it is
-# missing and apt is at hand, it is taken out of the distribution's package, into .cache: nothing is installed.
+# Ensures that the tests can check deploy/prometheus/alerts.yml with Prometheus's promtool. Where it is
+# missing and apt is available, it is extracted from the distribution's package into .cache: nothing is installed.
 #
-# Where neither does, those tests are skipped and say so: the rest does not depend on it.
+# Otherwise those tests are skipped, with the reason; no other test depends on it.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/messages.sh

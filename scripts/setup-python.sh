@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes the virtual environment in which every make target runs, with each version as constraints.txt pins it.
-# Does nothing, at once, where it is already as pyproject.toml and constraints.txt want it.
+# Creates the virtual environment of every make target, with the versions pinned in constraints.txt.
+# Returns at once where it matches pyproject.toml and constraints.txt.
 #
-# PYTHON=...  the interpreter to make it with; without it the newest of 3.13, 3.12, 3.11 and python3 that serves
-# VENV=...    where it stands; without it .venv
+# PYTHON=...  the interpreter; default: the newest suitable of 3.13, 3.12, 3.11 and python3
+# VENV=...    the folder; default: .venv
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/messages.sh

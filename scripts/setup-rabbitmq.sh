@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes sure that this machine has RabbitMQ's server program, which the demo and the tests start for themselves
-# on free ports of the loopback address. Installs it where apt and root (or sudo) are at hand.
+# Ensures that RabbitMQ's server program is installed; the demo and the tests start private nodes
+# on free ports of the loopback address. Installs it where apt and root (or sudo) are available.
 #
-# With --or-url, ATTUNE_MQ_URL does instead: the broker that it names is used, and none is needed here.
+# With --or-url, ATTUNE_MQ_URL suffices: that broker is used, and none has to be installed.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/messages.sh

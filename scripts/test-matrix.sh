@@ -2,8 +2,8 @@
 # test-matrix.sh [ARGUMENTS OF PYTEST]: runs the tests on the RabbitMQ of each of several Debian suites, one after
 # the other, all of them even if one fails, and ends with a line for each.
 #
-# SUITES="installed trixie forky"  which; `installed` is the RabbitMQ of this machine, the others are fetched
-# RABBITMQ_SUITES=DIR              where fetched suites are kept; see fetch-rabbitmq.sh
+# SUITES="installed trixie forky"  the suites; `installed` is the RabbitMQ of this machine, the others are fetched
+# RABBITMQ_SUITES=DIR              folder of the fetched suites; see fetch-rabbitmq.sh
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/messages.sh

@@ -24,10 +24,10 @@ from pytest_rabbitmq.factories.executor import RabbitMqExecutor
 from attune_mq.broker import EmbeddedBroker
 from attune_mq.broker.embedded_node import Installation
 from attune_mq.errors import RabbitMQNotInstalled
-from tests import planted
+from tests import secret_canaries
 
-_watch = planted._watch
-_no_secret_is_logged = planted._no_secret_is_logged
+_watch = secret_canaries._watch
+_no_secret_is_logged = secret_canaries._no_secret_is_logged
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def broker() -> Iterator[EmbeddedBroker]:
 
 
 @pytest.fixture(scope="session")
-def frail_broker() -> Iterator[EmbeddedBroker]:
+def fault_broker() -> Iterator[EmbeddedBroker]:
     """A node for the tests that kill, pause or starve it. Each leaves it running.
 
     It takes messages up to 1,000,000 bytes, as later brokers do up to 16 MiB.

@@ -23,7 +23,7 @@ from attune_mq.errors import (
     InvalidInput,
     RabbitMQNotInstalled,
 )
-from tests.leftovers import processes_of, wait_until_gone
+from tests.process_leaks import processes_of, wait_until_gone
 from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import pytest
 
 from attune_mq.broker.embedded_processes import GuardedProcesses
 from attune_mq.errors import BrokerUnavailable
-from tests.leftovers import processes_of, wait_until_gone
+from tests.process_leaks import processes_of, wait_until_gone
 from tests.waiting import wait_until
 
 OWNER = """

@@ -209,7 +209,7 @@ def test_a_broker_that_is_not_there_ends_it_with_3_and_says_what_to_look_at(
     done = as_process("--url", "amqp://guest:hidden@127.0.0.1:1/%2F", *command)
 
     assert done.returncode == 3
-    assert "nothing listens there; is it running" in done.stderr
+    assert "connection refused; is it running" in done.stderr
     assert "hidden" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 

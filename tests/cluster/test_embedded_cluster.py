@@ -6,7 +6,7 @@ import pytest
 
 from attune_mq.broker import EmbeddedCluster
 from attune_mq.errors import BrokerUnavailable, InvalidInput
-from tests.leftovers import processes_of
+from tests.process_leaks import processes_of
 from tests.waiting import wait_until
 
 

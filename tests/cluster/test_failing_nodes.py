@@ -14,7 +14,7 @@ from attune_mq import BrokerSettings, Consumer, Publisher, Topology, plan, setup
 from attune_mq.broker import EmbeddedBroker, EmbeddedCluster
 from attune_mq.errors import PublishError
 from tests.administration import virtual_host_of
-from tests.executor.rig import eventually
+from tests.executor.harness import eventually
 from tests.messaging.bench import WORK, Calls, handlers_of, request, topology_of
 
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "0"))

@@ -21,7 +21,7 @@ from attune_mq.migration import Progress, Step
 from attune_mq.migration.queue_reader import MOST_MESSAGES, QueueReader
 from attune_mq.migration.temporary_topology import TemporaryNames
 from tests.administration import virtual_host_of
-from tests.executor.rig import eventually
+from tests.executor.harness import eventually
 from tests.messaging.bench import QUEUE, topology_of
 from tests.migration.broker_deaths import MESSAGES, fill_queue, taken
 

@@ -14,7 +14,7 @@ import yaml
 
 from attune_mq.health import ask_health
 from tests.deployment.files import ROOT, container, container_environment, pod
-from tests.executor.rig import RULES, eventually
+from tests.executor.harness import RULES, eventually
 
 
 def free_port() -> int:

@@ -18,7 +18,7 @@ from attune_mq import Publisher, load_topology
 from attune_mq.health import ask_health
 from tests.deployment.files import COMPOSE, ROOT, compose_executors, compose_services
 from tests.deployment.pods import free_port
-from tests.executor.rig import enforcement
+from tests.executor.harness import enforcement
 from tests.waiting import wait_until
 
 DEADLINE_S = 60

@@ -12,7 +12,7 @@ from pathlib import Path
 from attune_mq import Publisher
 from tests.deployment.files import ROOT, manifest
 from tests.deployment.pods import Pod, Volumes
-from tests.executor.rig import Rig, enforcement, running, settings_for
+from tests.executor.harness import Harness, enforcement, running, settings_for
 
 BATCH = 10
 BACKLOG = 100
@@ -21,9 +21,9 @@ BACKLOG = 100
 class Load:
     """Enforcements without a pause, and never more than a backlog ahead of their notifications."""
 
-    def __init__(self, rig: Rig, publisher: Publisher) -> None:
+    def __init__(self, harness: Harness, publisher: Publisher) -> None:
         self.published = 0
-        self._rig = rig
+        self._harness = harness
         self._publisher = publisher
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load")
@@ -43,8 +43,8 @@ class Load:
             numbers = range(first, first + BATCH)
             self._publisher.publish_many(enforcement(number) for number in numbers)
             self.published = first + BATCH
-            done = self._rig.seen.notifications
-            self._rig.seen.until(
+            done = self._harness.seen.notifications
+            self._harness.seen.until(
                 lambda done=done: len(done) >= self.published - BACKLOG,  # type: ignore[misc]
                 within_s=60,
             )
@@ -79,19 +79,24 @@ def test_a_rolling_restart_under_load_loses_nothing_and_does_nothing_twice(
 ) -> None:
     volumes = Volumes(tmp_path, broker_url, postgresql_url)
     settings = settings_for(tmp_path, broker_url, ROOT / "topology.yaml", postgresql_url)
-    with running(settings) as rig:
+    with running(settings) as harness:
         pass  # makes database and topology, and serves for looking at them afterwards
-    with rig.worker(), rig.notifier(), rig.publisher() as publisher, pods(volumes) as replicas:
-        with Load(rig, publisher) as load:
+    with (
+        harness.worker(),
+        harness.notifier(),
+        harness.publisher() as publisher,
+        pods(volumes) as replicas,
+    ):
+        with Load(harness, publisher) as load:
             codes = roll_out(replicas, volumes)
         total = load.published
-        rig.seen.until(lambda: len(rig.seen.notifications) >= total, within_s=60)
+        harness.seen.until(lambda: len(harness.seen.notifications) >= total, within_s=60)
         codes += [replicas.pop().delete() for _ in range(len(replicas))]
 
     assert codes == [0] * 4
-    assert rig.enforcements() == {"processed": total}
-    assert rig.executions() == {"completed": total}
-    dispatched = Counter(dispatch.execution_id for dispatch in rig.seen.dispatches)
+    assert harness.enforcements() == {"processed": total}
+    assert harness.executions() == {"completed": total}
+    dispatched = Counter(dispatch.execution_id for dispatch in harness.seen.dispatches)
     assert len(dispatched) == total
     assert [one for one, times in dispatched.items() if times > 1] == []
-    assert len(rig.seen.notifications) == total
+    assert len(harness.seen.notifications) == total

@@ -1,4 +1,4 @@
-"""What the page says of headers and numbers is what the code has."""
+"""The headers and numbers of the page are those of the code."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def test_the_numbers_are_those_of_the_code() -> None:
     documented = {row["what"]: row["value"] for row in PAGE.rows_under("The numbers")}
 
     assert documented == {
-        "attempts, where the file says none": str(DEFAULT_ATTEMPTS),
-        "held retries, where the file has no `backoff`": ", ".join(
+        "attempts, by default": str(DEFAULT_ATTEMPTS),
+        "delays of held retries, without `backoff` in the file": ", ".join(
             format_duration(delay_ms) for delay_ms in DEFAULT_BACKOFF_MS
         ),
-        "longest delay that a handler can ask for": format_duration(MAX_DELAY_MS),
-        "longest time that a consumer holds a message at once": seconds(MAX_HOLD_S),
-        "how often a message may come back unsettled": str(MAX_REDELIVERIES),
-        "deadline for a confirm": seconds(DEFAULT_TIMEOUT_S),
-        "messages in flight of one publisher": str(MAX_IN_FLIGHT),
-        "pause before a copy that was refused is tried again": seconds(RETRY_S),
-        "longest pause between two trials": seconds(LONGEST_PAUSE_S),
+        "longest delay that a handler can request": format_duration(MAX_DELAY_MS),
+        "longest time that a consumer holds a message unacked": seconds(MAX_HOLD_S),
+        "redeliveries before a message is dead-lettered": str(MAX_REDELIVERIES),
+        "deadline of `publish`": seconds(DEFAULT_TIMEOUT_S),
+        "outstanding confirms of one publisher": str(MAX_IN_FLIGHT),
+        "delay before a refused copy is published again": seconds(RETRY_S),
+        "longest interval between two trials of a pause": seconds(LONGEST_PAUSE_S),
         "drain": seconds(DEFAULT_STOP_DEADLINE_S),
         "heartbeat": seconds(DEFAULT_HEARTBEAT_S),
         "characters of an error's text in a header": str(MAX_ERROR_TEXT),

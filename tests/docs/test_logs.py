@@ -11,7 +11,7 @@ from tests.docs.markdown import code_names, page
 from tests.messaging.deliveries import delivery
 
 PAGE = page("logs.md")
-ROWS = PAGE.rows_under("Which message a line is about")
+ROWS = PAGE.rows_under("Message fields")
 
 
 def a_line(formatter: logging.Formatter) -> str:

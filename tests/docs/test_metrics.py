@@ -37,12 +37,12 @@ def test_the_table_is_the_code_s() -> None:
 
 
 def test_each_label_is_explained() -> None:
-    explained = {code_names(row["label"])[0] for row in PAGE.rows_under("What the labels say")}
+    explained = {code_names(row["label"])[0] for row in PAGE.rows_under("Labels")}
     assert explained == {label for metric in METRICS for label in metric.labels}
 
 
 def test_the_values_that_labels_can_have_are_named() -> None:
-    said = {row["label"]: row["says"] for row in PAGE.rows_under("What the labels say")}
+    said = {row["label"]: row["meaning"] for row in PAGE.rows_under("Labels")}
     assert {OTHER, UNREAD} <= set(code_names(said["`type`"]))
     assert DEFAULT in code_names(said["`exchange`"])
     assert list(REASONS) == code_names(said["`reason`"])

@@ -11,7 +11,7 @@ from attune_mq.amqp.tls import REASONS, VERDICTS
 from tests.docs.markdown import code_names, page
 
 PAGE = page("tls-and-secrets.md")
-OF_NO_TLS_ERROR = {"this port speaks TLS", "hung up before it spoke AMQP"}
+OF_NO_TLS_ERROR = {"this port speaks TLS", "connection closed before the AMQP handshake"}
 
 
 def test_the_table_has_the_variable_of_each_setting_of_tls_and_secrets() -> None:

@@ -1,4 +1,4 @@
-"""What the page says that a command says is what it says."""
+"""The output that the page shows is the output of the command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEEDS_NO_BROKER = ("lint", "route")
 
 @pytest.fixture
 def neglected_broker_url(broker_url: str) -> str:
-    """A broker on which somebody made one queue, without the TTL that the file says."""
+    """A broker with one queue, declared without the TTL of the file."""
     with pika.BlockingConnection(pika.URLParameters(broker_url)) as connection:
         connection.channel().queue_declare("attune.events.queue.dlq", durable=True)
     return broker_url
@@ -29,8 +29,8 @@ def commands() -> dict[str, list[str]]:
     """The rows' commands, with all that they are said to print."""
     found: dict[str, list[str]] = {}
     for row in ROWS:
-        if row["type"].startswith("`"):
-            [command], [says] = code_names(row["type"]), code_names(row["it says"])
+        if row["command"].startswith("`"):
+            [command], [says] = code_names(row["command"]), code_names(row["output"])
             found.setdefault(command, []).append(says)
     return found
 
@@ -38,7 +38,7 @@ def commands() -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "command", [one for one in commands() if one.split()[1] in NEEDS_NO_BROKER]
 )
-def test_a_command_without_a_broker_says_what_is_shown_of_the_historical_faults(
+def test_a_command_without_a_broker_prints_what_is_shown_of_the_historical_faults(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main([*shlex.split(command)[1:], "--topology", FAULTY])
@@ -51,7 +51,7 @@ def test_a_command_without_a_broker_says_what_is_shown_of_the_historical_faults(
 @pytest.mark.parametrize(
     "command", [one for one in commands() if one.split()[1] not in NEEDS_NO_BROKER]
 )
-def test_a_command_to_a_neglected_broker_says_what_is_shown(
+def test_a_command_to_a_neglected_broker_prints_what_is_shown(
     command: str, neglected_broker_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = shlex.split(command)[1:]
@@ -63,8 +63,11 @@ def test_a_command_to_a_neglected_broker_says_what_is_shown(
         assert flowing(says) in printed
 
 
-@pytest.mark.parametrize("says", [code_names(r["it says"])[0] for r in ROWS if "log" in r["type"]])
-def test_what_a_log_is_said_to_hold_is_what_somebody_logs(says: str) -> None:
+LOGGED = [code_names(row["output"])[0] for row in ROWS if "log" in row["command"]]
+
+
+@pytest.mark.parametrize("says", LOGGED)
+def test_a_log_text_of_the_page_is_one_of_the_code(says: str) -> None:
     sources = [*(DOCS.parent / "attune_mq").rglob("*.py"), DOCS / "tutorial.md"]
     known = " ".join(path.read_text(encoding="utf-8") for path in sources)
 
@@ -72,7 +75,7 @@ def test_what_a_log_is_said_to_hold_is_what_somebody_logs(says: str) -> None:
 
 
 def test_each_of_the_historical_faults_has_an_entry() -> None:
-    assert len(ROWS) == 15  # the thirteen, a broker that is not there, and a consumer that pauses
+    assert len(ROWS) == 15  # the thirteen, an unreachable broker, and a paused consumer
 
 
 def flowing(text: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from attune_executor.settings import ExecutorSettings
 from attune_mq.broker import EmbeddedBroker
-from tests.executor.rig import SHIPPED, free_port, settings_for
+from tests.executor.harness import SHIPPED, free_port, settings_for
 from tests.executor.two_executors import Pair, two_executors
 
 

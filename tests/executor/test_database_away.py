@@ -10,9 +10,9 @@ import pytest
 
 from attune_mq.broker import QueueInspector
 from tests.databases import PostgreSQLServer
-from tests.executor.rig import (
+from tests.executor.harness import (
     SHIPPED,
-    Rig,
+    Harness,
     dead_letter_queue,
     enforcement,
     eventually,
@@ -24,36 +24,36 @@ from tests.executor.rig import (
 )
 
 
-def dead_letters(rig: Rig) -> int | None:
-    inspector = QueueInspector(rig.url)
-    count = inspector.message_count(dead_letter_queue(rig.topology, "executions"))
+def dead_letters(harness: Harness) -> int | None:
+    inspector = QueueInspector(harness.url)
+    count = inspector.message_count(dead_letter_queue(harness.topology, "executions"))
     inspector.close()
     return count
 
 
-def handled(rig: Rig) -> int:
-    return sum(one.handled for one in rig.executor.service.consumers)
+def handled(harness: Harness) -> int:
+    return sum(one.handled for one in harness.executor.service.consumers)
 
 
-def attempts_counted(rig: Rig) -> int:
-    return sum(one.retried + one.dead_lettered for one in rig.executor.service.consumers)
+def attempts_counted(harness: Harness) -> int:
+    return sum(one.retried + one.dead_lettered for one in harness.executor.service.consumers)
 
 
-def states(rig: Rig) -> set[str]:
-    return {one.state for one in rig.executor.service.consumers}
+def states(harness: Harness) -> set[str]:
+    return {one.state for one in harness.executor.service.consumers}
 
 
 def test_on_either_database_enforcements_become_finished_executions(
     tmp_path: Path, broker_url: str, database_url: str
 ) -> None:
     with (
-        running(settings_for(tmp_path, broker_url, SHIPPED, database_url)) as rig,
-        rig.worker(),
-        rig.publisher() as publisher,
+        running(settings_for(tmp_path, broker_url, SHIPPED, database_url)) as harness,
+        harness.worker(),
+        harness.publisher() as publisher,
     ):
         publisher.publish_many(enforcement(number) for number in range(30))
 
-        eventually(lambda: rig.executions() == {"completed": 30})
+        eventually(lambda: harness.executions() == {"completed": 30})
 
 
 def test_a_locked_sqlite_file_is_waited_for(
@@ -61,24 +61,24 @@ def test_a_locked_sqlite_file_is_waited_for(
 ) -> None:
     caplog.set_level(logging.INFO, logger="attune_mq.consuming.pausing")
     with (
-        running(settings_for(tmp_path, broker_url, SHIPPED)) as rig,
-        rig.worker(),
-        rig.publisher() as publisher,
+        running(settings_for(tmp_path, broker_url, SHIPPED)) as harness,
+        harness.worker(),
+        harness.publisher() as publisher,
     ):
-        eventually(lambda: handled(rig) == 1)  # the worker's registration
+        eventually(lambda: handled(harness) == 1)  # the worker's registration
         other = sqlite3.connect(tmp_path / "attune.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         publisher.publish_many(enforcement(number) for number in range(20))
-        eventually(lambda: "paused" in states(rig))
+        eventually(lambda: "paused" in states(harness))
         eventually(lambda: "database is locked" in caplog.text)  # said just after it is so
-        assert handled(rig) == 1
+        assert handled(harness) == 1
 
         other.execute("ROLLBACK")
         other.close()
-        eventually(lambda: rig.executions() == {"completed": 20})
-        assert dead_letters(rig) == 0
+        eventually(lambda: harness.executions() == {"completed": 20})
+        assert dead_letters(harness) == 0
         assert "goes on after a pause" in caplog.text
-        assert attempts_counted(rig) == 0
+        assert attempts_counted(harness) == 0
 
 
 def test_thousands_of_messages_outlive_a_postgresql_that_is_stopped(
@@ -89,20 +89,22 @@ def test_thousands_of_messages_outlive_a_postgresql_that_is_stopped(
 ) -> None:
     settings = settings_for(tmp_path, broker_url, SHIPPED, postgresql_url, health_port=free_port())
     with (
-        running(settings) as rig,
-        rig.publisher() as publisher,
+        running(settings) as harness,
+        harness.publisher() as publisher,
     ):
-        eventually(lambda: ready(rig))
+        eventually(lambda: ready(harness))
         postgresql_server.stop()
         try:
             publisher.publish_many(enforcement(number, "demo.off") for number in range(2_000))
-            eventually(lambda: states(rig) == {"paused"})
-            eventually(lambda: is_red(rig, "database") and is_red(rig, "consumer executor.manager"))
-            assert handled(rig) == 0
+            eventually(lambda: states(harness) == {"paused"})
+            eventually(
+                lambda: is_red(harness, "database") and is_red(harness, "consumer executor.manager")
+            )
+            assert handled(harness) == 0
         finally:
             postgresql_server.start()
 
-        eventually(lambda: ready(rig))
-        eventually(lambda: rig.enforcements() == {"disabled": 2_000}, within_s=120)
-        assert dead_letters(rig) == 0
-        assert attempts_counted(rig) == 0
+        eventually(lambda: ready(harness))
+        eventually(lambda: harness.enforcements() == {"disabled": 2_000}, within_s=120)
+        assert dead_letters(harness) == 0
+        assert attempts_counted(harness) == 0

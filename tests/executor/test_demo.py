@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.children import handed_on
-from tests.executor.rig import ROOT, eventually
+from tests.executor.harness import ROOT, eventually
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,15 @@ from attune_executor import store
 from attune_mq import Envelope, Service, instantiate
 from attune_mq.payloads import ExecutionCancelRequested, ExecutionDispatch
 from attune_mq.transactional import reading
-from tests.executor.rig import ROOT, SHIPPED, Rig, enforcement, eventually, running, settings_for
+from tests.executor.harness import (
+    ROOT,
+    SHIPPED,
+    Harness,
+    enforcement,
+    eventually,
+    running,
+    settings_for,
+)
 
 
 def example() -> ModuleType:
@@ -28,10 +36,10 @@ def example() -> ModuleType:
 
 
 @contextmanager
-def working(rig: Rig, entry: str) -> Iterator[Service]:
+def working(harness: Harness, entry: str) -> Iterator[Service]:
     """A worker whose one action is ``entry``, in a shell."""
     actions: dict[str, Any] = {"core.echo": {"id": 1, "runtime": "shell", "entry": entry}}
-    service = Service("worker", rig.topology, rig.url, family="worker", worker_id=1)
+    service = Service("worker", harness.topology, harness.url, family="worker", worker_id=1)
     worker = example()
     vars(worker)["REPEAT_S"] = 0.1
     service.add_background_task(worker.Worker(service, 1, actions))
@@ -41,7 +49,7 @@ def working(rig: Rig, entry: str) -> Iterator[Service]:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, broker_url: str) -> Iterator[Rig]:
+def harness(tmp_path: Path, broker_url: str) -> Iterator[Harness]:
     with running(settings_for(tmp_path, broker_url, SHIPPED)) as started:
         yield started
 
@@ -51,11 +59,11 @@ def handled(service: Service, tag: str) -> int:
 
 
 def test_a_cancellation_that_comes_before_its_dispatch_keeps_the_action_from_beginning(
-    rig: Rig, tmp_path: Path
+    harness: Harness, tmp_path: Path
 ) -> None:
     begun = tmp_path / "begun"
-    with working(rig, f"touch {begun}") as service, rig.publisher() as publisher:
-        instance = instantiate(rig.topology, "worker", worker_id=1)
+    with working(harness, f"touch {begun}") as service, harness.publisher() as publisher:
+        instance = instantiate(harness.topology, "worker", worker_id=1)
         publisher.publish(
             ExecutionCancelRequested(execution_id=1, worker_id=1),
             route=instance.route("ExecutionCancelRequested"),
@@ -63,20 +71,20 @@ def test_a_cancellation_that_comes_before_its_dispatch_keeps_the_action_from_beg
         eventually(lambda: handled(service, "worker-1-cancel") == 1)
 
         publisher.publish(enforcement(1))
-        eventually(lambda: rig.executions() == {"cancelled": 1})
+        eventually(lambda: harness.executions() == {"cancelled": 1})
         assert not begun.exists()
 
 
 def test_a_dispatch_that_comes_again_while_its_action_runs_does_not_begin_it_again(
-    rig: Rig, tmp_path: Path
+    harness: Harness, tmp_path: Path
 ) -> None:
     begun, go = tmp_path / "begun", tmp_path / "go"
     entry = f"echo begun >> {begun}; while [ ! -e {go} ]; do sleep 0.02; done"
-    with working(rig, entry) as service, rig.publisher() as publisher:
+    with working(harness, entry) as service, harness.publisher() as publisher:
         publisher.publish(enforcement(1))
-        eventually(lambda: rig.executions() == {"running": 1})
+        eventually(lambda: harness.executions() == {"running": 1})
         eventually(begun.exists)
-        with reading(rig.executor.engine) as tx:
+        with reading(harness.executor.engine) as tx:
             execution = store.get_execution(tx, 1)
         assert execution is not None
         assert execution.scheduled_at is not None
@@ -88,38 +96,38 @@ def test_a_dispatch_that_comes_again_while_its_action_runs_does_not_begin_it_aga
                 scheduled_attempt_updated_at=execution.scheduled_at,
             )
         )
-        route = instantiate(rig.topology, "worker", worker_id=1).route("ExecutionRequested")
+        route = instantiate(harness.topology, "worker", worker_id=1).route("ExecutionRequested")
         publisher.publish(again, route=route)
         go.touch()
 
         eventually(lambda: handled(service, "worker-1") == 2)
         assert begun.read_text() == "begun\n"
-        eventually(lambda: rig.executions() == {"completed": 1})
+        eventually(lambda: harness.executions() == {"completed": 1})
 
 
 def test_an_action_that_ends_well_although_it_was_to_be_cancelled_has_completed(
-    rig: Rig, tmp_path: Path
+    harness: Harness, tmp_path: Path
 ) -> None:
     begun = tmp_path / "begun"
     entry = f"trap 'exit 0' TERM; touch {begun}; while true; do sleep 0.02; done"
-    with working(rig, entry), rig.publisher() as publisher:
+    with working(harness, entry), harness.publisher() as publisher:
         publisher.publish(enforcement(1))
-        eventually(lambda: rig.executions() == {"running": 1} and begun.exists())
+        eventually(lambda: harness.executions() == {"running": 1} and begun.exists())
         publisher.publish(ExecutionCancelRequested(execution_id=1, worker_id=1))
 
-        eventually(lambda: rig.executions() == {"completed": 1})
+        eventually(lambda: harness.executions() == {"completed": 1})
 
 
-def test_an_action_that_runs_is_reported_again_and_again(rig: Rig, tmp_path: Path) -> None:
+def test_an_action_that_runs_is_reported_again_and_again(harness: Harness, tmp_path: Path) -> None:
     go = tmp_path / "go"
     with (
-        working(rig, f"while [ ! -e {go} ]; do sleep 0.02; done; echo done"),
-        rig.publisher() as publisher,
+        working(harness, f"while [ ! -e {go} ]; do sleep 0.02; done; echo done"),
+        harness.publisher() as publisher,
     ):
         publisher.publish(enforcement(1))
 
         def is_heard_of_again() -> bool:
-            with reading(rig.executor.engine) as tx:
+            with reading(harness.executor.engine) as tx:
                 execution = store.get_execution(tx, 1)
             return (
                 execution is not None
@@ -129,8 +137,8 @@ def test_an_action_that_runs_is_reported_again_and_again(rig: Rig, tmp_path: Pat
 
         eventually(is_heard_of_again)
         go.touch()
-        eventually(lambda: rig.executions() == {"completed": 1})
-        with reading(rig.executor.engine) as tx:
+        eventually(lambda: harness.executions() == {"completed": 1})
+        with reading(harness.executor.engine) as tx:
             execution = store.get_execution(tx, 1)
         assert execution is not None
         assert execution.result["stdout"] == "done\n"

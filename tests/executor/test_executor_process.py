@@ -13,7 +13,7 @@ import pytest
 
 from attune_mq import Publisher, load_topology
 from tests.children import handed_on
-from tests.executor.rig import ROOT, SHIPPED, enforcement, eventually, running, settings_for
+from tests.executor.harness import ROOT, SHIPPED, enforcement, eventually, running, settings_for
 
 
 class ExecutorProcess:
@@ -51,21 +51,21 @@ def test_executors_that_are_killed_lose_nothing_and_double_nothing(
         return ExecutorProcess(tmp_path, broker_url, database_url, "--instance", instance)
 
     settings = settings_for(tmp_path, broker_url, SHIPPED, database_url)
-    with running(settings) as rig:
+    with running(settings) as harness:
         pass  # makes database and topology, and serves for looking at them afterwards
-    with rig.worker(), rig.notifier(), rig.publisher() as publisher:
+    with harness.worker(), harness.notifier(), harness.publisher() as publisher:
         first, second = start("a"), start("b")
         publisher.publish_many(enforcement(number) for number in range(total))
         for share in (20, 50, 80):
-            rig.seen.until(lambda share=share: len(rig.seen.dispatches) >= share)  # type: ignore[misc]
+            harness.seen.until(lambda share=share: len(harness.seen.dispatches) >= share)  # type: ignore[misc]
             first.end(signal.SIGKILL)
             first, second = second, start(f"after-{share}")
-        rig.seen.until(lambda: len(rig.seen.notifications) >= total, within_s=60)
+        harness.seen.until(lambda: len(harness.seen.notifications) >= total, within_s=60)
 
         # A notification may come twice, so so many are not all yet.
-        eventually(lambda: rig.executions() == {"completed": total})
-        assert rig.enforcements() == {"processed": total}
-        dispatched = {dispatch.execution_id for dispatch in rig.seen.dispatches}
+        eventually(lambda: harness.executions() == {"completed": total})
+        assert harness.enforcements() == {"processed": total}
+        dispatched = {dispatch.execution_id for dispatch in harness.seen.dispatches}
         assert len(dispatched) == total
         for executor in (first, second):
             executor.wait_until("with tag 'executor.manager")  # so that it takes signals

@@ -18,7 +18,7 @@ from attune_executor.tables import messages
 from attune_mq import InvalidInput, Route
 from attune_mq.transactional import Outbox, database_watch
 from tests.databases import PostgreSQLServer
-from tests.executor.rig import (
+from tests.executor.harness import (
     SHIPPED,
     enforcement,
     eventually,
@@ -37,15 +37,15 @@ def test_an_answer_of_the_database_is_good_for_less_than_two_seconds() -> None:
 
 def test_a_locked_sqlite_file_is_seen_without_any_message(tmp_path: Path, broker_url: str) -> None:
     settings = settings_for(tmp_path, broker_url, SHIPPED, health_port=free_port())
-    with running(settings) as rig:
-        eventually(lambda: ready(rig))
+    with running(settings) as harness:
+        eventually(lambda: ready(harness))
         other = sqlite3.connect(tmp_path / "attune.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
 
-        eventually(lambda: is_red(rig, "database"))
+        eventually(lambda: is_red(harness, "database"))
         other.execute("ROLLBACK")
         other.close()
-        eventually(lambda: ready(rig))
+        eventually(lambda: ready(harness))
 
 
 def test_a_postgresql_that_is_stopped_and_one_whose_table_is_locked_are_seen(
@@ -54,69 +54,75 @@ def test_a_postgresql_that_is_stopped_and_one_whose_table_is_locked_are_seen(
     port = free_port()
     with running(
         settings_for(tmp_path, broker_url, SHIPPED, postgresql_url, health_port=port)
-    ) as rig:
-        eventually(lambda: ready(rig))
+    ) as harness:
+        eventually(lambda: ready(harness))
         with psycopg.connect(postgresql_url) as other:
             other.execute("LOCK TABLE attune_inbox IN SHARE MODE")
-            eventually(lambda: is_red(rig, "database"))
-        eventually(lambda: ready(rig))
+            eventually(lambda: is_red(harness, "database"))
+        eventually(lambda: ready(harness))
         postgresql_server.stop()
         try:
-            eventually(lambda: is_red(rig, "database"))
+            eventually(lambda: is_red(harness, "database"))
         finally:
             postgresql_server.start()
-        eventually(lambda: ready(rig))
+        eventually(lambda: ready(harness))
 
 
 def test_a_relay_that_does_not_run_is_seen(tmp_path: Path, broker_url: str) -> None:
     settings = settings_for(tmp_path, broker_url, SHIPPED, health_port=free_port())
-    with running(settings) as rig:
-        eventually(lambda: ready(rig))
-        rig.executor.transactions.relay.stop()
+    with running(settings) as harness:
+        eventually(lambda: ready(harness))
+        harness.executor.transactions.relay.stop()
 
-        assert is_red(rig, "outbox relay")
+        assert is_red(harness, "outbox relay")
 
 
 def test_a_message_of_the_outbox_that_no_queue_takes_is_seen_until_one_does(
     tmp_path: Path, broker_url: str
 ) -> None:
     settings = settings_for(tmp_path, broker_url, SHIPPED, health_port=free_port())
-    with running(settings) as rig, pika.BlockingConnection(pika.URLParameters(broker_url)) as other:
-        eventually(lambda: ready(rig))
-        with rig.executor.engine.begin() as tx:
+    with (
+        running(settings) as harness,
+        pika.BlockingConnection(pika.URLParameters(broker_url)) as other,
+    ):
+        eventually(lambda: ready(harness))
+        with harness.executor.engine.begin() as tx:
             Outbox(messages.outbox).add(tx, enforcement(1), route=Route("", "not.there"))
-        eventually(lambda: is_red(rig, "outbox relay"))
-        assert rig.executor.health is not None
-        [trouble] = rig.executor.health.monitor.ready().troubles
+        eventually(lambda: is_red(harness, "outbox relay"))
+        assert harness.executor.health is not None
+        [trouble] = harness.executor.health.monitor.ready().troubles
         assert trouble.why.startswith("messages are not published: 1 unroutable; the oldest for")
-        [failing] = rig.executor.transactions.failing()
+        [failing] = harness.executor.transactions.failing()
         assert (failing.cause, failing.messages) == ("unroutable", 1)
 
         other.channel().queue_declare("not.there", exclusive=True)
-        eventually(lambda: ready(rig))
+        eventually(lambda: ready(harness))
 
 
 def test_a_binding_that_is_deleted_is_seen_by_the_http_api(
     observed: ExecutorSettings, broker_url: str
 ) -> None:
-    with running(observed) as rig, pika.BlockingConnection(pika.URLParameters(broker_url)) as other:
-        eventually(lambda: ready(rig))
+    with (
+        running(observed) as harness,
+        pika.BlockingConnection(pika.URLParameters(broker_url)) as other,
+    ):
+        eventually(lambda: ready(harness))
         other.channel().queue_unbind("attune.executions.queue", "attune.executions", "execution")
 
-        eventually(lambda: is_red(rig, "topology"))
+        eventually(lambda: is_red(harness, "topology"))
 
 
 def test_an_executor_under_load_stays_green(tmp_path: Path, broker_url: str) -> None:
     settings = settings_for(tmp_path, broker_url, SHIPPED, health_port=free_port())
-    with running(settings) as rig, rig.worker(), rig.publisher() as publisher:
-        eventually(lambda: ready(rig))
+    with running(settings) as harness, harness.worker(), harness.publisher() as publisher:
+        eventually(lambda: ready(harness))
         publisher.publish_many(enforcement(number) for number in range(200))
         seen: set[str] = set()
 
         def is_done() -> bool:
-            assert rig.executor.health is not None
-            seen.update(one.check for one in rig.executor.health.monitor.ready().troubles)
-            return rig.executions() == {"completed": 200}
+            assert harness.executor.health is not None
+            seen.update(one.check for one in harness.executor.health.monitor.ready().troubles)
+            return harness.executions() == {"completed": 200}
 
         eventually(is_done, within_s=60)
         assert "database" not in seen

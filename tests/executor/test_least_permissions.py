@@ -13,7 +13,7 @@ from attune_mq import Publisher, load_topology
 from attune_mq.broker import EmbeddedBroker
 from attune_mq.topology import acl
 from tests.administration import Administration, url_for, virtual_host_of
-from tests.executor.rig import SHIPPED, enforcement, eventually, running, settings_for
+from tests.executor.harness import SHIPPED, enforcement, eventually, running, settings_for
 
 
 @pytest.fixture
@@ -35,11 +35,11 @@ def test_an_enforcement_is_executed_and_told_with_the_least_permissions(
     urls: dict[str, str], tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        rig = stack.enter_context(running(settings_for(tmp_path, urls["executor"], SHIPPED)))
-        stack.enter_context(replace(rig, url=urls["notifier"]).notifier())
-        stack.enter_context(replace(rig, url=urls["worker"]).worker())
-        with Publisher(rig.topology, urls["sensor"], source_service="sensor") as sensor:
+        harness = stack.enter_context(running(settings_for(tmp_path, urls["executor"], SHIPPED)))
+        stack.enter_context(replace(harness, url=urls["notifier"]).notifier())
+        stack.enter_context(replace(harness, url=urls["worker"]).worker())
+        with Publisher(harness.topology, urls["sensor"], source_service="sensor") as sensor:
             sensor.publish(enforcement(1))
 
-        eventually(lambda: rig.executions() == {"completed": 1})
-        rig.seen.until(lambda: len(rig.seen.notifications) == 1)
+        eventually(lambda: harness.executions() == {"completed": 1})
+        harness.seen.until(lambda: len(harness.seen.notifications) == 1)

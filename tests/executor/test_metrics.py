@@ -9,9 +9,9 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from attune_executor.settings import ExecutorSettings
-from tests.executor.rig import (
+from tests.executor.harness import (
     SHIPPED,
-    Rig,
+    Harness,
     enforcement,
     eventually,
     free_port,
@@ -22,9 +22,11 @@ from tests.executor.rig import (
 QUEUE = "attune.executions.queue"
 
 
-def scrape(rig: Rig) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    assert rig.executor.health is not None
-    with urllib.request.urlopen(f"http://127.0.0.1:{rig.executor.health.port}/metrics") as answer:
+def scrape(harness: Harness) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    assert harness.executor.health is not None
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{harness.executor.health.port}/metrics"
+    ) as answer:
         text = answer.read().decode()
     return {
         (sample.name.removeprefix("attune_mq_"), frozenset(sample.labels.items())): sample.value
@@ -33,18 +35,18 @@ def scrape(rig: Rig) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     }
 
 
-def value(rig: Rig, name: str, **labels: str) -> float | None:
-    return scrape(rig).get((name, frozenset(labels.items())))
+def value(harness: Harness, name: str, **labels: str) -> float | None:
+    return scrape(harness).get((name, frozenset(labels.items())))
 
 
 def test_what_an_executor_did_can_be_read_at_metrics(observed: ExecutorSettings) -> None:
-    with running(observed) as rig, rig.worker(), rig.publisher() as publisher:
+    with running(observed) as harness, harness.worker(), harness.publisher() as publisher:
         publisher.publish_many(enforcement(number) for number in range(5))
-        eventually(lambda: rig.executions() == {"completed": 5})
-        eventually(lambda: value(rig, "outbox_messages") == 0)
+        eventually(lambda: harness.executions() == {"completed": 5})
+        eventually(lambda: value(harness, "outbox_messages") == 0)
         main = {"queue": QUEUE, "purpose": "main"}
-        eventually(lambda: value(rig, "queue_messages_unacked", **main) == 0)
-        told = scrape(rig)
+        eventually(lambda: value(harness, "queue_messages_unacked", **main) == 0)
+        told = scrape(harness)
 
     consumed = {
         type_: sum(
@@ -65,11 +67,11 @@ def test_what_an_executor_did_can_be_read_at_metrics(observed: ExecutorSettings)
 
 def test_a_locked_database_is_told(tmp_path: Path, broker_url: str) -> None:
     settings = settings_for(tmp_path, broker_url, SHIPPED, health_port=free_port())
-    with running(settings) as rig:
-        eventually(lambda: value(rig, "database_up") == 1)
+    with running(settings) as harness:
+        eventually(lambda: value(harness, "database_up") == 1)
         other = sqlite3.connect(tmp_path / "attune.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
-        eventually(lambda: value(rig, "database_up") == 0)
+        eventually(lambda: value(harness, "database_up") == 0)
         other.execute("ROLLBACK")
         other.close()
-        eventually(lambda: value(rig, "database_up") == 1)
+        eventually(lambda: value(harness, "database_up") == 1)

@@ -10,7 +10,7 @@ import pytest
 
 from attune_executor import periodic
 from attune_executor.periodic import Periodic
-from tests.executor.rig import eventually
+from tests.executor.harness import eventually
 
 AN_HOUR_S = 3_600.0
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from attune_executor.settings import ExecutorSettings
-from tests.executor.rig import enforcement, eventually, free_port, running
+from tests.executor.harness import enforcement, eventually, free_port, running
 from tests.metrics.rules import (
     ALERTS,
     ALERTS_FILE,
@@ -92,14 +92,14 @@ def test_prometheus_understands_all_that_it_is_told_and_finds_all_well(
     observed: ExecutorSettings, tmp_path: Path
 ) -> None:
     with (
-        running(observed) as rig,
+        running(observed) as harness,
         prometheus(tmp_path, observed.health_port) as server,
-        rig.worker(),
-        rig.publisher() as publisher,
+        harness.worker(),
+        harness.publisher() as publisher,
     ):
         for number in range(20):
             publisher.publish(enforcement(number))
-        eventually(lambda: rig.executions() == {"completed": 20})
+        eventually(lambda: harness.executions() == {"completed": 20})
         handled = 'attune_mq_messages_consumed_total{type="ExecutionCompleted"}'
         eventually(lambda: value_of(server.query(f"sum({handled})")) == 20)
         eventually(lambda: {rule["health"] for rule in server.alert_rules()} == {"ok"})

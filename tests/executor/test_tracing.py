@@ -15,7 +15,7 @@ from opentelemetry.trace import TracerProvider
 
 from attune_executor.service import Executor
 from attune_mq.tracing import Tracing
-from tests.executor.rig import SHIPPED, Rig, enforcement, eventually, settings_for
+from tests.executor.harness import SHIPPED, Harness, enforcement, eventually, settings_for
 from tests.tracing.spans import Spans, parent_id, span_id, trace_ids
 
 STORY = [
@@ -33,14 +33,14 @@ def spans() -> Spans:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, broker_url: str, spans: Spans) -> Iterator[Rig]:
+def harness(tmp_path: Path, broker_url: str, spans: Spans) -> Iterator[Harness]:
     settings = settings_for(tmp_path, broker_url, SHIPPED, tracing="otel")
     provider: TracerProvider = spans.provider
     executor = Executor(settings, tracer_provider=provider)
     executor.start()
     tracing = Tracing(executor.service.full_topology, tracer_provider=provider)
     try:
-        yield Rig(executor, broker_url, telemetry=tracing)
+        yield Harness(executor, broker_url, telemetry=tracing)
     finally:
         executor.stop()
 
@@ -49,10 +49,12 @@ def said(span: ReadableSpan, name: str) -> object:
     return dict(span.attributes or {}).get(name)
 
 
-def test_one_trace_leads_from_an_enforcement_to_its_notification(rig: Rig, spans: Spans) -> None:
-    with rig.worker(), rig.notifier(), rig.publisher() as publisher:
+def test_one_trace_leads_from_an_enforcement_to_its_notification(
+    harness: Harness, spans: Spans
+) -> None:
+    with harness.worker(), harness.notifier(), harness.publisher() as publisher:
         publisher.publish(enforcement(1))
-        rig.seen.until(lambda: len(rig.seen.notifications) == 1)
+        harness.seen.until(lambda: len(harness.seen.notifications) == 1)
         eventually(lambda: len(story(spans)) == 2 * len(STORY))
 
     published = [one for one in story(spans) if said(one, "messaging.operation.name") == "publish"]

@@ -24,9 +24,9 @@ from attune_mq.payloads import (
     WorkerRegistered,
 )
 from attune_mq.transactional import reading
-from tests.executor.rig import (
+from tests.executor.harness import (
     SHIPPED,
-    Rig,
+    Harness,
     enforcement,
     eventually,
     free_port,
@@ -41,9 +41,9 @@ SOON: dict[str, Any] = {"dispatch_grace_s": 0.3, "worker_absence_s": 0.5}
 
 
 @contextmanager
-def quick(folder: Path, url: str, **more: Any) -> Iterator[Rig]:
-    with running(settings_for(folder, url, SHIPPED, **{**SOON, **more})) as rig:
-        yield rig
+def quick(folder: Path, url: str, **more: Any) -> Iterator[Harness]:
+    with running(settings_for(folder, url, SHIPPED, **{**SOON, **more})) as harness:
+        yield harness
 
 
 class Held:
@@ -70,24 +70,24 @@ def consumed(url: str, queue: str) -> Iterator[pika.adapters.blocking_connection
         yield channel
 
 
-def register(rig: Rig, worker_id: int) -> None:
+def register(harness: Harness, worker_id: int) -> None:
     """A worker that is known, with its queues, and of which nothing else is there."""
-    setup_infrastructure(instantiate(rig.topology, "worker", worker_id=worker_id), rig.url)
+    setup_infrastructure(instantiate(harness.topology, "worker", worker_id=worker_id), harness.url)
     known = WorkerRegistered(
         worker_id=worker_id, name="w", runtimes=("shell",), registered_at=datetime.now(UTC)
     )
-    with rig.publisher() as publisher:
+    with harness.publisher() as publisher:
         publisher.publish(known)
 
 
-def delete_queue(rig: Rig, name: str) -> None:
-    with pika.BlockingConnection(pika.URLParameters(rig.url)) as connection:
+def delete_queue(harness: Harness, name: str) -> None:
+    with pika.BlockingConnection(pika.URLParameters(harness.url)) as connection:
         connection.channel().queue_delete(name)
 
 
-def unsent(rig: Rig) -> int:
+def unsent(harness: Harness) -> int:
     query = select(func.count()).select_from(messages.outbox)
-    with reading(rig.executor.engine) as tx:
+    with reading(harness.executor.engine) as tx:
         return int(tx.scalar(query) or 0)
 
 
@@ -97,22 +97,22 @@ def test_what_runs_outlives_its_dispatch_when_its_workers_connection_is_cut(
     monkeypatch.setenv("ATTUNE_DISPATCH_TTL", "300ms")
     held = Held()
     with (
-        quick(tmp_path, broker_url, worker_absence_s=600) as rig,
+        quick(tmp_path, broker_url, worker_absence_s=600) as harness,
         closing(Proxy(broker_url)) as proxy,
-        rig.worker(work=held, reports_running=True, url=proxy.url),
-        rig.publisher() as publisher,
+        harness.worker(work=held, reports_running=True, url=proxy.url),
+        harness.publisher() as publisher,
     ):
         publisher.publish(enforcement(1))
-        eventually(lambda: rig.executions() == {"running": 1})
-        cut_until_the_dispatch_is_dead(rig, proxy)
+        eventually(lambda: harness.executions() == {"running": 1})
+        cut_until_the_dispatch_is_dead(harness, proxy)
 
         held.let_go()
-        eventually(lambda: rig.executions() == {"completed": 1})
+        eventually(lambda: harness.executions() == {"completed": 1})
 
 
-def cut_until_the_dispatch_is_dead(rig: Rig, proxy: Proxy) -> None:
+def cut_until_the_dispatch_is_dead(harness: Harness, proxy: Proxy) -> None:
     def is_dead() -> bool:
-        with reading(rig.executor.engine) as tx:
+        with reading(harness.executor.engine) as tx:
             execution = store.get_execution(tx, 1)
         assert execution is not None
         assert execution.status is ExecutionStatus.RUNNING
@@ -129,51 +129,51 @@ def test_what_a_worker_ran_that_is_gone_is_abandoned_when_its_dispatch_has_died(
     monkeypatch.setenv("ATTUNE_DISPATCH_TTL", "300ms")
     held = Held()
     with (
-        quick(tmp_path, broker_url) as rig,
+        quick(tmp_path, broker_url) as harness,
         ExitStack() as worker,
-        rig.notifier(),
-        rig.publisher() as publisher,
+        harness.notifier(),
+        harness.publisher() as publisher,
     ):
         proxy = Proxy(broker_url)
-        worker.enter_context(rig.worker(work=held, reports_running=True, url=proxy.url))
+        worker.enter_context(harness.worker(work=held, reports_running=True, url=proxy.url))
         worker.callback(held.let_go)
         publisher.publish(enforcement(1))
-        eventually(lambda: rig.executions() == {"running": 1})
+        eventually(lambda: harness.executions() == {"running": 1})
         proxy.close()  # and nothing listens there any more
 
-        eventually(lambda: rig.executions() == {"abandoned": 1})
-        rig.seen.until(lambda: len(rig.seen.notifications) == 1)
+        eventually(lambda: harness.executions() == {"abandoned": 1})
+        harness.seen.until(lambda: len(harness.seen.notifications) == 1)
 
 
 def test_an_execution_whose_workers_queue_is_deleted_is_given_to_another_worker(
     tmp_path: Path, broker_url: str
 ) -> None:
-    with quick(tmp_path, broker_url) as rig, rig.publisher() as publisher:
-        register(rig, 1)
-        with consumed(rig.url, "worker.1.executions"):
+    with quick(tmp_path, broker_url) as harness, harness.publisher() as publisher:
+        register(harness, 1)
+        with consumed(harness.url, "worker.1.executions"):
             publisher.publish(enforcement(1))
-            eventually(lambda: rig.executions() == {"scheduled": 1} and unsent(rig) == 0)
-            delete_queue(rig, "worker.1.executions")
+            eventually(lambda: harness.executions() == {"scheduled": 1} and unsent(harness) == 0)
+            delete_queue(harness, "worker.1.executions")
 
-        with rig.worker(worker_id=2):
-            eventually(lambda: rig.executions() == {"completed": 1})
-        assert [one.worker_id for one in rig.seen.dispatches] == [2]
+        with harness.worker(worker_id=2):
+            eventually(lambda: harness.executions() == {"completed": 1})
+        assert [one.worker_id for one in harness.seen.dispatches] == [2]
 
 
 def test_without_another_worker_it_fails_after_its_attempts(
     tmp_path: Path, broker_url: str
 ) -> None:
     with (
-        quick(tmp_path, broker_url, scheduling_attempts=3) as rig,
-        rig.publisher() as publisher,
+        quick(tmp_path, broker_url, scheduling_attempts=3) as harness,
+        harness.publisher() as publisher,
     ):
-        register(rig, 1)
-        with consumed(rig.url, "worker.1.executions"):
+        register(harness, 1)
+        with consumed(harness.url, "worker.1.executions"):
             publisher.publish(enforcement(1))
-            eventually(lambda: rig.executions() == {"scheduled": 1})
-            delete_queue(rig, "worker.1.executions")
+            eventually(lambda: harness.executions() == {"scheduled": 1})
+            delete_queue(harness, "worker.1.executions")
 
-        eventually(lambda: rig.executions() == {"failed": 1})
+        eventually(lambda: harness.executions() == {"failed": 1})
 
 
 def test_a_dispatch_that_the_outbox_cannot_route_is_taken_back_and_goes_to_another_worker(
@@ -181,23 +181,23 @@ def test_a_dispatch_that_the_outbox_cannot_route_is_taken_back_and_goes_to_anoth
 ) -> None:
     """To the executor the worker lived a moment ago: its answer is from before the deletion."""
     monkeypatch.setattr("attune_executor.worker_liveness.FRESH_S", 3_600.0)
-    with quick(tmp_path, broker_url) as rig, rig.publisher() as publisher:
-        register(rig, 1)
-        with consumed(rig.url, "worker.1.executions"):
+    with quick(tmp_path, broker_url) as harness, harness.publisher() as publisher:
+        register(harness, 1)
+        with consumed(harness.url, "worker.1.executions"):
             publisher.publish(enforcement(1))
-            eventually(lambda: rig.executions() == {"scheduled": 1} and unsent(rig) == 0)
-            delete_queue(rig, "worker.1.executions")
+            eventually(lambda: harness.executions() == {"scheduled": 1} and unsent(harness) == 0)
+            delete_queue(harness, "worker.1.executions")
         publisher.publish(enforcement(2))  # while the answer about worker 1 is taken for fresh
-        eventually(lambda: unsent(rig) > 0 and rig.executions().get("scheduled") == 2)
+        eventually(lambda: unsent(harness) > 0 and harness.executions().get("scheduled") == 2)
         monkeypatch.setattr("attune_executor.worker_liveness.FRESH_S", 0.0)
 
-        with rig.worker(worker_id=2):
-            eventually(lambda: rig.executions() == {"completed": 2})
-            eventually(lambda: unsent(rig) == 0)
-        with rig.worker(worker_id=1):
+        with harness.worker(worker_id=2):
+            eventually(lambda: harness.executions() == {"completed": 2})
+            eventually(lambda: unsent(harness) == 0)
+        with harness.worker(worker_id=1):
             publisher.publish(enforcement(3))
-            eventually(lambda: rig.executions() == {"completed": 3})
-        taken = [(one.execution_id, one.worker_id) for one in rig.seen.dispatches]
+            eventually(lambda: harness.executions() == {"completed": 3})
+        taken = [(one.execution_id, one.worker_id) for one in harness.seen.dispatches]
         assert sorted(taken) == [(1, 2), (2, 2), (3, 1)]
 
 
@@ -206,57 +206,57 @@ def test_a_dispatch_that_the_broker_lost_fails_its_execution_and_its_worker_is_t
 ) -> None:
     """The queue is there again, and consumed, but what was in it is not."""
     with (
-        quick(tmp_path, broker_url, dispatch_limit_s=2, dispatch_grace_s=1) as rig,
-        rig.publisher() as publisher,
+        quick(tmp_path, broker_url, dispatch_limit_s=2, dispatch_grace_s=1) as harness,
+        harness.publisher() as publisher,
     ):
-        register(rig, 1)
-        with consumed(rig.url, "worker.1.executions"):
+        register(harness, 1)
+        with consumed(harness.url, "worker.1.executions"):
             publisher.publish(enforcement(1))
-            eventually(lambda: rig.executions() == {"scheduled": 1} and unsent(rig) == 0)
-            delete_queue(rig, "worker.1.executions")
+            eventually(lambda: harness.executions() == {"scheduled": 1} and unsent(harness) == 0)
+            delete_queue(harness, "worker.1.executions")
 
-            with rig.worker(worker_id=1):
-                eventually(lambda: rig.executions() == {"failed": 1})
-                rig.seen.until(lambda: len(rig.seen.cancels) == 1)
-                assert rig.seen.dispatches == []
+            with harness.worker(worker_id=1):
+                eventually(lambda: harness.executions() == {"failed": 1})
+                harness.seen.until(lambda: len(harness.seen.cancels) == 1)
+                assert harness.seen.dispatches == []
 
 
 def test_a_cancellation_of_what_lies_in_a_queue_that_is_deleted_is_carried_out(
     tmp_path: Path, broker_url: str
 ) -> None:
-    with quick(tmp_path, broker_url) as rig, rig.publisher() as publisher:
-        register(rig, 1)
-        with consumed(rig.url, "worker.1.executions"):
+    with quick(tmp_path, broker_url) as harness, harness.publisher() as publisher:
+        register(harness, 1)
+        with consumed(harness.url, "worker.1.executions"):
             publisher.publish(enforcement(1))
-            eventually(lambda: rig.executions() == {"scheduled": 1})
-            delete_queue(rig, "worker.1.executions")
-            delete_queue(rig, "worker.1.cancel")
+            eventually(lambda: harness.executions() == {"scheduled": 1})
+            delete_queue(harness, "worker.1.executions")
+            delete_queue(harness, "worker.1.cancel")
         publisher.publish(ExecutionCancelRequested(execution_id=1, worker_id=1))
 
-        eventually(lambda: rig.executions() == {"cancelled": 1})
-        eventually(lambda: unsent(rig) == 0)
+        eventually(lambda: harness.executions() == {"cancelled": 1})
+        eventually(lambda: unsent(harness) == 0)
 
 
 def test_old_message_ids_are_forgotten_at_the_start(tmp_path: Path, broker_url: str) -> None:
     settings = settings_for(tmp_path, broker_url, SHIPPED)
-    with running(settings) as rig:
+    with running(settings) as harness:
         inbox = messages.inbox
         old = {"scope": "", "message_id": "old", "consumer": "c", "accepted_at_us": 0}
-        with rig.executor.engine.begin() as tx:
+        with harness.executor.engine.begin() as tx:
             tx.execute(inbox.insert().values(old))
 
-    with running(settings) as rig:
+    with running(settings) as harness:
 
         def remembered() -> int:
-            with reading(rig.executor.engine) as tx:
+            with reading(harness.executor.engine) as tx:
                 return int(tx.scalar(select(func.count()).select_from(inbox)) or 0)
 
         eventually(lambda: remembered() == 0)
 
 
 def test_a_watchdog_that_does_not_run_is_seen(tmp_path: Path, broker_url: str) -> None:
-    with quick(tmp_path, broker_url, health_port=free_port()) as rig:
-        eventually(lambda: ready(rig))
-        rig.executor.watchdog.stop(10)
+    with quick(tmp_path, broker_url, health_port=free_port()) as harness:
+        eventually(lambda: ready(harness))
+        harness.executor.watchdog.stop(10)
 
-        assert is_red(rig, "dispatch watchdog")
+        assert is_red(harness, "dispatch watchdog")

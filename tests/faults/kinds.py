@@ -58,7 +58,7 @@ def _killed(scene: Scene, planned: Planned, rng: random.Random) -> None:
     member.start()
 
 
-@fault("a process is told to stop (SIGTERM)")
+@fault("a process is stopped (SIGTERM)")
 def _terminated(scene: Scene, planned: Planned, rng: random.Random) -> None:
     member = rng.choice(scene.members)
     member.wait_until_consuming()  # before that it does not take signals

@@ -17,7 +17,7 @@ from attune_mq import Envelope, Payload, Publisher, Topology, expand, load_topol
 from attune_mq.broker import EmbeddedBroker
 from attune_mq.payloads import EnforcementCreated, ExecutionRequested, ExecutionStatus
 from attune_mq.transactional import create_database_engine, reading
-from tests.executor.rig import RULES
+from tests.executor.harness import RULES
 from tests.faults import effects
 from tests.faults.accounts import Account
 from tests.faults.members import ROOT, Member

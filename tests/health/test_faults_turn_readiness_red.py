@@ -42,7 +42,7 @@ from attune_mq.lint import consumers
 from attune_mq.message import encode
 from attune_mq.payloads import ExecutionRequested
 from attune_mq.publishing import confirm_connection
-from tests import planted
+from tests import secret_canaries
 from tests.messaging.bench import QUEUE, WORK, Bench, Gate, request, topology_of, wait_for
 from tests.messaging.proxy import Proxy
 from tests.waiting import wait_until
@@ -137,26 +137,26 @@ def channel_of(consumer: Consumer) -> Channel:
     return subscription._channel
 
 
-def test_a_broker_that_is_gone(topology: Topology, frail_broker: EmbeddedBroker) -> None:
-    with frail_broker.fresh_vhost() as url, at_work(topology, url) as patient:
+def test_a_broker_that_is_gone(topology: Topology, fault_broker: EmbeddedBroker) -> None:
+    with fault_broker.fresh_vhost() as url, at_work(topology, url) as patient:
         try:
             with (
                 patient.seeing("topology", "cannot be verified"),
                 patient.seeing("consumer worker", "connecting"),
             ):
-                frail_broker.kill()
+                fault_broker.kill()
         finally:
             with patient.healing():
-                frail_broker.restart()
+                fault_broker.restart()
 
 
-def test_a_broker_that_stands_still(topology: Topology, frail_broker: EmbeddedBroker) -> None:
-    with frail_broker.fresh_vhost() as url, at_work(topology, url) as patient:
+def test_a_broker_that_stands_still(topology: Topology, fault_broker: EmbeddedBroker) -> None:
+    with fault_broker.fresh_vhost() as url, at_work(topology, url) as patient:
         try:
             with patient.seeing("consumer worker", "does not answer"):
-                frail_broker.pause()
+                fault_broker.pause()
         finally:
-            frail_broker.resume()
+            fault_broker.resume()
         patient.wait_until_green()
 
 
@@ -348,14 +348,14 @@ def test_handlers_that_hang_are_red_without_a_deadline_in_the_file_too(
             hang(patient, gate)
 
         assert patient.is_red("consumer worker", "ExecutionRequested message-0 since 20")
-        assert planted.PAYLOAD not in str(patient.ready())
+        assert secret_canaries.PAYLOAD not in str(patient.ready())
         [status] = patient.health.monitor.status()["consumers"]
         [running] = status["running"]
         assert (running["message_id"], running["message_type"]) == (
             "message-0",
             "ExecutionRequested",
         )
-        assert planted.PAYLOAD not in json.dumps(status)
+        assert secret_canaries.PAYLOAD not in json.dumps(status)
         with patient.healing():
             gate.let_through.set()
 
@@ -443,15 +443,15 @@ def in_background(publisher: Publisher, number: int) -> threading.Thread:
     return thread
 
 
-def test_a_broker_that_blocks_publishers(topology: Topology, frail_broker: EmbeddedBroker) -> None:
-    with frail_broker.fresh_vhost() as url, at_work(topology, url) as patient:
+def test_a_broker_that_blocks_publishers(topology: Topology, fault_broker: EmbeddedBroker) -> None:
+    with fault_broker.fresh_vhost() as url, at_work(topology, url) as patient:
         patient.service.publisher.publish(request(1))
-        frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0")
+        fault_broker.rabbitmqctl("set_vm_memory_high_watermark", "0")
         try:
             with patient.seeing("publisher", "blocks publishers"):
                 sending = in_background(patient.service.publisher, 2)
         finally:
-            frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+            fault_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
         with patient.healing():
             sending.join(30)
 

@@ -14,7 +14,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq import Consumer, Handlers, Message, Topology, parse_topology, setup_infrastructure
 from attune_mq.payloads import ExecutionRequested
-from tests import planted
+from tests import secret_canaries
 from tests.waiting import wait_until
 
 WAIT_S = 30.0
@@ -50,7 +50,7 @@ def topology_of(text: str = WORK, **queue: str) -> Topology:
 
 
 def request(number: int) -> ExecutionRequested:
-    config = {"message": planted.PAYLOAD}
+    config = {"message": secret_canaries.PAYLOAD}
     return ExecutionRequested(execution_id=number, action_ref="core.echo", config=config)
 
 

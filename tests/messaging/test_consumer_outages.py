@@ -43,7 +43,7 @@ from tests.messaging.bench import (
     wait_for,
     wait_for_state,
 )
-from tests.messaging.deadly_consumer import LIMIT
+from tests.messaging.poison_consumer import LIMIT
 from tests.messaging.proxy import Proxy
 from tests.waiting import wait_until
 
@@ -302,20 +302,20 @@ def test_an_original_is_not_acknowledged_before_its_copy_is_confirmed(
 
 
 def test_a_dead_letter_waits_out_a_broker_that_blocks_publishers(
-    frail_broker: EmbeddedBroker, topology: Topology
+    fault_broker: EmbeddedBroker, topology: Topology
 ) -> None:
-    with frail_bench_of(frail_broker, topology) as bench:
+    with fault_bench_of(fault_broker, topology) as bench:
         calls = failing(Reject("never"))
         bench.put(QUEUE, MESSAGE)
-        frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0")
+        fault_broker.rabbitmqctl("set_vm_memory_high_watermark", "0")
         try:
             with running(consumer := consumer_of(bench, topology, calls)):
                 calls.wait_for(1)
                 assert consumer.status.in_flight == 1
-                frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+                fault_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
                 bench.wait_for_depth(DEAD, 1)
         finally:
-            frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+            fault_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
         assert len(calls.messages) == 1
         assert bench.depth(QUEUE) == 0
 
@@ -346,7 +346,7 @@ def test_a_message_survives_a_process_that_is_killed_in_its_handler_and_attempts
 
 def attempt_in_a_process_that_is_killed(url: str) -> int:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.messaging.dying_consumer", url],
+        [sys.executable, "-m", "tests.messaging.killed_consumer", url],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         text=True,
@@ -368,7 +368,7 @@ def test_a_message_that_kills_its_process_is_one_dead_letter_after_as_many_death
         bench.put(QUEUE, encode(Envelope.of(request(number))))
 
     done = subprocess.run(
-        [sys.executable, "-m", "tests.messaging.deadly_consumer", bench.url],
+        [sys.executable, "-m", "tests.messaging.poison_consumer", bench.url],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         text=True,
@@ -387,7 +387,7 @@ def test_a_message_that_kills_its_process_is_one_dead_letter_after_as_many_death
 
 
 @contextmanager
-def frail_bench_of(broker: EmbeddedBroker, topology: Topology) -> Iterator[Bench]:
+def fault_bench_of(broker: EmbeddedBroker, topology: Topology) -> Iterator[Bench]:
     with broker.fresh_vhost() as url:
         bench = Bench(url)
         bench.set_up(topology)
@@ -396,17 +396,17 @@ def frail_bench_of(broker: EmbeddedBroker, topology: Topology) -> Iterator[Bench
 
 
 def test_a_broker_that_is_frozen_when_the_consumer_connects_is_waited_for(
-    frail_broker: EmbeddedBroker, topology: Topology
+    fault_broker: EmbeddedBroker, topology: Topology
 ) -> None:
-    with frail_broker.fresh_vhost() as url:
+    with fault_broker.fresh_vhost() as url:
         settings = BrokerSettings(urls=(url,), connect_timeout_s=0.2)
         consumer = Consumer(topology, "worker", handlers_of(Calls()), settings)
-        frail_broker.pause()
+        fault_broker.pause()
         try:
             consumer.start()
             wait_until(lambda: consumer.status.detail is not None, "it says why it waits")
         finally:
-            frail_broker.resume()
+            fault_broker.resume()
         wait_for_state(consumer, "consuming")
         consumer.stop(5)
         assert consumer.join(WAIT_S)

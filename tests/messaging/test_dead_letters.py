@@ -553,7 +553,7 @@ def assert_nothing_is_lost(bench: Bench, ids: Sequence[str], *, doubled: int) ->
 def replaying_process(url: str, say_at: int) -> Iterator[subprocess.Popen[str]]:
     """It has sent so many when the block begins, and is dead at its end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.messaging.dying_replay", url, str(say_at)],
+        [sys.executable, "-m", "tests.messaging.killed_replay", url, str(say_at)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],

@@ -163,19 +163,19 @@ def test_a_connection_whose_link_is_slow_is_not_given_up_while_a_message_goes_ov
 
 
 def test_a_connection_whose_queue_is_slow_is_not_given_up(
-    frail_broker: EmbeddedBroker, topology: Topology, monkeypatch: pytest.MonkeyPatch
+    fault_broker: EmbeddedBroker, topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(liveness, "GIVE_UP_AFTER_S", 0.5)
-    with frail_broker.fresh_vhost() as url, Publisher(topology, url) as publisher:
+    with fault_broker.fresh_vhost() as url, Publisher(topology, url) as publisher:
         bench = Bench(url)
         bench.set_up(topology)
         publisher.publish(request(0))
-        frail_broker.rabbitmqctl("eval", of_the_process_of_the_queue("sys:suspend", url))
+        fault_broker.rabbitmqctl("eval", of_the_process_of_the_queue("sys:suspend", url))
 
         with pytest.raises(NotConfirmed, match=r"no confirm within 5 s"):
             publisher.publish(request(1), timeout_s=5)
 
-        frail_broker.rabbitmqctl("eval", of_the_process_of_the_queue("sys:resume", url))
+        fault_broker.rabbitmqctl("eval", of_the_process_of_the_queue("sys:resume", url))
         publisher.publish(request(2))
         assert publisher.connections == 1
         bench.close()
@@ -229,8 +229,8 @@ def publish_until_confirmed(publisher: Publisher, number: int) -> None:
 
 
 @pytest.fixture
-def frail_bench(frail_broker: EmbeddedBroker, topology: Topology) -> Iterator[Bench]:
-    with frail_broker.fresh_vhost() as url:
+def fault_bench(fault_broker: EmbeddedBroker, topology: Topology) -> Iterator[Bench]:
+    with fault_broker.fresh_vhost() as url:
         bench = Bench(url)
         bench.set_up(topology)
         yield bench
@@ -238,9 +238,9 @@ def frail_bench(frail_broker: EmbeddedBroker, topology: Topology) -> Iterator[Be
 
 
 def test_a_message_above_the_brokers_limit_is_refused_and_no_other(
-    topology: Topology, frail_bench: Bench
+    topology: Topology, fault_bench: Bench
 ) -> None:
-    with Publisher(topology, frail_bench.url) as publisher:
+    with Publisher(topology, fault_bench.url) as publisher:
         small = [outgoing(publisher, number) for number in range(20)]
         large = small[10]._replace(body=b"x" * 1_000_001)
 
@@ -253,11 +253,11 @@ def test_a_message_above_the_brokers_limit_is_refused_and_no_other(
 
 
 def test_the_deadline_holds_while_the_broker_blocks_publishers(
-    topology: Topology, frail_broker: EmbeddedBroker, frail_bench: Bench
+    topology: Topology, fault_broker: EmbeddedBroker, fault_bench: Bench
 ) -> None:
-    with Publisher(topology, frail_bench.url) as publisher:
+    with Publisher(topology, fault_bench.url) as publisher:
         publisher.publish(request(0))
-        frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0")
+        fault_broker.rabbitmqctl("set_vm_memory_high_watermark", "0")
         try:
             # The broker says that it blocks once something is published; so much was sent.
             with pytest.raises(NotConfirmed):
@@ -267,29 +267,29 @@ def test_the_deadline_holds_while_the_broker_blocks_publishers(
             assert raised.value.sent is False
             assert "alarm" in str(publisher.trouble)
         finally:
-            frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+            fault_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
 
         publisher.publish(request(3))
         assert publisher.trouble is None
         assert publisher.connections == 1
-    assert executions(frail_bench) == {0, 1, 3}
+    assert executions(fault_bench) == {0, 1, 3}
 
 
 def test_the_deadline_holds_while_the_broker_is_frozen(
-    topology: Topology, frail_broker: EmbeddedBroker, frail_bench: Bench
+    topology: Topology, fault_broker: EmbeddedBroker, fault_bench: Bench
 ) -> None:
-    with Publisher(topology, frail_bench.url) as publisher:
+    with Publisher(topology, fault_bench.url) as publisher:
         publisher.publish(request(0))
-        frail_broker.pause()
+        fault_broker.pause()
         try:
             with pytest.raises(NotConfirmed) as raised:
                 publisher.publish(request(1), timeout_s=0.3)
         finally:
-            frail_broker.resume()
+            fault_broker.resume()
 
         assert raised.value.sent is True
         publisher.publish(request(2))
-    assert executions(frail_bench) == {0, 1, 2}
+    assert executions(fault_bench) == {0, 1, 2}
 
 
 def _kill(broker: EmbeddedBroker) -> None:
@@ -304,11 +304,11 @@ def _close_all_connections(broker: EmbeddedBroker) -> None:
 
 @pytest.mark.parametrize("outage", [_kill, _close_all_connections], ids=["killed", "maintained"])
 def test_what_eight_threads_have_a_receipt_for_is_handled_in_spite_of_an_outage_of_the_broker(
-    topology: Topology, frail_broker: EmbeddedBroker, outage: Callable[[EmbeddedBroker], None]
+    topology: Topology, fault_broker: EmbeddedBroker, outage: Callable[[EmbeddedBroker], None]
 ) -> None:
-    with frail_broker.fresh_vhost() as url:
+    with fault_broker.fresh_vhost() as url:
         setup_infrastructure(topology, url)
-        frail_broker.restart()  # what was declared moments before a kill may be gone with it
+        fault_broker.restart()  # what was declared moments before a kill may be gone with it
         consumer = Consumer(topology, "worker", handlers_of(calls := Calls()), url)
         writers: list[Writer] = []
         with (
@@ -322,7 +322,7 @@ def test_what_eight_threads_have_a_receipt_for_is_handled_in_spite_of_an_outage_
             try:
                 for writer in writers:
                     writer.wait_for_receipts(10)
-                outage(frail_broker)
+                outage(fault_broker)
                 wait_until(lambda: publisher.connections > 1, "the publisher connects again")
                 wait_until(lambda: consumer.status.connections > 1, "the consumer connects again")
                 for writer in writers:

@@ -268,20 +268,20 @@ def opened(telemetry: Recording) -> list[object]:
 
 
 def test_an_alarm_of_the_broker_blocks_and_its_end_unblocks(
-    frail_broker: EmbeddedBroker, topology: Topology, telemetry: Recording
+    fault_broker: EmbeddedBroker, topology: Topology, telemetry: Recording
 ) -> None:
-    with frail_broker.fresh_vhost() as url:
+    with fault_broker.fresh_vhost() as url:
         bench = Bench(url)
         bench.set_up(topology)
         with Publisher(topology, url, telemetry=telemetry) as publisher:
             publisher.publish(request(1))
-            frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0")
+            fault_broker.rabbitmqctl("set_vm_memory_high_watermark", "0")
             try:
                 sending = threading.Thread(target=publisher.publish, args=(request(2),))
                 sending.start()
                 telemetry.wait_for("connection_blocked")
             finally:
-                frail_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+                fault_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
             sending.join()
         bench.close()
 

@@ -119,16 +119,16 @@ def test_when_the_broker_is_killed_it_loses_nothing_and_doubles_two_batches_at_m
     types: tuple[str, str],
     step: Step,
     moment: str,
-    frail_broker: EmbeddedBroker,
+    fault_broker: EmbeddedBroker,
     record_property: Callable[[str, object], None],
 ) -> None:
     before, after = (topology_of(type=one) for one in types)
-    with frail_broker.fresh_vhost() as url:
+    with fault_broker.fresh_vhost() as url:
         setup_infrastructure(before, url)
         fill_queue(url)
-        frail_broker.restart()  # what was declared moments before a kill may be gone with it
+        fault_broker.restart()  # what was declared moments before a kill may be gone with it
 
-        migrate_and_kill_the_broker(frail_broker, url, after, step, moment)
+        migrate_and_kill_the_broker(fault_broker, url, after, step, moment)
         migrate(after, url, names=[QUEUE])
 
         counts = taken(url)

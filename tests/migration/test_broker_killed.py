@@ -16,16 +16,16 @@ from tests.migration.broker_deaths import (
 
 
 def test_nothing_is_lost_and_two_batches_doubled_at_most_each_time_the_broker_is_killed(
-    frail_broker: EmbeddedBroker,
+    fault_broker: EmbeddedBroker,
 ) -> None:
     quorum = topology_of(type="quorum")
-    with frail_broker.fresh_vhost() as url:
+    with fault_broker.fresh_vhost() as url:
         setup_infrastructure(topology_of(), url)
         fill_queue(url)
-        frail_broker.restart()  # what was declared moments before a kill may be gone with it
+        fault_broker.restart()  # what was declared moments before a kill may be gone with it
 
-        migrate_and_kill_the_broker(frail_broker, url, quorum, Step.DRAIN, "confirmed")
-        migrate_and_kill_the_broker(frail_broker, url, quorum, Step.REFILL, "sent")
+        migrate_and_kill_the_broker(fault_broker, url, quorum, Step.DRAIN, "confirmed")
+        migrate_and_kill_the_broker(fault_broker, url, quorum, Step.REFILL, "sent")
         migrate(quorum, url, names=[QUEUE])
 
         counts = taken(url)

@@ -1,6 +1,6 @@
 """What asking the broker twice a second whether it answers costs an idle consumer: processor time.
 
-``python -m benchmarks.pulse`` starts a private node and takes a minute.
+``python -m benchmarks.liveness_probe`` starts a private node and takes a minute.
 """
 
 from __future__ import annotations

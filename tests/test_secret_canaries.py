@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.planted import PAYLOAD, PLANTED, Watch, leaking_files
+from tests.secret_canaries import PAYLOAD, PLANTED, Watch, leaking_files
 
 logger = logging.getLogger(__name__)
 

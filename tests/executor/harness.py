@@ -39,7 +39,7 @@ from attune_mq.payloads import (
     WorkerRegistered,
 )
 from attune_mq.transactional import reading
-from tests import planted
+from tests import secret_canaries
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def enforcement(number: int, rule: str = "demo.greet") -> EnforcementCreated:
         enforcement_id=number,
         rule_ref=rule,
         trigger_ref="demo.tick",
-        payload={"n": number, "token": planted.PAYLOAD},
+        payload={"n": number, "token": secret_canaries.PAYLOAD},
     )
 
 
@@ -129,7 +129,7 @@ class Seen:
 
 
 @dataclass
-class Rig:
+class Harness:
     executor: Executor
     url: str
     seen: Seen = field(default_factory=Seen)
@@ -219,12 +219,12 @@ class Rig:
 
 
 @contextmanager
-def running(settings: ExecutorSettings) -> Iterator[Rig]:
+def running(settings: ExecutorSettings) -> Iterator[Harness]:
     assert settings.url is not None
     executor = Executor(settings)
     executor.start()
     try:
-        yield Rig(executor, settings.url.get_secret_value())
+        yield Harness(executor, settings.url.get_secret_value())
     finally:
         executor.stop()
 
@@ -238,11 +238,11 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def ready(rig: Rig) -> bool:
-    assert rig.executor.health is not None
-    return rig.executor.health.monitor.ready().is_good
+def ready(harness: Harness) -> bool:
+    assert harness.executor.health is not None
+    return harness.executor.health.monitor.ready().is_good
 
 
-def is_red(rig: Rig, check: str) -> bool:
-    assert rig.executor.health is not None
-    return check in [one.check for one in rig.executor.health.monitor.ready().troubles]
+def is_red(harness: Harness, check: str) -> bool:
+    assert harness.executor.health is not None
+    return check in [one.check for one in harness.executor.health.monitor.ready().troubles]
