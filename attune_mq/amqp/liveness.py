@@ -53,13 +53,13 @@ class LivenessProbe:
 
     def answer(self, now_s: float) -> Reply | None:
         """What the broker answered on the probe's own channel since it was asked."""
-        if self.channel is None or not self.channel.replies:
-            return None
-        reply = self.channel.replies.popleft()
-        if isinstance(reply, spec.Channel.OpenOk):
-            return None
-        self.answered(now_s)
-        return reply
+        replies = self.channel.replies if self.channel is not None else ()
+        while replies:
+            reply = replies.popleft()
+            if not isinstance(reply, spec.Channel.OpenOk):
+                self.answered(now_s)
+                return reply
+        return None
 
     def answered(self, now_s: float) -> None:
         """Or on the spare channel."""

@@ -239,7 +239,8 @@ class Subscription:
         results = []
         while self._finished:
             results.append(self._finished.popleft())
-        self._session.finished(results, now_s)
+        if results:
+            self._session.finished(results, now_s)
         self._act()
 
     def _act(self) -> None:
