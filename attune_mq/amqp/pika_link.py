@@ -186,12 +186,13 @@ class BorrowedChannel(ChannelMethods):
             channel: Any = connection.channel()
         self._channel = channel
         self._closed: Refused | None = None
+        self._is_asking = False  # also after an interruption: the answer may be still to come
         self._impl: Any = channel._impl
         self._impl.add_on_close_callback(self._on_close)
 
     @property
     def is_open(self) -> bool:
-        return bool(self._channel.is_open)
+        return bool(self._channel.is_open) and not self._is_asking
 
     @property
     def version(self) -> str:
@@ -204,6 +205,7 @@ class BorrowedChannel(ChannelMethods):
 
     def ask_all(self, methods: Sequence[Method]) -> list[Reply]:
         replies: list[Reply] = []
+        self._is_asking = True
         with _ours(self._connection), expected_refusals():
             for method in methods:
                 answer = getattr(spec, method.NAME.partition(".")[0])
@@ -212,6 +214,7 @@ class BorrowedChannel(ChannelMethods):
             until_s = time.monotonic() + self._within_s
             while len(replies) < len(methods) and self._closed is None:
                 self._wait(until_s)
+        self._is_asking = False
         if self._closed is not None:
             raise self._closed
         return replies
@@ -235,6 +238,8 @@ def _ours(connection: pika.BlockingConnection) -> Iterator[None]:
     except pika_errors.ConnectionClosedByBroker as error:
         raise Refused(error.reply_code, error.reply_text, is_connection=True) from error
     except (pika_errors.AMQPError, OSError) as error:
+        if isinstance(error, TimeoutError) and error.errno is None:  # a time limit of the caller
+            raise
         raise BrokerUnavailable(
             f"the connection was lost: {error or type(error).__name__}"
         ) from error
