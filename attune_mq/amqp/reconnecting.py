@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,9 +10,7 @@ from attune_mq.amqp.backoff import LONGEST_PAUSE_S, Backoff
 from attune_mq.amqp.connection import Connection
 from attune_mq.amqp.runtime import Runtime
 from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.errors import AttuneError, BrokerUnavailable
-
-logger = logging.getLogger(__name__)
+from attune_mq.errors import AttuneError
 
 
 class ConnectionOwner(Protocol):
@@ -23,7 +20,7 @@ class ConnectionOwner(Protocol):
         """One that was opened, until it is over, and why; what it raises ends the connection."""
 
     def lost(self, failure: Exception, *, was_open: bool) -> None:
-        """After each attempt that failed, and after each connection."""
+        """After each attempt that failed, and after each connection; also by a defect of ours."""
 
 
 class Reconnecting:
@@ -98,10 +95,7 @@ class Reconnecting:
         while not self.is_ending:
             self._aborted = None
             started_at_s = self._runtime.monotonic()
-            try:
-                self._run_connection()
-            except Exception:  # a defect, of ours or of pika's, ends no publisher or consumer
-                logger.exception("Internal error on the connection '%s'", self._name)
+            self._run_connection()
             if self._runtime.monotonic() - started_at_s > LONGEST_PAUSE_S:
                 backoff.reset()
             if self._aborted is None:
@@ -128,7 +122,7 @@ class Reconnecting:
 
     def _run_connection(self) -> None:
         """One connection from its opening to its end."""
-        failure: Exception = BrokerUnavailable("internal error on the connection: see the log")
+        failure: Exception
         was_open = False
         try:
             connection = Connection.open(
@@ -148,7 +142,6 @@ class Reconnecting:
             finally:
                 connection.close()
                 self.connection = None
-        except AttuneError as error:
+        except Exception as error:  # also a defect, of ours or of pika's: another one follows
             failure = error
-        finally:
-            self._owner.lost(failure, was_open=was_open)
+        self._owner.lost(failure, was_open=was_open)

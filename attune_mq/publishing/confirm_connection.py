@@ -240,7 +240,8 @@ class ConfirmConnection:
                     for one in self._confirms.take_waiting()
                 )
         if is_news:
-            logger.warning("Publisher '%s': %s", self._name, failure)
+            defect = None if isinstance(failure, AttuneError) else failure
+            logger.warning("Publisher '%s': %s", self._name, failure, exc_info=defect)
         if was_open and self._telemetry is not None and not self._closed:
             self._telemetry.connection_lost(self._name, str(failure))
 

@@ -288,7 +288,8 @@ def test_many_published_together_have_a_span_each(
 OFF = """
 import sys
 import attune_mq
-from attune_mq import Consumer, Publisher, Service, Telemetries, payloads
+from attune_mq import Consumer, Publisher, Service, payloads
+from attune_mq.message import Telemetries
 import attune_mq.transactional, attune_mq.metrics, attune_executor.service
 print([name for name in sys.modules if name.startswith("opentelemetry")])
 """
