@@ -9,8 +9,8 @@ one is optional and written as ``null`` while it is unset, but for those named i
         invoice_id: Id
         note: Text | None = None
 
-There is no registry to enter it in: hand the class to whoever publishes or reads the message. The
-rest of the library knows none of the classes here.
+There is no registry to enter it in: hand the class to the code that publishes or reads the message.
+The rest of the library knows none of the classes here.
 """
 
 from __future__ import annotations

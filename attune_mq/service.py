@@ -62,7 +62,7 @@ class Service:
     ``instance``: tells several processes of one service apart, see :class:`Consumer`.
     ``setup="verify"``: the infrastructure is managed elsewhere and only looked at.
     ``wait_s``: how long to wait, at the start, for a broker that is not there yet.
-    ``telemetry``: is told of all that consumers and publisher do.
+    ``telemetry``: is notified of all that consumers and publisher do.
     ``positions``: where consumers of streams with ``offset: stored`` keep theirs, such as
     ``attune_mq.transactional.StreamPositions``.
 
@@ -105,7 +105,7 @@ class Service:
         self._tasks: list[BackgroundTask] = []
         self._running_tasks: list[BackgroundTask] = []
         self._consumers: list[Consumer] = []
-        self._life = threading.RLock()  # of whoever starts or stops it
+        self._life = threading.RLock()  # of the thread that starts or stops it
         self._has_begun = False
         self._is_to_stop = False
         # A signal handler may interrupt its own thread anywhere, also while that holds a lock which
@@ -127,7 +127,7 @@ class Service:
         return self.handlers.on(payload)
 
     def depends_on(self, name: str, *signs: Sign, probe: Probe | None = None) -> None:
-        """Which errors of handlers say that ``name`` is away; see :meth:`Handlers.depends_on`."""
+        """Which errors say that ``name`` is unavailable; see :meth:`Handlers.depends_on`."""
         self.handlers.depends_on(name, *signs, probe=probe)
 
     def add_background_task(self, task: BackgroundTask) -> None:

@@ -39,10 +39,10 @@ from attune_mq.message.payload import Payload
 from attune_mq.message.properties import amqp_properties
 from attune_mq.message.settlement import (
     Acknowledge,
-    CountRedelivery,
     DeadLetter,
     ErrorReport,
     Hold,
+    RepublishWithCount,
     RetryPolicy,
     Settlement,
     TryAgain,
@@ -54,12 +54,12 @@ from attune_mq.topology.routing import Router, Routing
 
 __all__ = [
     "Acknowledge",
-    "CountRedelivery",
     "DeadLetter",
     "ErrorReport",
     "Hold",
     "Published",
     "RecordingPublisher",
+    "RepublishWithCount",
     "Settlement",
     "TryAgain",
     "deliver",

@@ -36,12 +36,12 @@ from attune_mq.message.labels import LabelValues
 from attune_mq.message.outgoing import Outcome as PublishOutcome, Outgoing, Receipt
 from attune_mq.message.settlement import (
     Acknowledge,
-    CountRedelivery,
     DeadLetter,
     ErrorReport,
     Failed,
     Outcome,
     Rejected,
+    RepublishWithCount,
     TryAgain,
     Unavailable,
 )
@@ -202,7 +202,7 @@ def _outcome(how: Settled) -> tuple[str, DeadLetter | None]:
             return "consumed", None
         case TryAgain():
             return "retried", None
-        case CountRedelivery():
+        case RepublishWithCount():
             return "counted", None
         case DeadLetter():
             return "dead-lettered", how

@@ -1,7 +1,7 @@
 """The deliveries of one channel from their arrival to their settlement, as a value.
 
 Deliveries, results of handlers and time go in; jobs for workers, what was requeued, and frames come
-out. No lock, thread, socket or clock: whoever drives the connection calls it, one thread at a time.
+out. No lock, thread, socket or clock: the thread that drives the connection calls it.
 
 A message is settled on the channel that it came on, or not at all: when the connection or the
 channel is lost, the broker delivers what was not settled again, and late results are ignored.
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from attune_mq.amqp.frames import ack, nack, reject
 from attune_mq.consuming.pausing import LONGEST_HOLD_S, Pause
-from attune_mq.consuming.processing import Action, Replacement, Result, renewal
+from attune_mq.consuming.processing import Action, Replacement, Result, republish_to_tail
 from attune_mq.message.delivery import Delivery
 from attune_mq.message.settlement import Hold
 
@@ -176,7 +176,7 @@ class ChannelSession:
         tag = delivery.delivery_tag
         until_s = delivery.kept_since_s + LONGEST_HOLD_S
         if until_s <= now_s:
-            self._jobs.append(Job(delivery, renewal(delivery)))
+            self._jobs.append(Job(delivery, republish_to_tail(delivery)))
             return
         self._held[tag] = delivery
         if failed:
@@ -199,7 +199,7 @@ class ChannelSession:
         delivery = self._held.pop(tag, None)
         self._failed.discard(tag)
         if delivery is not None:  # else it is being tried, or is gone
-            self._jobs.append(Job(delivery, renewal(delivery)))
+            self._jobs.append(Job(delivery, republish_to_tail(delivery)))
 
     def _release_held(self) -> list[Delivery]:
         released = [self._held[tag] for tag in sorted(self._held)]

@@ -1,6 +1,6 @@
 """A consumer: one connection, one channel, one consumer tag; 1 + concurrency threads.
 
-How a message travels: whoever leads the I/O loop takes the delivery (:mod:`subscription`); a worker
+How a message travels: the leader of the I/O loop takes the delivery (:mod:`subscription`); a worker
 thread reads and handles it (:mod:`handlers`), decides what becomes of it (:mod:`settlement`), and,
 where that is a retry or a dead letter, publishes the copy and waits for its confirm. Only then is
 the original acknowledged, and only on the channel that it came on (:mod:`channel_session`).
@@ -71,8 +71,8 @@ class Consumer:
     process is refused before the broker is asked.
     ``publisher``: for the copies of retried and dead-lettered messages; its own unless given.
     ``concurrency``, ``prefetch``: the topology's unless given. ``setup``: whether, on every new
-    connection, what the topology lacks is made or only verified. ``telemetry``: is told of all that
-    happens.
+    connection, what the topology lacks is made or only verified. ``telemetry``: is notified of all
+    that happens.
 
     It reconnects for ever, with a jittered pause, to any of the hosts; it notices a deleted queue,
     a cancelled consumer and a closed channel, connects anew, sets the topology up again and goes
@@ -83,13 +83,14 @@ class Consumer:
     messages wait for more than seconds a ``retry`` with a ``backoff``.
 
     A handler may take as long as it needs, up to the broker's ``consumer_timeout``, 30 minutes
-    unless it is configured: then RabbitMQ gives the message to somebody again.
+    unless it is configured: then RabbitMQ delivers the message again.
 
     A message can be handled twice (the table above says when), never not at all. It is lost where
     the file says so (``dead_letter: false``: what fails for good is dropped, with an error in the
-    log), and where somebody deletes its queue, also while a consumer has it. Where a copy cannot be
-    published, since its exchange was deleted or the broker is full, the original stays in its queue
-    with us, unacknowledged, and the copy is tried again every 5 s; the handler is not called again.
+    log), and where an operator deletes its queue, also while a consumer has it. Where a copy cannot
+    be published, since its exchange was deleted or the broker is full, the original stays in its
+    queue with us, unacknowledged, and the copy is tried again every 5 s; the handler is not called
+    again.
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class Consumer:
         Raises :class:`~attune_mq.errors.DuplicateConsumerTag`, and
         :class:`~attune_mq.errors.LifecycleError` for a consumer that was started before, in this
         process or before a fork (:class:`~attune_mq.errors.ForkedProcess`): it lives once, make a
-        new one. One that was stopped before returns at once. A broker that is away,
+        new one. One that was stopped before returns at once. A broker that is unreachable,
         or refuses, is not raised but waited for, and said in the log and by :attr:`status`.
         """
         self._begin()

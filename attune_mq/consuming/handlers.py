@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 P = TypeVar("P", bound=Payload)
 Handler = Callable[[Message[P]], None]
 Sign = type[BaseException] | Callable[[BaseException], bool]
-"""By which an error is known to say that a dependency is away: its class, or a question."""
+"""By which an error is known to say that a dependency is unavailable: its class, or a question."""
 Probe = Callable[[], object]
 
 
@@ -78,7 +78,7 @@ class Handlers:
         return register
 
     def depends_on(self, name: str, *signs: Sign, probe: Probe | None = None) -> None:
-        """When a handler raises one of ``signs``, ``name`` is away, and the message has not failed.
+        """An error of ``signs`` says that ``name`` is unavailable, not that the message failed.
 
         ::
 
@@ -87,8 +87,8 @@ class Handlers:
         A sign is a class of errors, or a function that says of an error whether it is one (for a
         database ``attune_mq.transactional.is_transient``). The consumer pauses and tries one
         message now and then, or, where there is one, calls ``probe``, which raises while ``name``
-        is away. An error that a bad message can cause is no sign: that message would hold up all
-        others for as long as it is there.
+        is unavailable. An error that a bad message can cause is no sign: that message would hold up
+        all others for as long as it is there.
 
         Raises :class:`~attune_mq.errors.NotSynchronous` for a sign or a ``probe`` that is a
         coroutine or generator function. A probe that returns an awaitable or the like has not
@@ -131,7 +131,7 @@ class Handlers:
             return envelope, Unreadable(str(error))
         except UnknownMessageType as error:
             return envelope, Unhandled(error.message_type)
-        except Exception as error:  # a payload class of somebody's own has a defect
+        except Exception as error:  # a payload class of the application has a defect
             return envelope, failure_of(error)
         return envelope, Message(payload, envelope, delivery)
 
@@ -161,7 +161,7 @@ def _is_sign(sign: Sign, error: BaseException) -> bool:
         check_ran(answer, "the sign")
         return answer
     except Exception:
-        logger.exception("It cannot be told whether an error is a sign that something is away")
+        logger.exception("depends_on() predicate raised; the error is not taken for an outage")
         return False
 
 

@@ -2,9 +2,9 @@
 
 A stream takes nothing back, and a copy at its end would be one more message for all of its readers.
 So a message that fails is kept by its worker for the delay, and handled again; with one worker, all
-that follows in the stream waits, and the order is kept. What a handler needs and is away is waited
-for in the same way. After its last attempt a message is passed over, with an error in the log that
-names its offset: the stream still has it.
+that follows in the stream waits, and the order is kept. An unavailable dependency of a handler is
+waited for in the same way. After its last attempt a message is passed over, with an error in the
+log that names its offset: the stream still has it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class InPlace:
 
     def handle(self, session: Subscription, delivery: StreamDelivery) -> Action:
         """Returns when it is done, or when the consumer stops or the connection is lost: then the
-        stream delivers it again, to whoever reads on from the position."""
+        stream delivers it again, to the consumer that reads on from the position."""
         replacement: Replacement | None = None
         while session.can_settle and not self._stopping.is_set():
             if self._reading.is_done(delivery):

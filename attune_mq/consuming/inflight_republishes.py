@@ -15,7 +15,7 @@ from typing import Self
 from attune_mq.forking import after_fork
 
 LONGEST_WAIT_S = 1.0
-"""For republishes that began after somebody began to wait. There may always be another one."""
+"""For republishes that began after the wait began. There may always be another one."""
 _LOOK_AGAIN_S = 0.1
 
 

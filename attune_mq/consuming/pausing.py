@@ -1,12 +1,12 @@
 """Pauses consumption while a dependency of the handlers is unavailable.
 
 A handler that says so (:class:`~attune_mq.errors.DependencyUnavailable`, or an error registered by
-``depends_on``) has not failed with its message. The message stays with the consumer, unsettled and
+``depends_on``) has not failed with its message. The message stays with the consumer, unacked and
 uncounted, and so do those that come after it: the prefetch bounds how many, and the broker keeps
 the rest. After a pause, longer each time, one message is tried. While that fails likewise, all
 wait; once it does not, all go on.
 
-Nothing is given back meanwhile, since RabbitMQ 4.0 counts each return to a quorum queue, and the
+Nothing is requeued meanwhile, since RabbitMQ 4.0 counts each return to a quorum queue, and the
 broker would send it again at once. What is held for :data:`LONGEST_HOLD_S` leaves as a fresh copy
 at the tail of its queue, long before the broker takes the consumer for broken.
 """
@@ -48,7 +48,7 @@ class Pause:
 
     @property
     def cause(self) -> Unavailable | None:
-        """What is away, and how that was noticed last."""
+        """What is unavailable, and how that was noticed last."""
         return self._cause
 
     @property

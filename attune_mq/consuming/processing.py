@@ -19,13 +19,17 @@ from attune_mq.message.envelope import Envelope
 from attune_mq.message.log_context import Handling
 from attune_mq.message.masking import in_a_line
 from attune_mq.message.outgoing import Outgoing
-from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
+from attune_mq.message.republishing import (
+    dead_letter_copy,
+    republish_with_delivery_count,
+    retry_copy,
+)
 from attune_mq.message.settlement import (
     Acknowledge,
-    CountRedelivery,
     DeadLetter,
     Hold,
     Outcome,
+    RepublishWithCount,
     RetryPolicy,
     Settlement,
     TryAgain,
@@ -57,7 +61,7 @@ class Replacement:
     """A copy that is to be in a queue before the original may go, which is then settled so."""
 
     copy: Outgoing
-    settlement: TryAgain | CountRedelivery | DeadLetter
+    settlement: TryAgain | RepublishWithCount | DeadLetter
     envelope: Envelope | None = None
 
 
@@ -65,10 +69,10 @@ Result = Action | Hold | Replacement | TryAgain
 """``TryAgain``: of a stream, to which no copy is published: all who read it would get that."""
 
 
-def renewal(delivery: Delivery) -> Replacement:
+def republish_to_tail(delivery: Delivery) -> Replacement:
     """A fresh copy of one that was held for long, at the tail of its queue; nothing is counted."""
-    settlement = CountRedelivery(delivery.redeliveries)
-    return _instead(counted_copy(delivery, settlement), settlement, None)
+    settlement = RepublishWithCount(delivery.redeliveries)
+    return _instead(republish_with_delivery_count(delivery, settlement), settlement, None)
 
 
 def settlement_of(delivery: Delivery, handlers: Handlers, policy: RetryPolicy) -> Settlement:
@@ -81,7 +85,7 @@ def _settlement_before_handling(delivery: Delivery, policy: RetryPolicy) -> Sett
     if delivery.is_fresh:
         return None
     if not delivery.is_due:  # nobody holds a message for as long as was asked for at a time
-        return CountRedelivery(delivery.redeliveries)
+        return RepublishWithCount(delivery.redeliveries)
     return decide_before_handling(
         delivery.redeliveries,
         delivery.failures,
@@ -128,8 +132,8 @@ class Processor:
 
         Blocks while the handler runs, and while a copy waits for its confirm. ``still_ours``: asked
         just before a copy is published, whether the original can still be settled; otherwise the
-        broker has given it to somebody else, who publishes the copy. ``is_trial``: whether a pause
-        is over depends on what comes of handling it.
+        broker has delivered it to another consumer, which publishes the copy. ``is_trial``: whether
+        a pause is over depends on what comes of handling it.
         """
         current = Handling(delivery)
         token = log_context.begin(current)
@@ -217,8 +221,10 @@ class Processor:
                     self._settled(delivery, envelope, settlement)
                     return settlement
                 return _instead(retry_copy(delivery, settlement), settlement, envelope)
-            case CountRedelivery():
-                return _instead(counted_copy(delivery, settlement), settlement, envelope)
+            case RepublishWithCount():
+                return _instead(
+                    republish_with_delivery_count(delivery, settlement), settlement, envelope
+                )
             case Hold():
                 return settlement
             case DeadLetter():
@@ -266,7 +272,7 @@ class Processor:
                 self._progress.count("retried")
             case DeadLetter() | Dropped():
                 self._progress.count("dead_lettered")
-            case CountRedelivery() | Requeued():
+            case RepublishWithCount() | Requeued():
                 pass
         if self._telemetry is not None:
             self._telemetry.settled(delivery, envelope, how)
@@ -274,7 +280,7 @@ class Processor:
 
 def _instead(
     copy: Outgoing,
-    settlement: TryAgain | CountRedelivery | DeadLetter,
+    settlement: TryAgain | RepublishWithCount | DeadLetter,
     envelope: Envelope | None,
 ) -> Replacement:
     if envelope is not None:

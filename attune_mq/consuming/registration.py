@@ -36,8 +36,8 @@ class LivenessSnapshot:
 
 class Registration:
     """Made when the consumer is registered, which counts as an answer. ``channel``: the consumer's.
-    ``counts``: whether the broker's count of consumers is one; of a stream it is not. By whoever
-    leads the I/O loop, with its lock held, but for :attr:`snapshot`."""
+    ``counts``: whether the broker's count of consumers is one; of a stream it is not. Called by
+    the leader of the I/O loop, with its lock held, but for :attr:`snapshot`."""
 
     def __init__(
         self,

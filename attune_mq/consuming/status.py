@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_DEADLINE_MS = 15 * 60 * 1000
 """Where the topology gives a consumer no ``deadline``: half of RabbitMQ's consumer timeout, after
-which the broker gives the message to somebody else (https://www.rabbitmq.com/docs/consumers)."""
+which the broker delivers the message to another consumer
+(https://www.rabbitmq.com/docs/consumers)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Deadlines:
     """Of all handlers of one consumer, over all its connections: a handler that hangs outlives the
     connection that its message came by, and keeps its thread. Safe from any thread.
 
-    What is over its deadline is logged once; Python cannot end a thread.
+    A handler past its deadline is logged once; Python cannot end a thread.
     ``deadline_ms``: of the topology; ``None``: :data:`DEFAULT_DEADLINE_MS`.
     """
 
@@ -76,13 +77,13 @@ class Deadlines:
         self._begun = {}
 
     def look(self) -> None:
-        """Says what is over its deadline; from the thread of the connection, now and then."""
+        """Logs the handlers past their deadline; from the connection's thread, now and then."""
         late_s = time.monotonic() - self.deadline_ms / 1000
         for call in self._begun.copy().values():
             if call.begun_at_s < late_s and not call.is_said:
                 call.is_said = True
                 logger.warning(
-                    "Handler of consumer '%s' is over its deadline of %d ms with message %s (%s)",
+                    "Handler of consumer '%s' is past its deadline of %d ms with message %s (%s)",
                     self._tag,
                     self.deadline_ms,
                     call.message_id,
@@ -91,7 +92,7 @@ class Deadlines:
 
 
 class _Call:
-    """Of a handler. Its message is read when somebody asks, and once."""
+    """Of a handler. Its message is read when it is first asked for, and once."""
 
     def __init__(self, delivery: Delivery) -> None:
         self.begun_at_s = time.monotonic()
@@ -123,9 +124,9 @@ Counter = Literal["handled", "retried", "dead_lettered"]
 @dataclass(frozen=True)
 class ConsumerStatus:
     """``state`` is ``consuming`` only while the broker has the tag registered, as far as is known
-    here, and ``paused`` while it is registered and holds its messages, since something that its
-    handlers need is away. ``since_s`` is on the monotonic clock. ``detail`` says why it is not
-    consuming.
+    here, and ``paused`` while it is registered and holds its messages, since a dependency
+    of its handlers is unavailable. ``since_s`` is on the monotonic clock. ``detail`` says why it is
+    not consuming.
 
     ``handled``, ``retried`` and ``dead_lettered`` count what became of messages: of the latter
     two, once their copies were confirmed. ``connections``: how often it began to consume.

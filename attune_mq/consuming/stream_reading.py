@@ -217,7 +217,7 @@ class StreamReading:
         if self._offset is None:
             logger.warning(
                 "Consumer '%s' begins in stream '%s' at the next message, for want of an `offset` "
-                "in the file: what was published before, also while it was away, is never read",
+                "in the file: what was published before, also while disconnected, is never read",
                 self.consumer,
                 self._stream,
             )

@@ -42,7 +42,7 @@ WAIT_S = 0.1
 
 
 class Subscription:
-    """Consumes until it is told to stop; raises when connection, channel or consumer is lost."""
+    """Consumes until it is asked to stop; raises when connection, channel or consumer is lost."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class Subscription:
             loop.fail(error)
         return loop.end is None and not self.is_stopping
 
-    # Whoever leads the I/O loop, with its lock held.
+    # Called by the leader of the I/O loop, with its lock held.
 
     def is_busy(self) -> bool:
         return not self._worker_leads

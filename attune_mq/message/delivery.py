@@ -29,8 +29,8 @@ REASON = "x-attune-reason"
 QUEUE = "x-attune-queue"
 BROKERS_COUNT = "x-delivery-count"
 BROKERS_COUNTS = (BROKERS_COUNT, "x-acquired-count")
-"""Of a quorum queue. RabbitMQ 4.3 counts under the second name how often a message was handed out,
-and under the first only what may have been its fault: not that it was given back by ``nack``."""
+"""Of a quorum queue. RabbitMQ 4.3 counts under the second name how often a message was delivered,
+and under the first only what may have been its fault: not that it was requeued by ``nack``."""
 
 MAX_HOLD_S = 900.0
 """How long a consumer holds a message at a time. RabbitMQ takes a consumer that has not settled
@@ -72,12 +72,12 @@ class Delivery:
 
     @property
     def failures(self) -> int:
-        """How often handling it failed before in this queue, whoever tried."""
+        """How often handling it failed before in this queue, by any consumer."""
         return self._counted(FAILURES)
 
     @property
     def redeliveries(self) -> int:
-        """How often it was handed out and came back unsettled. A quorum queue counts that itself;
+        """How often it was delivered and returned unacked. A quorum queue counts that itself;
         a classic queue says only "not the first time", so that consumers count."""
         if self.counted_by_broker:
             return _count(self.headers, BROKERS_COUNT)
@@ -105,7 +105,7 @@ class Delivery:
 
     @cached_property
     def kept_since_s(self) -> float:
-        """Since when a consumer keeps it, unsettled, for want of what its handler needs: on the
+        """Since when a consumer keeps it, unacked, for want of what its handler needs: on the
         monotonic clock, from when that is first asked for. A trial does not make it younger."""
         return time.monotonic()
 
@@ -217,8 +217,8 @@ class Message(Generic[_P]):
     def is_dead_letter(self) -> bool:
         """It died in, or was given up from, another queue than the one that it comes from now.
 
-        A message that came back from one of its own retry queues is none, nor is one that somebody
-        moved back to the queue in which it had died.
+        A message that came back from one of its own retry queues is none, nor is one that an
+        operator moved back to the queue in which it had died.
         """
         return self.delivery.died_in not in (None, self.delivery.queue)
 

@@ -216,7 +216,7 @@ def _why_not_json(body: bytes, parser_says: str) -> str:
 
 
 def _fill_in(fields: dict[str, Any], name: str, fallback: object) -> None:
-    """pika hands out a property as bytes when it is not UTF-8; such a one and ``""`` are no ids."""
+    """pika returns a property as bytes when it is not UTF-8; such a one and ``""`` are no ids."""
     if fields.get(name) is None:
         fields[name] = fallback if isinstance(fallback, str) and fallback else _fresh_id()
 

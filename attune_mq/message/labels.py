@@ -1,10 +1,10 @@
 """Labels whose values are few, whatever is sent to us and however many workers come and go.
 
-A queue or a tag of a family's instance is told by the family's own name for it,
+A queue or a tag of a family's instance is labelled with the family's own name,
 ``worker.{worker_id}.executions``: which worker it is stands in the label ``instance``, which
-Prometheus adds by itself. A queue that the broker names is told by its key in the file. What the
-topology does not know is ``other``. Routing keys, message ids and the instance part of a tag are
-never labels.
+Prometheus adds by itself. A queue that the broker names is labelled with its key in the file. What
+the topology does not know is ``other``. Routing keys, message ids and the instance part of a tag
+are never labels.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Handling:
         self.envelope: Envelope | None = None
 
     def fields(self) -> dict[str, str | int | None]:
-        """By the names of :data:`FIELDS`. Ids and types are whatever somebody sent."""
+        """By the names of :data:`FIELDS`. Ids and types are whatever the publisher sent."""
         delivery, envelope = self.delivery, self.envelope
         ids = delivery.ids() if envelope is None else envelope
         return {

@@ -34,7 +34,7 @@ def shown_body(body: bytes) -> Any:
 
 
 def in_a_line(text: object) -> str:
-    """As part of a line of a log, whoever formats it: strangers choose ids and what errors quote,
+    """As part of a line of a log, in any formatter: strangers choose ids and what errors quote,
     and nothing of that shall end the line, forge another, or move a cursor."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(text))
 

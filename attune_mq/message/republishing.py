@@ -30,7 +30,7 @@ from attune_mq.message.delivery import (
     Delivery,
 )
 from attune_mq.message.outgoing import Outgoing
-from attune_mq.message.settlement import CountRedelivery, DeadLetter, ErrorReport, TryAgain
+from attune_mq.message.settlement import DeadLetter, ErrorReport, RepublishWithCount, TryAgain
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE, retry_queue_name
 from attune_mq.topology.objects import DeadLetterTo
 
@@ -39,7 +39,7 @@ ORIGIN_ROUTING_KEY = "x-attune-routing-key"
 _BROKERS_DEATHS = ("x-first-death-", "x-last-death-", "x-death")
 
 Headers = dict[Any, Any]
-"""Names are text, or bytes where somebody sent what is no UTF-8."""
+"""Names are text, or bytes where a publisher sent what is no UTF-8."""
 
 
 def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
@@ -70,7 +70,7 @@ def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
     )
 
 
-def counted_copy(delivery: Delivery, settlement: CountRedelivery) -> Outgoing:
+def republish_with_delivery_count(delivery: Delivery, settlement: RepublishWithCount) -> Outgoing:
     """To the tail of its own queue, with the count that a classic queue does not keep."""
     counts: Headers = {
         FAILURES: delivery.failures,

@@ -12,7 +12,7 @@ from attune_mq.errors import Reject, RetryLater
 from attune_mq.topology.objects import DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, Queue, Retry
 
 MAX_REDELIVERIES = 20
-"""How often a message may come back unsettled, as on the quorum queues of RabbitMQ 4."""
+"""How often a message may be redelivered, as on the quorum queues of RabbitMQ 4."""
 MAX_DELAY_MS = 7 * 24 * 60 * 60 * 1000
 """A handler that asks for a longer delay gets this one."""
 
@@ -85,7 +85,7 @@ class Done:
 
 
 DONE = Done()
-"""There is but one."""
+"""Singleton."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Unhandled:
 
 @dataclass(frozen=True)
 class Unavailable:
-    """Something that the handler needs is away. The message is none the worse for it."""
+    """A dependency of the handler is unavailable. The message is none the worse for it."""
 
     dependency: str
     error: ErrorReport
@@ -154,7 +154,7 @@ class TryAgain:
 
 
 @dataclass(frozen=True)
-class CountRedelivery:
+class RepublishWithCount:
     """Published again with this count, so that it survives whatever keeps ending its handling."""
 
     redeliveries: int
@@ -169,18 +169,18 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Hold:
-    """It stays with us, uncounted, until what is away is there again."""
+    """It stays with us, uncounted, until the dependency is available again."""
 
     cause: Unavailable
 
 
-Settlement = Acknowledge | TryAgain | CountRedelivery | DeadLetter | Hold
+Settlement = Acknowledge | TryAgain | RepublishWithCount | DeadLetter | Hold
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
     """``attempts`` in all. ``queue_delays_ms``: the retry queues there are; empty: held delays.
-    ``max_redeliveries``: how often it may come back unsettled; ``None`` is without limit."""
+    ``max_redeliveries``: how often it may be redelivered; ``None`` is without limit."""
 
     attempts: int = DEFAULT_ATTEMPTS
     queue_delays_ms: tuple[int, ...] = ()
@@ -210,15 +210,15 @@ def failure_of(error: BaseException) -> Failed | Rejected:
 def decide_before_handling(
     redeliveries: int, failures: int, policy: RetryPolicy, *, counted: bool
 ) -> Settlement | None:
-    """For a message that came back unsettled ``redeliveries`` times; ``None``: it is handled.
+    """For a message that was redelivered ``redeliveries`` times; ``None``: it is handled.
 
     ``counted``: the last of these is written down, by the broker or by a consumer. Otherwise it
     has to be before it is handled: what handling it does to us may leave us no time.
     """
     if policy.max_redeliveries is not None and redeliveries > policy.max_redeliveries:
-        text = f"handed out and not settled {redeliveries} times, as if handling it were deadly"
+        text = f"delivery limit exceeded: {redeliveries} redeliveries; suspected poison message"
         return DeadLetter("redelivered", ErrorReport("NeverSettled", text), failures)
-    return None if counted else CountRedelivery(redeliveries)
+    return None if counted else RepublishWithCount(redeliveries)
 
 
 def decide(outcome: Outcome, failures: int, policy: RetryPolicy) -> Settlement:

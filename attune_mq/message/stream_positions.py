@@ -24,7 +24,7 @@ class StreamPosition(NamedTuple):
     offset: int
     """-1: before the first message."""
     fingerprint: str
-    """Empty: of a position that somebody chose, whatever message is there."""
+    """Empty: of a position that an operator chose, whatever message is there."""
     generation: int = 0
     """How often the stream was seen to be declared anew, or the position was chosen: what is still
     being handled from before then moves no position."""

@@ -1,7 +1,7 @@
 """Functions that are given to be called: their work is done when they return.
 
 The body of a coroutine function (``async def``) or of a generator function does not run when it is
-called. Whoever calls one and takes its return for an answer says "done" of what never began. So
+called. A caller that takes its return for an answer says "done" of what never began. So
 such functions are refused where they are given (:func:`check_synchronous`), and what only shows by
 what is returned, where it is called (:func:`check_ran`).
 """

@@ -14,14 +14,14 @@ event                     on the thread of             when
                                                        does no longer
 ``unexpected_confirms``   the connection               the broker confirmed to a publisher what
                                                        nobody waits for; the connection ends
-``paused``, ``resumed``   a worker; the connection     something that its handlers need is away, or
-                                                       is there again
+``paused``, ``resumed``   a worker; the connection     a dependency of its handlers is unavailable,
+                                                       or is available again
 ``delivered``             the consumer's connection    a delivery has come
 ``processing``            a worker                     all that is done with it begins; a scope
 ``handling``              a worker                     its handler is about to be called
 ``handled``               a worker                     its handler is done
 ``settled``               a worker; the connection     it is decided, its copy, where there is one,
-                          for what is given back       is confirmed, and the original may go
+                          for what is requeued         is confirmed, and the original may go
 ``publishing``            who publishes                before a message is sent; may replace it
 ``published``             who publishes                its outcome is known
 ========================  ===========================  ============================================
@@ -49,9 +49,9 @@ from attune_mq.message.envelope import Envelope
 from attune_mq.message.outgoing import Outcome as PublishOutcome, Outgoing
 from attune_mq.message.settlement import (
     Acknowledge,
-    CountRedelivery,
     DeadLetter,
     Outcome,
+    RepublishWithCount,
     TryAgain,
 )
 from attune_mq.message.synchronous import check_synchronous
@@ -76,7 +76,7 @@ class Requeued:
     reason: str
 
 
-Settled = Acknowledge | TryAgain | CountRedelivery | DeadLetter | Dropped | Requeued
+Settled = Acknowledge | TryAgain | RepublishWithCount | DeadLetter | Dropped | Requeued
 
 
 class Telemetry:
@@ -180,7 +180,7 @@ class Telemetries(Telemetry):
         name = getattr(listener, "__qualname__", repr(listener))
         if name not in self._said:
             self._said.add(name)
-            logger.exception("Telemetry failed in %s; messages go on without it", name)
+            logger.exception("telemetry listener %s raised; ignored", name)
 
 
 def guarded(telemetry: Telemetry | None) -> Telemetry | None:

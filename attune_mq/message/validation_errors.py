@@ -1,4 +1,4 @@
-"""What is wrong with a message, said without a word of what it holds.
+"""What is wrong with a message, said without any of its values.
 
 pydantic's own texts and errors carry the values that they refuse. A payload may hold a secret, and
 what is said here ends up in logs and in the headers of dead letters, so only names of fields,

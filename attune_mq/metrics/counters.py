@@ -34,7 +34,7 @@ SECONDS = (
 
 
 MANY = 1_000
-"""So many are counted at once by whoever adds the last of them; it takes a millisecond or two."""
+"""So many are counted at once, by the thread that adds the last; it takes a millisecond or two."""
 
 
 class Counts:

@@ -16,9 +16,9 @@ from attune_mq.message.labels import LabelValues
 from attune_mq.message.outgoing import Outcome as PublishOutcome, Outgoing, Receipt
 from attune_mq.message.settlement import (
     Acknowledge,
-    CountRedelivery,
     DeadLetter,
     Outcome,
+    RepublishWithCount,
     TryAgain,
     Unavailable,
 )
@@ -120,7 +120,7 @@ class EventCounts(Telemetry):
                 self._counts[table.DROPPED].add((*labels, reason))
             case Requeued(reason):
                 self._counts[table.REQUEUED].add((*labels[:2], reason))
-            case CountRedelivery():  # it comes again at once, and is counted as delivered then
+            case RepublishWithCount():  # it comes again at once, and is counted as delivered then
                 pass
 
     def published(self, message: Outgoing, outcome: PublishOutcome, seconds: float) -> None:

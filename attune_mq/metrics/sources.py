@@ -100,7 +100,7 @@ class Due(Protocol):
 
 
 class Failing(Due, Protocol):
-    """``attune_mq.transactional.Failing``: what was published in vain for one of :data:`CAUSES`."""
+    """``attune_mq.transactional.Failing``: what was not published, for one of :data:`CAUSES`."""
 
     @property
     def cause(self) -> str: ...
@@ -196,7 +196,7 @@ class OutboxBacklog(Source):
 
 
 class OutboxFailures(Source):
-    """``ask``: what of an outbox was published in vain, as :class:`OutboxBacklog` asks."""
+    """``ask``: what of an outbox was not published, as :class:`OutboxBacklog` asks."""
 
     def __init__(self, ask: Callable[[], Iterable[Failing]]) -> None:
         self._failing = Query(

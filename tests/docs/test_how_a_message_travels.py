@@ -11,7 +11,11 @@ from attune_mq.amqp import DEFAULT_HEARTBEAT_S
 from attune_mq.consuming import DEFAULT_STOP_DEADLINE_S, LONGEST_PAUSE_S
 from attune_mq.consuming.channel_session import RETRY_S
 from attune_mq.message import MAX_HEADER_BYTES, MAX_HOLD_S, NOT_BEFORE, Delivery, Outgoing
-from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
+from attune_mq.message.republishing import (
+    dead_letter_copy,
+    republish_with_delivery_count,
+    retry_copy,
+)
 from attune_mq.message.settlement import (
     MAX_DELAY_MS,
     MAX_ERROR_TEXT,
@@ -19,7 +23,7 @@ from attune_mq.message.settlement import (
     MAX_REDELIVERIES,
 )
 from attune_mq.publishing import DEFAULT_TIMEOUT_S, MAX_IN_FLIGHT
-from attune_mq.testing import CountRedelivery, DeadLetter, ErrorReport, TryAgain
+from attune_mq.testing import DeadLetter, ErrorReport, RepublishWithCount, TryAgain
 from attune_mq.topology import DeadLetterTo, format_duration
 from attune_mq.topology.objects import DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS
 from tests.docs.markdown import code_names, page
@@ -34,7 +38,7 @@ def test_the_table_has_every_header_that_a_copy_can_carry() -> None:
     copies = (
         retry_copy(delivery, TryAgain(1, error, hold_ms=1_000)),
         retry_copy(dead, TryAgain(1, error, queue_delay_ms=1_000)),
-        counted_copy(delivery, CountRedelivery(1)),
+        republish_with_delivery_count(delivery, RepublishWithCount(1)),
         dead_letter_copy(delivery, DeadLetter("rejected", error, 1), DeadLetterTo(to="dlx")),
     )
     written = {name for one in copies for name in names_of_ours(one)}

@@ -19,9 +19,13 @@ from attune_mq.definitions import import_definitions
 from attune_mq.errors import AttuneError
 from attune_mq.lint import lint
 from attune_mq.message import decode, decode_payload, shown_body
-from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
+from attune_mq.message.republishing import (
+    dead_letter_copy,
+    republish_with_delivery_count,
+    retry_copy,
+)
 from attune_mq.payloads import PAYLOAD_TYPES
-from attune_mq.testing import CountRedelivery, DeadLetter as GivenUp, ErrorReport, TryAgain
+from attune_mq.testing import DeadLetter as GivenUp, ErrorReport, RepublishWithCount, TryAgain
 from attune_mq.topology import DeadLetterTo, write_topology
 from tests.messaging.deliveries import delivery
 
@@ -66,7 +70,7 @@ def headers(data: bytes) -> None:
     assert delivered.hold_s >= 0
     for copy in (
         retry_copy(delivered, TryAgain(1, ERROR, hold_ms=10)),
-        counted_copy(delivered, CountRedelivery(1)),
+        republish_with_delivery_count(delivered, RepublishWithCount(1)),
         dead_letter_copy(delivered, GivenUp("rejected", ERROR, 1), DeadLetterTo(to="dlx")),
     ):
         copy.problem()

@@ -193,7 +193,7 @@ def test_a_handler_over_its_deadline_is_told_while_it_runs(
     hurried = topology_of(WORK.replace("prefetch: 10", "prefetch: 10, deadline: 1ms"))
     publisher.publish(request(1))
     with running(consumer_of(bench, hurried, Calls(gate))):
-        wait_until(lambda: "is over its deadline" in caplog.text, "the handler is told of")
+        wait_until(lambda: "is past its deadline" in caplog.text, "the handler is told of")
         gate.let_through.set()
 
 

@@ -13,7 +13,7 @@ from attune_mq.errors import ConsumeError
 from attune_mq.message import NOT_BEFORE
 from attune_mq.message.settlement import Done, Failed, RetryPolicy, Unhandled, Unreadable
 from attune_mq.payloads import ExecutionDispatch, ExecutionRequested
-from attune_mq.testing import CountRedelivery
+from attune_mq.testing import RepublishWithCount
 from tests.messaging.bench import Calls
 from tests.messaging.bodies import body
 from tests.messaging.deliveries import delivery
@@ -134,14 +134,16 @@ def test_a_message_that_is_not_due_is_not_handled_but_waits_on() -> None:
     handlers, calls = handling()
     waiting = delivery(headers={NOT_BEFORE: 2**62, "x-attune-redeliveries": 4})
 
-    assert settlement_of(waiting, handlers, RetryPolicy()) == CountRedelivery(4)
+    assert settlement_of(waiting, handlers, RetryPolicy()) == RepublishWithCount(4)
     assert calls.messages == []
 
 
 def test_a_message_that_came_back_is_counted_before_its_handler_is_called() -> None:
     handlers, calls = handling()
 
-    assert settlement_of(delivery(redelivered=True), handlers, RetryPolicy()) == CountRedelivery(1)
+    assert settlement_of(delivery(redelivered=True), handlers, RetryPolicy()) == RepublishWithCount(
+        1
+    )
     assert calls.messages == []
 
 

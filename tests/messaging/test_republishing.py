@@ -11,8 +11,12 @@ import pytest
 
 from attune_mq import Message
 from attune_mq.message import MAX_HEADER_BYTES, MAX_HOLD_S, Delivery, decode
-from attune_mq.message.republishing import counted_copy, dead_letter_copy, retry_copy
-from attune_mq.testing import CountRedelivery, DeadLetter, ErrorReport, TryAgain
+from attune_mq.message.republishing import (
+    dead_letter_copy,
+    republish_with_delivery_count,
+    retry_copy,
+)
+from attune_mq.testing import DeadLetter, ErrorReport, RepublishWithCount, TryAgain
 from attune_mq.topology import DeadLetterTo
 from tests.messaging.deliveries import REQUEST, as_it_arrives, delivery
 from tests.waiting import wait_until
@@ -83,7 +87,11 @@ def test_a_clock_that_was_wrong_when_a_retry_was_written_does_not_hold_it_for_lo
     again = delivery(headers=as_it_arrives(copy.properties))
     assert 0 < again.hold_s <= 0.03
     wait_until(lambda: again.is_due, "it was held for as long as was asked for")
-    counted = delivery(headers=as_it_arrives(counted_copy(again, CountRedelivery(1)).properties))
+    counted = delivery(
+        headers=as_it_arrives(
+            republish_with_delivery_count(again, RepublishWithCount(1)).properties
+        )
+    )
     assert counted.hold_s <= 0.03
 
 
@@ -162,13 +170,13 @@ def test_failures_are_counted_for_one_queue() -> None:
     assert again.headers["x-attune-queue"] == "work.queue"
 
 
-@pytest.mark.parametrize("settle", [HELD, CountRedelivery(1), GIVEN_UP])
+@pytest.mark.parametrize("settle", [HELD, RepublishWithCount(1), GIVEN_UP])
 def test_every_header_that_amqp_knows_is_carried(settle: Any) -> None:
     original = delivery(headers=ANY_HEADERS)
 
     copy = {
         TryAgain: lambda: retry_copy(original, settle),
-        CountRedelivery: lambda: counted_copy(original, settle),
+        RepublishWithCount: lambda: republish_with_delivery_count(original, settle),
         DeadLetter: lambda: dead_letter_copy(original, settle, OWN_QUEUE),
     }[type(settle)]()
 
@@ -194,7 +202,7 @@ def test_a_message_that_came_back_on_a_classic_queue_is_counted_and_not_held_aga
     )
     assert original.redeliveries == 3
 
-    copy = counted_copy(original, CountRedelivery(3))
+    copy = republish_with_delivery_count(original, RepublishWithCount(3))
     again = arrived(original, as_it_arrives(copy.properties))
 
     assert (copy.exchange, copy.routing_key) == ("", "work.queue")
@@ -206,7 +214,7 @@ def test_a_message_that_came_back_while_it_was_held_is_held_further() -> None:
     due_ms = int(time.time() * 1000) + 60_000
     original = delivery(redelivered=True, headers={"x-attune-not-before": due_ms})
 
-    copy = counted_copy(original, CountRedelivery(1))
+    copy = republish_with_delivery_count(original, RepublishWithCount(1))
 
     assert as_it_arrives(copy.properties)["x-attune-not-before"] == due_ms
 

@@ -24,7 +24,7 @@ from attune_mq.message.settlement import (
     decide_before_handling,
     failure_of,
 )
-from attune_mq.testing import Acknowledge, CountRedelivery, DeadLetter, ErrorReport, TryAgain
+from attune_mq.testing import Acknowledge, DeadLetter, ErrorReport, RepublishWithCount, TryAgain
 from attune_mq.topology import Queue, Retry
 
 ERROR = ErrorReport("ValueError", "no")
@@ -185,7 +185,7 @@ def test_a_message_that_comes_for_the_first_time_is_handled() -> None:
 
 
 def test_a_message_that_came_back_is_written_down_before_it_is_handled() -> None:
-    assert decide_before_handling(1, 2, HELD, counted=False) == CountRedelivery(1)
+    assert decide_before_handling(1, 2, HELD, counted=False) == RepublishWithCount(1)
     assert decide_before_handling(1, 2, HELD, counted=True) is None
 
 
@@ -194,7 +194,7 @@ def test_a_message_that_comes_back_too_often_is_given_up(counted: bool) -> None:
     last = decide_before_handling(MAX_REDELIVERIES, 0, HELD, counted=counted)
     beyond = decide_before_handling(MAX_REDELIVERIES + 1, 2, HELD, counted=counted)
 
-    assert last in (None, CountRedelivery(MAX_REDELIVERIES))
+    assert last in (None, RepublishWithCount(MAX_REDELIVERIES))
     assert isinstance(beyond, DeadLetter)
     assert (beyond.reason, beyond.attempts) == ("redelivered", 2)
 

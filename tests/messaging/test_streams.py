@@ -125,7 +125,7 @@ def test_a_consumer_without_an_offset_says_what_it_never_reads(
         wait_for_state(consumer, "consuming")
 
     [warning] = [r.getMessage() for r in caplog.records if "offset" in r.getMessage()]
-    assert "what was published before, also while it was away, is never read" in warning
+    assert "what was published before, also while disconnected, is never read" in warning
 
 
 def test_a_stored_position_needs_a_place_where_it_is_stored(bench: Bench) -> None:
