@@ -144,7 +144,7 @@ class ExecutionManager:
             require_known(unit, execution_id)
 
     def _runs(self, unit: UnitOfWork, execution_id: int) -> None:
-        """An execution that the executor ended for want of a report runs: its worker is told to
+        """An execution that the executor ended for want of a report runs: its worker is notified to
         cancel."""
         running = ExecutionStatus.RUNNING
         if store.move_execution(unit.tx, execution_id, running, unit.now):

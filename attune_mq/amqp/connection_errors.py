@@ -52,7 +52,7 @@ def connection_failure(
 
 def _is_only_guessed(error: BaseException) -> bool:
     """pika takes a connection that is lost in its handshake for a probable refusal; only a broker
-    that says so refuses us, since waiting mends the other."""
+    that says so refuses us, since the other may pass with time."""
     guesses = pika_errors.ProbableAuthenticationError | pika_errors.ProbableAccessDeniedError
     return isinstance(error, guesses) and "ConnectionClosedByBroker" not in str(error)
 

@@ -11,8 +11,8 @@ Any thread may send. Two locks: the leader holds ``_leading``, also while it wai
 while the state of the protocol changes and while something is sent, and never while waiting.
 
 A thread can be interrupted at any line (Ctrl-C, an alarm, a time limit), also between taking a lock
-and the block that releases it. So both are ``RLock``, which know their owner: whoever is
-interrupted releases what it holds (:func:`release_all`), after it has ended the connection.
+and the block that releases it. So both are ``RLock``, which know their owner: the thread
+that is interrupted releases what it holds (:func:`release_all`), after it has ended the connection.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from attune_mq.amqp.runtime import Runtime, Stream
 from attune_mq.errors import AttuneError, BrokerUnavailable
 
 TURN_S = 0.5
-"""The longest wait: whoever uses the connection is asked this often what is due."""
+"""The longest wait: the user of the connection is asked this often what is due."""
 
 
 class ConnectionUser(Protocol):
@@ -46,8 +46,8 @@ class ConnectionUser(Protocol):
         """When :meth:`tick` has something to do, if it is before the longest wait is over."""
 
     def is_busy(self) -> bool:
-        """Whether something is expected, so that somebody has to lead all the time. Without the
-        lock, and often."""
+        """Whether something is expected, so that some thread has to lead all the time. Called
+        without the lock, and often."""
 
 
 class IoLoop:
@@ -83,7 +83,7 @@ class IoLoop:
             if self.user.is_busy() and self._lead(wait=True):
                 continue
             if not self._has_news():
-                self._stream.wake()  # whoever leads looks what is due
+                self._stream.wake()  # the leader looks what is due
                 self._lead(wait=False)
         if self._defect is not None:
             raise self._defect
@@ -121,13 +121,13 @@ class IoLoop:
                 raise
 
     def wake(self) -> None:
-        """Has whoever leads ask what is due. From any thread."""
+        """Has the leader ask what is due. From any thread."""
         self._stream.wake()
         self._news.put(None)
 
     def give_up(self, error: BaseException) -> None:
-        """Nothing more is sent or believed: somebody was interrupted in the midst of it, or the
-        user has found it to be of no use."""
+        """Nothing more is sent or believed: a thread was interrupted while it sent or read, or
+        the user has found the connection unusable."""
         why = f"the connection was given up: {type(error).__name__}"
         ours = error if isinstance(error, AttuneError) else BrokerUnavailable(why)
         self.end = self.end or ours
@@ -195,8 +195,8 @@ class IoLoop:
         return True
 
     def _turn(self, at_most_s: float) -> None:
-        """Waits until something happens, and sees to it. What is interrupted in the midst of it may
-        leave half a frame behind, so the connection is over then."""
+        """Waits until something happens, and sees to it. An interruption meanwhile may leave half a
+        frame behind, so it ends the connection."""
         if self.end is not None:
             return
         try:
@@ -272,7 +272,7 @@ class IoLoop:
         self._sent_bytes += sent
         self._rest = self._rest[sent:]
         if self._rest and not had_rest:
-            self._stream.wake()  # whoever leads waits for something to read alone
+            self._stream.wake()  # the leader waits for something to read alone
 
     def _lost(self, error: Exception) -> None:
         self._protocol.lost(error)

@@ -1,6 +1,6 @@
 """Whether the broker of a connection that owes an answer is dead, or only slow.
 
-A connection can die without a word in one direction, since a router forgot it, which the heartbeat
+A connection can die silently in one direction, since a router forgot it, which the heartbeat
 notices after a minute or more. So the broker is asked what it answers at once, on a channel of the
 same connection: another connection may be well. A connection on which it does not answer is ended.
 

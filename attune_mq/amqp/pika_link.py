@@ -2,7 +2,7 @@
 
 pika's ``Connection`` does the handshake, login, tuning, heartbeats, blocking and closing: all of
 channel 0. It is written to be subclassed by an adapter for some kind of I/O, and this is one that
-does none: bytes go in and come out, and time is told to it. The names of that interface have an
+does none: bytes go in and come out, and time is passed to it. The names of that interface have an
 underscore; ``tests/amqp/test_pika_link.py`` states each with its signature, so that another version
 of pika fails there.
 """
@@ -38,7 +38,7 @@ class Link(Protocol):
     failure: BaseException | None
     """Why it is over, once it is: an error of pika's."""
     bytes_received: int
-    """To be counted by whoever receives: the heartbeat goes by it."""
+    """To be counted by the code that receives: the heartbeat goes by it."""
     frame_max: int
     channel_max: int
     version: str
@@ -166,7 +166,7 @@ class PikaLink(PikaConnection):
         self._adapter_call_later(0, callback)
 
     def _adapter_connect_stream(self) -> None:
-        raise AssertionError("the stream is connected by whoever has it")
+        raise AssertionError("the stream is connected by its owner")
 
     def _adapter_disconnect_stream(self) -> None:
         self._pika._on_stream_terminated(None)
@@ -176,7 +176,7 @@ class PikaLink(PikaConnection):
 
 
 class BorrowedChannel(ChannelMethods):
-    """On a connection that somebody else has opened with pika, whose thread this is; it stays open
+    """On a connection that other code has opened with pika, whose thread this is; it stays open
     unless the broker does not answer ``within_s``."""
 
     def __init__(self, connection: pika.BlockingConnection, within_s: float | None = None) -> None:

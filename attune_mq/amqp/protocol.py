@@ -2,7 +2,7 @@
 or clock.
 
 Channel 0 is the :class:`~attune_mq.amqp.pika_link.Link`'s. Any other channel is opening, open,
-closing or closed, and keeps what came for whoever opened it. The answers to synchronous methods
+closing or closed, and keeps what came for its opener. The answers to synchronous methods
 come in the order in which the methods were sent, so :attr:`ChannelState.replies` is a queue of
 answers; all else that comes is an event, in order.
 """

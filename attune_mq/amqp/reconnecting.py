@@ -79,7 +79,7 @@ class Reconnecting:
             self.run()
         finally:
             if not self._is_left_behind:
-                self.is_running = False  # whoever needs it next starts another
+                self.is_running = False  # the next caller that needs it starts another
 
     @property
     def is_ending(self) -> bool:
@@ -107,7 +107,7 @@ class Reconnecting:
         self.wake()
 
     def wake(self) -> None:
-        """Has whoever leads look at once. From any thread."""
+        """Has the leader look at once. From any thread."""
         connection = self.connection
         if connection is not None:
             connection.loop.wake()

@@ -18,7 +18,7 @@ T = TypeVar("T")
 class WorkerPool(Generic[T]):
     """Runs ``work`` for each item, ``concurrency`` at once, begun in the order in which they came.
 
-    Unlike an executor of the standard library it can give back what has not begun, and its threads
+    Unlike an executor of the standard library it can release what has not begun, and its threads
     do not hold up the end of the process: a handler that never returns is left behind.
     """
 

@@ -1,4 +1,4 @@
-"""Declaring what a topology wants, one object after the other such that a refusal takes none along.
+"""Declaring what a topology wants, object by object, so that a refusal fails no others as well.
 
 The broker is asked about many at once where that costs nothing if one is refused: objects that are
 there, and bindings. It answers such a batch with silence, or with one refusal that does not say
@@ -155,7 +155,7 @@ class Declarer:
 
 
 class Migrations:
-    """Which queues somebody else sees to just now, with their bindings."""
+    """Which queues a migration is working on just now, with their bindings."""
 
     def __init__(self, asker: ProbeChannel) -> None:
         self._asker = asker

@@ -37,7 +37,7 @@ from attune_mq.errors import BrokerUnavailable, RabbitMQNotInstalled
 LOOPBACK = "127.0.0.1"
 API_TIMEOUT_S = 10.0
 USER, PASSWORD = "guest", "guest"
-"""RabbitMQ's own first user. Whoever has an account on the machine can connect as it."""
+"""RabbitMQ's own first user. Any user with an account on the machine can connect as it."""
 
 USUAL_PLACES = (
     Path("/usr/lib/rabbitmq/bin"),  # Debian, RPM; their /usr/sbin wrapper changes user and logs
@@ -162,7 +162,7 @@ class Ports:
         return cls(next(free) if amqp is None else amqp, next(free), next(free), next(free))
 
     def taken(self) -> list[int]:
-        """Those on which somebody listens."""
+        """Those on which a process listens."""
         ports = (self.amqp, self.management, self.distribution, self.epmd)
         return [port for port in ports if not is_free(port)]
 

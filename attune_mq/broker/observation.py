@@ -41,8 +41,8 @@ def ingress_name(queue: str) -> str:
     """The exchange that exists while this queue is being migrated, between it and what it is bound
     to (:mod:`attune_mq.migration`).
 
-    Whoever binds the queue directly meanwhile has messages delivered twice. Whoever declares it
-    between its deletion and its new declaration may make it as it was.
+    A client that binds the queue directly meanwhile has messages delivered twice. One that declares
+    it between its deletion and its new declaration may make it as it was.
     """
     return f"{queue}.migrating"
 

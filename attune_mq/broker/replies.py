@@ -49,8 +49,8 @@ class NotThere:
 
 @dataclass(frozen=True)
 class Invalid:
-    """The broker does not take such an object at all, whoever declares it: a reserved name (403
-    too), an argument or a type that it does not know."""
+    """The broker does not take such an object at all, from any user: a reserved name
+    (403 too), an argument or a type that it does not know."""
 
     detail: str
 

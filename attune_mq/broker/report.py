@@ -37,7 +37,7 @@ class Created(_Outcome):
 
 
 class Ensured(_Outcome):
-    """It is there: the broker agreed to it. Whether it was there before cannot be told."""
+    """It is there: the broker agreed to it. Whether it was there before is unknown."""
 
 
 class Unchanged(_Outcome):
@@ -61,7 +61,7 @@ class Ignored(_Difference):
 
 @dataclass(frozen=True)
 class Refused(_Outcome):
-    """We may not declare it. ``exists`` is ``None`` where that cannot be told: of a binding, and of
+    """We may not declare it. ``exists`` is ``None`` where that is unknown: of a binding, and of
     what the broker does not let us look at."""
 
     permission: str

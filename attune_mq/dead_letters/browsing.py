@@ -1,23 +1,23 @@
 """Going through a queue from its head, leaving in it whatever is not taken out.
 
 Each message is fetched with ``basic.get`` and kept unacknowledged, so that the next fetch gives the
-next message; at the end all that were kept are given back by one ``basic.nack``. Measured:
+next message; at the end all that were kept are requeued by one ``basic.nack``. Measured:
 
-* a classic queue (RabbitMQ 3.10 to 4.3) puts them back where they were, whoever added or took
-  others meanwhile, and marks them as redelivered; a queue that expires counts it as use;
+* a classic queue (RabbitMQ 3.10 to 4.3) puts them back where they were, even if others were added
+  or taken meanwhile, and marks them as redelivered; a queue that expires counts it as use;
 * a quorum queue of 4.0 and later puts them before those that were never fetched, and behind those
-  that were given back before; on 3.10 they go behind all. Among each other they keep their order;
+  that were requeued before; on 3.10 they go behind all. Among each other they keep their order;
 * a quorum queue counts, and drops a message, or dead-letters it, beyond its delivery limit: 20 by
   default on 4.x. On 4.0 every return counts. On 4.3 a ``basic.nack`` does not, but the count
   that a message brings along from the quorum queue in which it died is held against it: one that
   died of ``delivery_limit`` is dropped at its *first* return. So a message that has come half-way
-  to the limit is not given back: a copy of it is published to the tail of the queue, confirmed,
+  to the limit is not requeued: a copy of it is published to the tail of the queue, confirmed,
   and then the original is acknowledged. Its count, and its TTL, begin anew.
 
-Whoever is killed gives all back that was fetched. A message could be lost in one case: on a quorum
-queue, when it is beyond the limit as it is fetched (or a policy, which AMQP does not show, sets a
-limit below twice its count), and its copy is not confirmed: we are killed just then, or the broker
-is out of memory or disk.
+If the process is killed, all that was fetched is requeued. A message could be lost in one case: on
+a quorum queue, when it is beyond the limit as it is fetched (or a policy, which AMQP does not show,
+sets a limit below twice its count), and its copy is not confirmed: we are killed just then, or the
+broker is out of memory or disk.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _LEFT_OUT = (*BROKERS_COUNTS, "CC", "BCC")
 class Browser:
     """A look through one queue; a context manager, of one thread.
 
-    ``publisher`` publishes the copies of what must not be given back; the caller closes it.
+    ``publisher`` publishes the copies of what must not be requeued; the caller closes it.
     ``delivery_limit``: of the queue, as the file says it.
 
     Raises, on entering and while going through, :class:`~attune_mq.errors.InfrastructureError`
@@ -86,7 +86,7 @@ class Browser:
         self._channel: Channel
         self._fetched: Delivery | None = None
         self._is_unread = False
-        """Whether what was fetched last is still to be handed out."""
+        """Whether what was fetched last is still to be delivered to the caller."""
 
     def __enter__(self) -> Self:
         self._connection = Connection.open(self._settings, name="attune_mq dead letters")
@@ -98,7 +98,7 @@ class Browser:
         except BaseException:
             self._connection.close()
             raise
-        # Fetched first: a queue is quick to count, while it still takes in what was given back.
+        # Fetched first: a queue is quick to count, while it still takes in what was requeued.
         self._is_unread = self._fetched is not None
         self.count = int(declared.message_count or 0) + int(self._is_unread)
         return self
@@ -112,10 +112,10 @@ class Browser:
         assert self._connection is not None
         try:
             if error is None:
-                self.give_back()
+                self.requeue()
             elif isinstance(error, Exception):
                 with contextlib.suppress(AttuneError):
-                    self.give_back()
+                    self.requeue()
         finally:
             self._connection.close()
 
@@ -132,13 +132,13 @@ class Browser:
             yield self._fetched
 
     def take_out(self, delivery: Delivery) -> None:
-        """It leaves the queue for good: the broker is told at once, and has done it when the next
-        message comes."""
+        """It leaves the queue for good: it is acknowledged at once, and the broker has done that
+        when the next message comes."""
         with queue_errors(self.queue):
             self._channel.basic_ack(delivery.delivery_tag)
         self._fetched = None
 
-    def give_back(self) -> None:
+    def requeue(self) -> None:
         """All that was fetched and not taken out, so that one can go through the queue again."""
         self._is_unread = False
         self._keep_fetched()
@@ -151,7 +151,7 @@ class Browser:
         return None if found is None else Delivery.of(found, queue=self.queue)
 
     def _keep_fetched(self) -> None:
-        """Nothing to do but for a message that may not live through another return."""
+        """Nothing to do but for a message that may exceed its delivery limit if requeued."""
         delivery, self._fetched = self._fetched, None
         if delivery is None or not delivery.counted_by_broker:
             return

@@ -1,4 +1,4 @@
-"""What a dead letter says of itself, whoever wrote it, read leniently.
+"""What a dead letter says of itself, written by any program, read leniently.
 
 This library's consumers write ``x-attune-*`` headers on what they give up. The broker writes
 ``x-death`` and ``x-first-death-*``. Another program may have written either, both or neither, so
@@ -137,5 +137,5 @@ def _text(values: Mapping[Any, Any], name: str) -> str | None:
 
 
 def _string(value: object) -> str | None:
-    """pika hands out text that is no UTF-8 as bytes; such a one and ``""`` say nothing."""
+    """pika returns text that is no UTF-8 as bytes; such a one and ``""`` say nothing."""
     return value if isinstance(value, str) and value else None

@@ -23,7 +23,7 @@ from attune_mq.topology.model import Route, Topology, UnknownName
 from attune_mq.topology.routing import Router, Routing
 
 
-class Impasse(NamedTuple):
+class NoRoute(NamedTuple):
     """Why a dead letter cannot be sent anywhere."""
 
     why: str
@@ -43,16 +43,16 @@ class Destinations:
         self._file = topology.sources.file
         self._with_instances: dict[str, Router] = {}
 
-    def of(self, letter: DeadLetter, headers: Mapping[Any, Any]) -> Route | Impasse:
+    def of(self, letter: DeadLetter, headers: Mapping[Any, Any]) -> Route | NoRoute:
         """To where it first came from, else to where its type is published. ``headers``: those
         that it will be sent with."""
         route = self._route(letter)
-        if isinstance(route, Impasse):
+        if isinstance(route, NoRoute):
             return route
         routing = self._routing(route, {k: v for k, v in headers.items() if isinstance(k, str)})
         why = self._why_not(routing)
         if why is not None:
-            return Impasse(f"{place(route.exchange, route.routing_key)}: {why}")
+            return NoRoute(f"{place(route.exchange, route.routing_key)}: {why}")
         return route
 
     def _why_not(self, routing: Routing) -> str | None:
@@ -64,15 +64,15 @@ class Destinations:
             return "it would only come back to this dead letter queue"
         return None
 
-    def _route(self, letter: DeadLetter) -> Route | Impasse:
+    def _route(self, letter: DeadLetter) -> Route | NoRoute:
         if letter.origin is not None:
             return Route(*letter.origin)
         if letter.message_type is None:
-            return Impasse("it says neither where it came from nor its type")
+            return NoRoute("it says neither where it came from nor its type")
         try:
             exchange, routing_key, _ = self._resting.topology.route(letter.message_type)
         except UnknownName:
-            return Impasse(
+            return NoRoute(
                 f"it does not say where it came from, and {self._file} does not say where "
                 f"{letter.message_type!r} is published"
             )

@@ -115,16 +115,16 @@ def replay_dead_letters(
 
     That is where their headers say that they came from (this library's, else the oldest death by
     the broker's word), or else where the topology publishes their type. Who has not got a queue
-    there by the topology of today is told to ``on_survey``, before anything is sent, counts as
+    there by the topology of today is passed to ``on_survey``, before anything is sent, counts as
     unroutable, and stays. An exchange gives a message to *all* queues that are bound to it, also
     to those that had it before: consumers drop what they have seen by its ``message_id``.
 
     A message keeps its body and properties, its priority and ids included, and its headers but
     for those that tell of its deaths, so that it is tried as often as a new one.
 
-    ``dry_run``: the survey alone. ``on_progress`` is told how many are sent, after each.
+    ``dry_run``: the survey alone. ``on_progress`` is called after each with how many are sent.
     ``stop``: set it from anywhere, and this ends after the message in flight.
-    ``timeout_s``: for a confirm. ``telemetry`` is told of what is published.
+    ``timeout_s``: for a confirm. ``telemetry`` is notified of what is published.
 
     No message is ever in neither queue; :mod:`attune_mq.dead_letters.replaying` tells what a crash
     can double, and :mod:`attune_mq.dead_letters.browsing` what a quorum queue's delivery limit can

@@ -25,7 +25,7 @@ from attune_mq.dead_letters.browsing import Browser
 from attune_mq.dead_letters.dead_letter import DeadLetter
 from attune_mq.dead_letters.destinations import (
     Destinations,
-    Impasse,
+    NoRoute,
     fresh,
     fresh_headers,
     place,
@@ -86,11 +86,11 @@ class Replayer:
         self._request = request
 
     def survey(self) -> Replay:
-        """What would be sent where. Nothing is, and all is given back."""
+        """What would be sent where. Nothing is, and all is requeued."""
         survey = _Tally(self._browser)
         for _, outgoing in self._sendable(survey):
             survey.sent(outgoing)
-        self._browser.give_back()
+        self._browser.requeue()
         return survey.result(stopped=self._request.stop.is_set())
 
     def replay(self, on_progress: Callable[[int], None]) -> Replay:
@@ -123,7 +123,7 @@ class Replayer:
             if matches:
                 headers = fresh_headers(delivery)
                 route = self._destinations.of(letter, headers)
-                if isinstance(route, Impasse):
+                if isinstance(route, NoRoute):
                     tally.unroutable += 1
                     tally.obstacles[route.why] += 1
                 else:

@@ -169,7 +169,7 @@ class _Server(ThreadingHTTPServer):
             ) from error
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no event."""
+        """A client that closed the connection is no event."""
         logger.debug("Health request failed", exc_info=True)
 
 

@@ -266,7 +266,7 @@ def ttl_without_dead_letter(facts: Facts) -> Iterator[Fault]:
     public project has a queue with a TTL beside a dead letter queue that nothing leads to.
 
     Fix: Say where expired messages go: `dead_letter: {to: …}`. Where they may vanish, because they
-    are worth nothing by then, suppress the finding with that reason.
+    are of no use by then, suppress the finding with that reason.
     """
     for fact in facts.queues:
         has_ttl = MESSAGE_TTL in fact.arguments and EXCHANGE not in fact.arguments

@@ -57,7 +57,7 @@ def _limit(facts: Facts, fact: QueueNode) -> int | None:
 def retry_without_limit(facts: Facts) -> Iterator[Fault]:
     """A retry without limit.
 
-    Attune's consumers gave back what failed, at once and without a limit: a single message that
+    Attune's consumers requeued what failed, at once and without a limit: a single message that
     could never succeed kept all of them busy. A `delivery_limit` of -1 takes away the limit that
     RabbitMQ sets against just that. And a limit of attempts is none where the message that used
     them up comes back: dead letters of the queue must not lead to it again.
@@ -85,11 +85,11 @@ def retry_without_limit(facts: Facts) -> Iterator[Fault]:
 def attempts_cut_short(facts: Facts) -> Iterator[Fault]:
     """More attempts than the delivery limit leaves.
 
-    RabbitMQ takes a message from a quorum queue when it was given back more often than the delivery
+    RabbitMQ takes a message from a quorum queue when it was requeued more often than the delivery
     limit, whatever the file says of attempts. The consumers of this library count for themselves,
     and publish what is to be tried again anew; but an attempt that ends with a lost connection (a
-    worker that is killed, a handler that takes the process along), and every attempt of a consumer
-    that gives messages back, counts as a return. Such a message is dead-lettered as
+    worker that is killed, a handler that crashes the process), and every attempt of a consumer
+    that requeues messages, counts as a return. Such a message is dead-lettered as
     `delivery_limit`, with attempts left.
 
     Fix: Raise `delivery_limit` to at least the attempts less one, or lower `retry.attempts`.

@@ -95,7 +95,7 @@ def delivery_limit_differs(facts: Facts) -> Iterator[Fault]:
     """A delivery limit that is not the same on every version of RabbitMQ.
 
     A quorum queue that says nothing of a delivery limit has none before RabbitMQ 4.0, and one of 20
-    from then on: a message that was given back for the 21st time is dead-lettered, or dropped where
+    from then on: a message that was requeued for the 21st time is dead-lettered, or dropped where
     there is no dead letter exchange. `-1` means no limit on 4.x; on 3.10 the message is gone after
     its *first* return. So an upgrade silently changes how often a message is tried.
 
@@ -116,6 +116,6 @@ def delivery_limit_differs(facts: Facts) -> Iterator[Fault]:
             where = facts.where_argument(fact, DELIVERY_LIMIT)
             message = (
                 f"quorum queue {fact.name} has delivery_limit -1: RabbitMQ 3.10 drops a message "
-                "when it is given back for the first time; 4.0 and later has no limit then"
+                "when it is requeued for the first time; 4.0 and later has no limit then"
             )
             yield Fault(where, message)

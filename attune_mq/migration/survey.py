@@ -91,7 +91,7 @@ class QueueJob(_Job[QueueDeclaration]):
 
     @property
     def is_mirrored(self) -> bool:
-        """A queue that refuses what it has no room for would invalidate the mirror queue."""
+        """A queue that refuses what does not fit would invalidate the mirror queue."""
         return not refuses_when_full(self.wanted)
 
     @property

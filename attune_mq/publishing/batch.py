@@ -47,7 +47,7 @@ class Batch:
         self, reason: str, cause: BaseException | None = None, *, but: Container[Entry] = ()
     ) -> None:
         """All that is not resolved becomes unconfirmed, ``but`` those which will be resolved. Also
-        after a thread was interrupted in the midst of :meth:`resolve`."""
+        after a thread was interrupted during :meth:`resolve`."""
         for entry in self.entries:
             if entry not in but and self._outcomes[entry.index] is None:
                 self._outcomes[entry.index] = entry.not_confirmed(reason, cause)

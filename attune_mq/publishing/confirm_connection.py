@@ -3,7 +3,7 @@
 Who does what: a caller sends its messages itself and, if nobody else does, leads the I/O loop
 (:mod:`attune_mq.amqp.io_loop`) until they are confirmed. The connection's own thread, which has the
 publisher's name, connects, opens channels after it, reconnects, and leads while nobody else does.
-What telemetry and the log are told of the connection is told by whichever of them leads.
+Telemetry and the log are notified of the connection's state by whichever of them leads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from attune_mq.publishing.confirms import Confirms, Resolved
 logger = logging.getLogger(__name__)
 
 CLOSED = "the publisher is closed"
-SILENT_AFTER_S = 1.5
+CONFIRM_WATCHDOG_S = 1.5
 """A broker that owes confirms and sends none for so long is asked whether it lives."""
 ABORT_ATTEMPTS = 10
 """Of a thread that is interrupted again and again, as by an interval timer."""
@@ -63,7 +63,7 @@ class ConfirmConnection:
         self._runtime = runtime
         self._closed = False
         self.unexpected_confirms = 0
-        """How many confirms came of messages that nobody had sent; each cost the connection."""
+        """How many confirms came of messages that nobody had sent; each closes the connection."""
         self._begin()
         after_fork(self._begin)
 
@@ -104,7 +104,7 @@ class ConfirmConnection:
             if not is_open and self._last_failure is not None:
                 return str(self._last_failure)
             since_s = self._confirms.silent_since_s()
-            if since_s is None or self._runtime.monotonic() - since_s < SILENT_AFTER_S:
+            if since_s is None or self._runtime.monotonic() - since_s < CONFIRM_WATCHDOG_S:
                 return None  # a connection that is being opened is no trouble yet
             if not is_open:
                 return "the connection is not open yet"
@@ -116,8 +116,8 @@ class ConfirmConnection:
         """Sends the messages, and returns an outcome for each, in order, when the last is known or
         the deadline is over. Raises nothing but what interrupts it, see above.
 
-        Within itself (by a signal handler, or by telemetry) it sends nothing: the state is in the
-        midst of a change, and whoever could finish that waits for this call.
+        Within itself (by a signal handler, or by telemetry) it sends nothing: a change of the state
+        is under way, and the code that could finish it waits for this call.
         """
         caller = threading.get_ident()
         if caller in self._callers or self._reconnecting.is_on(caller):
@@ -234,7 +234,7 @@ class ConfirmConnection:
             is_news = str(failure) not in self._logged and not self._closed
             self._logged.add(str(failure))
             self._fail_all(str(failure), failure)
-            if not isinstance(failure, BrokerUnavailable):  # waiting does not mend it
+            if not isinstance(failure, BrokerUnavailable):  # waiting does not fix it
                 resolve(
                     Resolved(one, one.not_confirmed(f"not sent: {failure}", failure))
                     for one in self._confirms.take_waiting()
@@ -245,7 +245,7 @@ class ConfirmConnection:
         if was_open and self._telemetry is not None and not self._closed:
             self._telemetry.connection_lost(self._name, str(failure))
 
-    # Whoever leads the I/O loop, with the lock held.
+    # Called by the leader of the I/O loop, with the lock held.
 
     def is_busy(self) -> bool:
         return bool(self._confirms.count) or not self._confirms.is_ready or self._closed
@@ -263,7 +263,9 @@ class ConfirmConnection:
         since_s = self._confirms.silent_since_s()
         if probe.is_waiting:
             probe.require_answer(now_s)
-        elif since_s is not None and now_s - max(since_s, probe.answered_at_s) >= SILENT_AFTER_S:
+        elif (
+            since_s is not None and now_s - max(since_s, probe.answered_at_s) >= CONFIRM_WATCHDOG_S
+        ):
             probe.ask(now_s, channel if channel.is_open else None)
         self._flush()
 

@@ -1,10 +1,10 @@
 """Publisher confirms as a value: messages and the broker's words in, frames and outcomes out.
 
-No lock, thread, socket or clock: time is told to it. Who waits for a message is not known here; see
-:mod:`attune_mq.publishing.confirm_connection`.
+No lock, thread, socket or clock: time is passed to it. Who waits for a message is not known here;
+see :mod:`attune_mq.publishing.confirm_connection`.
 
-If the power fails: here, then whoever handed a message over has no receipt and still owns it. At
-the broker, then what it confirmed is on its disk, and what it did not confirm is reported as
+If the power fails: here, then the caller that handed a message over has no receipt and still owns
+it. At the broker, then what it confirmed is on its disk, and what it did not confirm is reported as
 unconfirmed when the connection is found to be lost, or when the caller's deadline passes before.
 
 Sources: https://www.rabbitmq.com/docs/confirms, https://www.rabbitmq.com/docs/publishers#unroutable.
@@ -80,7 +80,7 @@ class Confirms:
         """When the broker last spoke, or began to owe a word."""
         self.unexpected = 0
         """Confirms of what was not sent, or twice: the broker does not count messages as we do, so
-        each further one might be another message's. Whoever finds one ends the connection."""
+        each further one might be another message's. The code that finds one ends the connection."""
         self._waiting: deque[Entry] = deque()
         self._outstanding: dict[int, Entry] = {}
         self._next_tag = 1

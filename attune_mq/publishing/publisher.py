@@ -39,13 +39,13 @@ class Publisher:
     that it may find no queue. :meth:`publish` returns once the broker has it in every queue that
     it is routed to, and raises otherwise; it never drops one silently. One connection and one
     thread, opened at the first message; safe to use from any thread, also from many at once, whose
-    confirms then share the way. It reconnects by itself, to any of the hosts. Whoever calls it
+    confirms then share the way. It reconnects by itself, to any of the hosts. The caller
     sends, and reads the confirm, on its own thread.
 
-    An exception that comes from outside in the midst of a call (``KeyboardInterrupt``, an alarm, a
+    An exception that comes from outside during a call (``KeyboardInterrupt``, an alarm, a
     time limit) closes the connection: everything in flight, also of other threads, is
     :class:`~attune_mq.errors.NotConfirmed` with ``sent=True``, and the next call connects anew. A
-    signal handler that publishes in the midst of a call of its own thread is told ``NotConfirmed``
+    signal handler that publishes during a call of its own thread gets ``NotConfirmed``
     with ``sent=False`` at once. In a fork it opens a connection of its own, and touches nothing of
     its parent's; what the parent had in flight stays the parent's.
 
@@ -56,7 +56,7 @@ class Publisher:
 
     ``source_service`` is the name that stands in each envelope. ``timeout_s`` is the deadline for
     a confirm, connecting included, which holds also while the broker blocks the connection.
-    ``telemetry`` is told of all that happens.
+    ``telemetry`` is notified of all that happens.
 
     Sources: https://www.rabbitmq.com/docs/confirms, https://www.rabbitmq.com/docs/alarms.
     """

@@ -261,7 +261,7 @@ class Outbox:
         tx.execute(self._sql.limit_waits, values)
 
     def delete_confirmed(self, tx: Connection, row_ids: Iterable[int]) -> None:
-        """Deletes what the broker confirmed, whoever holds the claim by now. Nothing else."""
+        """Deletes what the broker confirmed, whichever relay holds the claim. Nothing else."""
         if ids := list(row_ids):
             tx.execute(self._sql.deletion, {"row_ids": ids})
 

@@ -37,7 +37,7 @@ notes as well.
 What holds only for some versions of RabbitMQ is judged by `broker: {version: "4.3"}` in the file.
 Without it, a finding says for which versions it holds. What the file does not name is not held
 against it: without `messages` nothing is said of unmatched bindings, and of consumers a file that
-names neither messages nor consumers is told once.
+names neither messages nor consumers gets one finding.
 
 A finding can be suppressed, with a reason, by a comment at the end of its line or above it:
 
