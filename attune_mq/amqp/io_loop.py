@@ -283,7 +283,7 @@ def _reason(error: OSError) -> str:
     """Of an error of the socket. Raises what is none, such as of a time limit that passes now."""
     if error.errno is None and not isinstance(error, ConnectionError):
         raise error
-    return error.strerror or str(error)
+    return error.strerror or str(error) or type(error).__name__
 
 
 def release_all(lock: threading.RLock) -> None:

@@ -154,7 +154,7 @@ def test_an_error_of_the_socket_while_receiving_ends_the_connection(
     loop.send(b"abc")
 
     assert isinstance(loop.end, pika_errors.StreamLostError)
-    assert str(error.strerror) in str(loop.end)
+    assert (error.strerror or type(error).__name__) in str(loop.end)
     assert stream.sent == b""
 
 
