@@ -90,17 +90,19 @@ class IoLoop:
 
     def drive_until(self, is_done: Callable[[], bool], until_s: float, *, join: bool) -> bool:
         """Leads until ``is_done``, the connection is over, or it is ``until_s`` on the monotonic
-        clock. Whether it led: where another thread leads already it waits for its turn, so long at
-        most, or without ``join`` not at all."""
+        clock; what has come already is seen even if that has passed. Whether it led: where another
+        thread leads already it waits for its turn, so long at most, or without ``join`` not at
+        all."""
         wait_s = min(until_s - self._runtime.monotonic(), threading.TIMEOUT_MAX)
         if not self._leading.acquire(timeout=max(0.0, wait_s) if join else 0):
             return False
         try:
+            left_s = max(0.0, until_s - self._runtime.monotonic())
             while not is_done() and self.end is None:
+                self._turn(left_s)
                 left_s = until_s - self._runtime.monotonic()
                 if left_s <= 0:
                     break
-                self._turn(left_s)
         finally:
             self._leading.release()
             if self.end is not None or self.user.is_busy():

@@ -242,6 +242,16 @@ def test_it_leads_no_longer_than_until_its_deadline(loop: IoLoop, time: Simulate
     assert loop.end is None
 
 
+def test_who_does_not_wait_sees_what_has_come(
+    loop: IoLoop, stream: MemoryStream, user: User, time: SimulatedTime
+) -> None:
+    stream.say(HEARTBEAT)
+
+    assert loop.drive_until(lambda: False, time.now_s, join=True)
+
+    assert (user.received, time.now_s) == ([time.now_s], 1_000.0)
+
+
 def test_what_is_done_already_waits_for_nothing(
     loop: IoLoop, stream: MemoryStream, user: User
 ) -> None:
