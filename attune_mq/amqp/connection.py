@@ -35,13 +35,11 @@ CLOSING_S = 1.0
 class _Nobody:
     """Uses a connection on which only questions are asked."""
 
+    due_s = math.inf
+    is_busy = False
+
     def tick(self, now_s: float) -> None: ...
     def receive(self, now_s: float) -> None: ...
-    def next_due_s(self) -> float | None:
-        return None
-
-    def is_busy(self) -> bool:
-        return False
 
 
 class Connection:

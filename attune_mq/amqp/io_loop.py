@@ -34,7 +34,16 @@ TURN_S = 0.5
 
 
 class ConnectionUser(Protocol):
-    """Who uses a connection. All of it is called by the leader with the lock held."""
+    """Who uses a connection. Its methods are called by the leader with the lock held."""
+
+    @property
+    def due_s(self) -> float:
+        """When :meth:`tick` has something to do, if it is before the longest wait is over."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is expected, so that some thread has to lead all the time. Asked
+        without the lock, and often."""
 
     def tick(self, now_s: float) -> None:
         """Before each wait. What it raises ends the connection."""
@@ -42,12 +51,6 @@ class ConnectionUser(Protocol):
     def receive(self, now_s: float) -> None:
         """After something came: its channels have the events."""
 
-    def next_due_s(self) -> float | None:
-        """When :meth:`tick` has something to do, if it is before the longest wait is over."""
-
-    def is_busy(self) -> bool:
-        """Whether something is expected, so that some thread has to lead all the time. Called
-        without the lock, and often."""
 
 
 class IoLoop:
@@ -66,6 +69,7 @@ class IoLoop:
         self.end: BaseException | None = None
         """Why it is over. Nothing is sent or believed any more."""
         self._protocol = protocol
+        self._link = protocol.link
         self._stream = stream
         self._runtime = runtime
         self._leading = runtime.rlock()
@@ -80,7 +84,7 @@ class IoLoop:
         """On the connection's own thread, until the connection is over, or ``is_leaving``. Raises
         what its own turn as a leader raises; what a follower's turn raises is the follower's."""
         while self.end is None and not is_leaving():
-            if self.user.is_busy() and self._lead(wait=True):
+            if self.user.is_busy and self._lead(wait=True):
                 continue
             if not self._has_news():
                 self._stream.wake()  # the leader looks what is due
@@ -105,7 +109,7 @@ class IoLoop:
                     break
         finally:
             self._leading.release()
-            if self.end is not None or self.user.is_busy():
+            if self.end is not None or self.user.is_busy:
                 self._news.put(None)
         return True
 
@@ -153,7 +157,7 @@ class IoLoop:
         """What has come from the peer, and what its side of the wire has taken of what was sent."""
         with self.lock:
             waiting = len(self._rest) + self._stream.unacknowledged_bytes()
-            return self._protocol.link.bytes_received + self._sent_bytes - waiting
+            return self._link.bytes_received + self._sent_bytes - waiting
 
     @property
     def has_sent_all(self) -> bool:
@@ -203,8 +207,9 @@ class IoLoop:
             return
         try:
             with self.lock:
-                now_s = self._runtime.monotonic()
-                self._protocol.link.tick(now_s)
+                now_s = self._link.now_s = self._runtime.monotonic()
+                if now_s >= self._link.due_s:
+                    self._link.tick()
                 self.user.tick(now_s)
                 self._flush()
                 wait_s = self._wait_s(now_s, at_most_s)
@@ -220,9 +225,8 @@ class IoLoop:
             raise
 
     def _wait_s(self, now_s: float, at_most_s: float) -> float:
-        due = [self._protocol.link.next_due_s(), self.user.next_due_s()]
-        waits = [at - now_s for at in due if at is not None]
-        return 0.0 if self.end is not None else max(0.0, min(at_most_s, TURN_S, *waits))
+        due_s = min(self._link.due_s, self.user.due_s)
+        return 0.0 if self.end is not None else max(0.0, min(at_most_s, TURN_S, due_s - now_s))
 
     def _receive(self) -> None:
         if self._stream.is_shareable:
@@ -253,15 +257,18 @@ class IoLoop:
         return data
 
     def _flush(self, frames: bytes = b"") -> None:
-        self._send(self._protocol.data_to_send() + frames)
-        if self._protocol.link.failure is not None:
+        if self._protocol.out:
+            frames = self._protocol.data_to_send() + frames
+        if frames or self._rest:
+            self._send(frames)
+        if self._link.failure is not None:
             self._protocol.end()
-            self.end = self.end or self._protocol.link.failure
+            self.end = self.end or self._link.failure
 
     def _send(self, frames: bytes) -> None:
         """Where it is not known how much of it the stream took, the connection is over: it must not
         be sent again, and nothing may follow it."""
-        if self.end is not None or not (frames or self._rest):
+        if self.end is not None:
             return
         had_rest = bool(self._rest)
         self._rest += frames
@@ -278,7 +285,7 @@ class IoLoop:
 
     def _lost(self, error: Exception) -> None:
         self._protocol.lost(error)
-        self.end = self.end or self._protocol.link.failure or error
+        self.end = self.end or self._link.failure or error
 
 
 def _reason(error: OSError) -> str:

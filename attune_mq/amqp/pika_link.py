@@ -43,6 +43,12 @@ class Link(Protocol):
     channel_max: int
     version: str
     """Of the broker; ``""`` where it does not say."""
+    out: list[bytes]
+    """What is to be sent, in order: the code that sends it clears the list."""
+    now_s: float
+    """The time, set by the code that drives it: timers begin then."""
+    due_s: float
+    """When :meth:`tick` has something to do next."""
 
     @property
     def is_open(self) -> bool: ...
@@ -52,12 +58,8 @@ class Link(Protocol):
     def receive(self, frame: bytes) -> None:
         """A frame of channel 0, or what came in place of one."""
 
-    def data_to_send(self) -> bytes: ...
-    def tick(self, now_s: float) -> None:
+    def tick(self) -> None:
         """Heartbeats, and whether the broker's are missing."""
-
-    def next_due_s(self) -> float | None:
-        """When :meth:`tick` has something to do next."""
 
     def close(self) -> None:
         """Asks the broker to; it is over when that agrees."""
@@ -89,8 +91,9 @@ class PikaLink(PikaConnection):
         self.failure: BaseException | None = None
         self.frame_max = self.channel_max = 0
         self.version = ""
-        self._now_s = 0.0
-        self._out: list[bytes] = []
+        self.out: list[bytes] = []
+        self.now_s = 0.0
+        self.due_s = math.inf
         self._timers: list[_Timer] = []
         self._numbers = itertools.count()
         super().__init__(
@@ -107,7 +110,7 @@ class PikaLink(PikaConnection):
         return self
 
     def connect(self, now_s: float) -> None:
-        self._now_s = now_s
+        self.now_s = now_s
         self._pika._on_stream_connected()
 
     def receive(self, frame: bytes) -> None:
@@ -115,19 +118,15 @@ class PikaLink(PikaConnection):
         self._pika._on_data_available(frame)
         self.bytes_received = before  # its caller has counted them
 
-    def data_to_send(self) -> bytes:
-        out, self._out = self._out, []
-        return b"".join(out)
-
-    def tick(self, now_s: float) -> None:
-        self._now_s = now_s
-        while self._timers and self._timers[0].at_s <= now_s:
+    def tick(self) -> None:
+        while self.due_s <= self.now_s:
             callback = heapq.heappop(self._timers).callback
+            self._note_due()
             if callback is not None:
                 callback()
 
-    def next_due_s(self) -> float | None:
-        return self._timers[0].at_s if self._timers else None
+    def _note_due(self) -> None:
+        self.due_s = self._timers[0].at_s if self._timers else math.inf
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
         if not (self.is_closing or self.is_closed):
@@ -155,8 +154,9 @@ class PikaLink(PikaConnection):
         self.failure = error
 
     def _adapter_call_later(self, delay: float, callback: Callable[[], Any]) -> object:
-        timer = _Timer(self._now_s + delay, next(self._numbers), callback)
+        timer = _Timer(self.now_s + delay, next(self._numbers), callback)
         heapq.heappush(self._timers, timer)
+        self._note_due()
         return timer
 
     def _adapter_remove_timeout(self, timeout_id: object) -> None:
@@ -172,7 +172,7 @@ class PikaLink(PikaConnection):
         self._pika._on_stream_terminated(None)
 
     def _adapter_emit_data(self, data: bytes) -> None:
-        self._out.append(data)
+        self.out.append(data)
 
 
 class BorrowedChannel(ChannelMethods):

@@ -245,13 +245,12 @@ class NoFreeChannel(Exception):
 
 
 class ConnectionProtocol:
-    """What is to be sent after each call is returned by :meth:`data_to_send`, in order."""
-
     def __init__(self, link: Link) -> None:
         self.link = link
+        self.out = link.out
+        """What is to be sent after each call, in order: :meth:`data_to_send` takes it."""
         self.channels: dict[int, ChannelState] = {}
         self._rest = b""  # the beginning of a frame
-        self._out: list[bytes] = []
         self._last_number = 0
 
     def receive(self, data: bytes) -> None:
@@ -268,22 +267,20 @@ class ConnectionProtocol:
             raise pika_errors.InvalidFrameError(f"a frame that cannot be read: {error}") from error
 
     def data_to_send(self) -> bytes:
-        out = self.link.data_to_send()
-        if self._out:
-            out += b"".join(self._out)
-            self._out.clear()
-        return out
+        data = b"".join(self.out)
+        self.out.clear()
+        return data
 
     def open_channel(self) -> ChannelState:
         """Raises :class:`NoFreeChannel`."""
         channel = ChannelState(self._free_number())
         self.channels[channel.number] = channel
-        self._out.append(channel.open())
+        self.out.append(channel.open())
         return channel
 
     def close_channel(self, channel: ChannelState) -> None:
         if channel.phase in (Phase.OPEN, Phase.OPENING) and self.link.is_open:
-            self._out.append(channel.close())
+            self.out.append(channel.close())
 
     def lost(self, error: Exception) -> None:
         """The stream is gone."""
@@ -310,7 +307,7 @@ class ConnectionProtocol:
             elif (channel := channels.get(number)) is not None:
                 obliged = channel.receive(data, at, kind, end)
                 if obliged:
-                    self._out.append(obliged)
+                    self.out.append(obliged)
                 if channel.phase is Phase.CLOSED:
                     del channels[number]
             at = end

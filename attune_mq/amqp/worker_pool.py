@@ -33,13 +33,15 @@ class WorkerPool(Generic[T]):
         self.concurrency = concurrency
         self._name = name
         self._work = work
-        self._items: deque[T] = deque()
+        self.waiting: deque[T] = deque()
+        """What has not begun, in order."""
+        self.running = 0
+        """How many items are being worked on."""
         self._runtime = runtime
         self._lock = runtime.lock()
         self._to_do = runtime.condition(self._lock)
         self._idle = runtime.condition(self._lock)
         self._while_idle: Callable[[], bool] | None = None
-        self._running = 0
         self._closed = False
         self._threads = [
             runtime.thread(f"{name}#{number}", self._run) for number in range(1, concurrency + 1)
@@ -49,7 +51,7 @@ class WorkerPool(Generic[T]):
 
     def submit(self, items: Sequence[T]) -> None:
         with self._to_do:
-            self._items.extend(items)
+            self.waiting.extend(items)
             self._to_do.notify(len(items))
 
     @contextmanager
@@ -67,18 +69,8 @@ class WorkerPool(Generic[T]):
     def take_back(self) -> list[T]:
         """All that has not begun; it never will."""
         with self._to_do:
-            items, self._items = list(self._items), deque()
+            items, self.waiting = list(self.waiting), deque()
             return items
-
-    @property
-    def running(self) -> int:
-        """How many items are being worked on."""
-        return self._running
-
-    @property
-    def has_work(self) -> bool:
-        """Whether there is an item that has not begun."""
-        return bool(self._items)
 
     @property
     def is_alive(self) -> bool:
@@ -88,7 +80,7 @@ class WorkerPool(Generic[T]):
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Whether, after so many seconds at most, nothing is being worked on."""
         with self._idle:
-            return self._idle.wait_for(lambda: self._running == 0, timeout_s)
+            return self._idle.wait_for(lambda: self.running == 0, timeout_s)
 
     def close(self, timeout_s: float) -> bool:
         """Begins nothing more, and ends the threads as they finish what they are at. Whether all
@@ -112,14 +104,14 @@ class WorkerPool(Generic[T]):
         """What is to be done next, again and again; asking for more says that it is done."""
         while True:
             with self._lock:
-                while not (self._items or self._closed or self._while_idle):
+                while not (self.waiting or self._closed or self._while_idle):
                     self._to_do.wait()
                 if self._closed:
                     return
-                while_idle = None if self._items else self._while_idle
+                while_idle = None if self.waiting else self._while_idle
                 if while_idle is None:
-                    item = self._items.popleft()
-                    self._running += 1
+                    item = self.waiting.popleft()
+                    self.running += 1
             if while_idle is None:
                 try:
                     yield item
@@ -130,8 +122,8 @@ class WorkerPool(Generic[T]):
 
     def _done(self) -> None:
         with self._lock:
-            self._running -= 1
-            if not (self._running or self._items):
+            self.running -= 1
+            if not (self.running or self.waiting):
                 self._idle.notify_all()
 
     def _take_idleness_back(self, while_idle: Callable[[], bool]) -> None:

@@ -1,7 +1,8 @@
 """The deliveries of one channel from their arrival to their settlement, as a value.
 
-Deliveries, results of handlers and time go in; jobs for workers, what was requeued, and frames come
-out. No lock, thread, socket or clock: the thread that drives the connection calls it.
+Deliveries, results of handlers and time go in; each call returns what is to be done: jobs for
+workers, frames to send, and what is requeued by them. No lock, thread, socket or clock: the thread
+that drives the connection calls it.
 
 A message is settled on the channel that it came on, or not at all: when the connection or the
 channel is lost, the broker delivers what was not settled again, and late results are ignored.
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +34,14 @@ class Job(NamedTuple):
     delivery: Delivery
     replacement: Replacement | None = None
     is_trial: bool = False
+
+
+class ToDo(NamedTuple):
+    """``frames`` settle messages, which count as settled: what is not sent ends the channel."""
+
+    jobs: Sequence[Job]
+    frames: bytes
+    requeued: Sequence[Delivery]
 
 
 @dataclass(frozen=True)
@@ -61,8 +71,12 @@ _Due = _Trial | _HeldTooLong | _Begin | _Settle
 class ChannelSession:
     """``is_stream``: nothing of it is requeued, nor held for a pause: it waits in its worker."""
 
-    def __init__(self, channel: int, pause: Pause, *, is_stream: bool = False) -> None:
+    def __init__(
+        self, channel: int, pause: Pause, now_s: float, *, is_stream: bool = False
+    ) -> None:
         self.unacked = UnackedDeliveries(channel, can_requeue=not is_stream)
+        self.due_s = math.inf
+        """When :meth:`due` has something to do."""
         self._pause = pause
         self._is_stream = is_stream
         self._is_stopping = False
@@ -75,37 +89,27 @@ class ChannelSession:
         self._jobs: list[Job] = []
         self._requeued: list[Delivery] = []
         self._frames: list[bytes] = []
+        self._look_at_pause(now_s)  # it may be that of an earlier connection
 
-    def take_jobs(self) -> list[Job]:
-        jobs, self._jobs = self._jobs, []
-        return jobs
-
-    def take_requeued(self) -> list[Delivery]:
-        requeued, self._requeued = self._requeued, []
-        return requeued
-
-    def data_to_send(self) -> bytes:
-        """What settles messages. They count as settled: what is not sent ends the channel."""
-        frames, self._frames = self._frames, []
-        return b"".join(frames)
-
-    def next_due_s(self) -> float | None:
-        return self._timers[0][0] if self._timers and not self._is_stopping else None
-
-    def delivered(self, deliveries: Sequence[Delivery], now_s: float) -> None:
+    def delivered(
+        self, deliveries: Sequence[Delivery], now_s: float, done: AbstractSet[int] = frozenset()
+    ) -> ToDo:
+        """``done``: delivery tags of those that need no handling."""
+        self.unacked.add(deliveries)
+        self._acknowledge(done)
+        is_held_up = self._is_stopping or self._pause.cause is not None
         for delivery in deliveries:
-            if not (delivery.headers or self._is_stopping or self._pause.is_on):
+            if delivery.delivery_tag in done:
+                continue
+            if not (delivery.headers or is_held_up):
                 self._jobs.append(Job(delivery))
             elif delivery.hold_s > 0 or self._is_stopping:
                 self._after(delivery.hold_s, _Begin(Job(delivery)), delivery, now_s)
             else:
                 self._offer(Job(delivery), now_s)
+        return self._to_do()
 
-    def acknowledge(self, done: set[int]) -> None:
-        if done:
-            self._frames.append(self.unacked.acknowledge(done))
-
-    def finished(self, results: Iterable[tuple[Delivery, Result]], now_s: float) -> None:
+    def finished(self, results: Iterable[tuple[Delivery, Result]], now_s: float) -> ToDo:
         """What is to happen to the originals."""
         done: set[int] = set()
         for delivery, result in results:
@@ -123,13 +127,16 @@ class ChannelSession:
                 case Replacement():
                     job = Job(delivery, result)
                     self._after(RETRY_S, _Begin(job), delivery, now_s)
-        self.acknowledge(done)
-        self.look_at_pause(now_s)
+        self._acknowledge(done)
+        self._look_at_pause(now_s)
+        return self._to_do()
 
-    def due(self, now_s: float) -> None:
-        """Does what is due by now; nothing once it is stopping."""
-        while self._timers and self._timers[0][0] <= now_s and not self._is_stopping:
-            match heapq.heappop(self._timers)[2]:
+    def due(self, now_s: float) -> ToDo:
+        """What is due by now; nothing once it is stopping."""
+        while self.due_s <= now_s:
+            due = heapq.heappop(self._timers)[2]
+            self._note_due()
+            match due:
                 case _Trial():
                     self._try_one(now_s)
                 case _HeldTooLong(tag):
@@ -140,23 +147,14 @@ class ChannelSession:
                 case _Settle(delivery, action):
                     del self._not_begun[delivery.delivery_tag]
                     self._settle(delivery, action)
-
-    def look_at_pause(self, now_s: float) -> None:
-        """Plans the next trial, or lets all go on: after whatever may have begun or ended it."""
-        if self._is_stream or self._is_stopping:
-            return
-        if self._pause.is_on:
-            if not self._trial_is_due:
-                self._trial_is_due = True
-                self._at(now_s + self._pause.next_s(), _Trial())
-        elif self._held:
-            self._jobs += [Job(delivery) for delivery in self._release_held()]
+        return self._to_do()
 
     def stop(self) -> None:
         """Nothing begins any more."""
         self._is_stopping = True
+        self.due_s = math.inf
 
-    def requeue_not_begun(self, taken_back: Iterable[Job]) -> None:
+    def requeue_not_begun(self, taken_back: Iterable[Job]) -> ToDo:
         """By ``basic.nack``, which RabbitMQ 4.3 does not count. ``taken_back``: jobs of the pool
         that have not begun."""
         not_begun = [*self._release_held(), *(job.delivery for job in taken_back)]
@@ -164,9 +162,30 @@ class ChannelSession:
         for delivery in self._not_begun.values():
             self._settle(delivery, Action.REQUEUE)
         self._not_begun.clear()
+        return self._to_do()
+
+    def _to_do(self) -> ToDo:
+        to_do = ToDo(self._jobs, b"".join(self._frames), self._requeued)
+        self._jobs, self._frames, self._requeued = [], [], []
+        return to_do
+
+    def _acknowledge(self, done: AbstractSet[int]) -> None:
+        if done:
+            self._frames.append(self.unacked.acknowledge(done))
+
+    def _look_at_pause(self, now_s: float) -> None:
+        """Plans the next trial, or lets all go on: after whatever may have begun or ended it."""
+        if self._is_stream or self._is_stopping:
+            return
+        if self._pause.cause is not None:
+            if not self._trial_is_due:
+                self._trial_is_due = True
+                self._at(now_s + self._pause.next_s(), _Trial())
+        elif self._held:
+            self._jobs += [Job(delivery) for delivery in self._release_held()]
 
     def _offer(self, job: Job, now_s: float) -> None:
-        if self._pause.is_on and job.replacement is None and not self._is_stream:
+        if self._pause.cause is not None and job.replacement is None and not self._is_stream:
             self._hold(job.delivery, now_s)
         else:
             self._jobs.append(job)
@@ -186,14 +205,14 @@ class ChannelSession:
 
     def _try_one(self, now_s: float) -> None:
         self._trial_is_due = False
-        if self._pause.is_on and self._held:
+        if self._pause.cause is not None and self._held:
             # One that did not fail may not need what is missing, and would say nothing about it.
             tag = min(self._failed or self._held)
             self._failed.discard(tag)
             self._jobs.append(Job(self._held.pop(tag), is_trial=True))
         else:
             self._pause.end()  # there is nothing to try with: the next message is the trial
-            self.look_at_pause(now_s)
+            self._look_at_pause(now_s)
 
     def _republish_held(self, tag: int) -> None:
         delivery = self._held.pop(tag, None)
@@ -221,6 +240,11 @@ class ChannelSession:
 
     def _at(self, at_s: float, due: _Due) -> None:
         heapq.heappush(self._timers, (at_s, next(self._numbers), due))
+        self._note_due()
+
+    def _note_due(self) -> None:
+        is_due = self._timers and not self._is_stopping
+        self.due_s = self._timers[0][0] if is_due else math.inf
 
 
 class UnackedDeliveries:
@@ -242,7 +266,7 @@ class UnackedDeliveries:
         for delivery in deliveries:
             self._deliveries[delivery.delivery_tag] = delivery
 
-    def acknowledge(self, done: set[int]) -> bytes:
+    def acknowledge(self, done: AbstractSet[int]) -> bytes:
         """One acknowledgement for the run of done messages that begins with the oldest unacked one:
         nothing else lies below its end. One each for the others."""
         run: list[int] = []

@@ -37,7 +37,7 @@ from attune_mq.consuming.channel_session import Job
 from attune_mq.consuming.consumer_tags import ConsumerTags
 from attune_mq.consuming.handlers import Handlers
 from attune_mq.consuming.in_place import InPlace
-from attune_mq.consuming.inflight_republishes import InFlightRepublishes, Republish
+from attune_mq.consuming.inflight_republishes import InFlightRepublishes
 from attune_mq.consuming.pausing import Pause
 from attune_mq.consuming.processing import Action, Processor, Result
 from attune_mq.consuming.status import ConsumerStatus, Progress
@@ -143,7 +143,11 @@ class Consumer:
         self._stopping = runtime.event()
         reading = self._reading
         self._in_place = (
-            InPlace(reading, self._processor, self._pause, self._stopping) if reading else None
+            InPlace(
+                reading, self._processor, self._pause, self._progress.deadlines, self._stopping
+            )
+            if reading
+            else None
         )
         self._stop_at = 0.0
         self._reconnecting = Reconnecting(self._settings, self, name=self.tag, runtime=runtime)
@@ -305,22 +309,30 @@ class Consumer:
             _republishes.wait_until_over(lambda: subscription.can_settle)
         if not subscription.can_settle:
             return  # the broker has delivered it to another consumer
-        with Republish(_republishes) as republish:
+        republishes: list[object] = []
+        try:
             try:
-                result = self._result_of(subscription, job, republish)
+                result = self._result_of(subscription, job, republishes)
             except Exception:  # a defect of ours; the message is none the worse for it
                 text = "Internal error while processing a message of consumer '%s'"
                 logger.exception(text, self.tag)
                 result = Action.REQUEUE
+            self._progress.deadlines.finished(delivery)
             subscription.finished(delivery, result)
-            if republish.has_begun and result is Action.ACKNOWLEDGE:
+            if republishes and result is Action.ACKNOWLEDGE:
                 subscription.wait_until_settled(delivery)
+        finally:
+            for republish in republishes:
+                _republishes.ended(republish)
 
-    def _result_of(self, subscription: Subscription, job: Job, republish: Republish) -> Result:
+    def _result_of(
+        self, subscription: Subscription, job: Job, republishes: list[object]
+    ) -> Result:
+        """``republishes``: to which its own is added before its copy is published."""
         delivery = job.delivery
 
         def still_ours() -> bool:
-            republish.begin()
+            republishes.append(_republishes.opened())
             return subscription.can_settle
 
         if subscription.is_stopping:  # nothing begins any more, also before the loop has noticed
@@ -328,9 +340,9 @@ class Consumer:
         if self._in_place is not None and isinstance(delivery, StreamDelivery):
             return self._in_place.handle(subscription, delivery)
         if job.replacement is None:
-            if self._pause.is_on and not job.is_trial:
+            if self._pause.cause is not None and not job.is_trial:
                 return Action.HOLD
-            subscription.begun(delivery)
+            self._progress.deadlines.begun(delivery)
             return self._processor.process(delivery, still_ours=still_ours, is_trial=job.is_trial)
-        republish.begin()
+        republishes.append(_republishes.opened())
         return self._processor.replace(delivery, job.replacement)

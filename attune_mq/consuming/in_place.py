@@ -16,6 +16,7 @@ import time
 from attune_mq.consuming.channel_session import RETRY_S
 from attune_mq.consuming.pausing import Pause
 from attune_mq.consuming.processing import Action, Processor, Replacement, Result
+from attune_mq.consuming.status import Deadlines
 from attune_mq.consuming.stream_reading import StreamReading
 from attune_mq.consuming.subscription import Subscription
 from attune_mq.message.settlement import Hold, TryAgain
@@ -34,11 +35,13 @@ class InPlace:
         reading: StreamReading,
         processor: Processor,
         pause: Pause,
+        deadlines: Deadlines,
         stopping: threading.Event,
     ) -> None:
         self._reading = reading
         self._processor = processor
         self._pause = pause
+        self._deadlines = deadlines
         self._stopping = stopping
 
     def handle(self, session: Subscription, delivery: StreamDelivery) -> Action:
@@ -69,10 +72,10 @@ class InPlace:
     ) -> Result:
         if replacement is not None:
             return self._processor.replace(delivery, replacement)
-        session.begun(delivery)
+        self._deadlines.begun(delivery)
         try:
             return self._processor.process(
-                delivery, still_ours=lambda: session.can_settle, is_trial=self._pause.is_on
+                delivery, still_ours=lambda: session.can_settle, is_trial=self._pause.cause is not None
             )
         except Exception:  # a defect of ours; the message is none the worse for it
             logger.exception(
@@ -80,7 +83,7 @@ class InPlace:
             )
             return Action.REQUEUE
         finally:
-            session.rests(delivery)
+            self._deadlines.finished(delivery)
 
     def _wait(self, pause_s: float, session: Subscription) -> None:
         end = time.monotonic() + pause_s

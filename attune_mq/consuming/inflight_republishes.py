@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Self
 
 from attune_mq.forking import after_fork
 
@@ -28,13 +27,17 @@ class InFlightRepublishes:
 
     def _begin(self) -> None:
         self._changed = threading.Condition()
-        self._open: set[Republish] = set()
+        self._open: set[object] = set()
 
-    def opened(self, republish: Republish) -> None:
+    def opened(self) -> object:
+        """Before a copy is published; :meth:`ended` takes what it returns."""
+        republish = object()
         with self._changed:
             self._open.add(republish)
+        return republish
 
-    def ended(self, republish: Republish) -> None:
+    def ended(self, republish: object) -> None:
+        """The original is acknowledged, or cannot be."""
         with self._changed:
             self._open.discard(republish)
             self._changed.notify_all()
@@ -50,25 +53,3 @@ class InFlightRepublishes:
             while self._open & begun and still_wanted():
                 self._changed.wait(_LOOK_AGAIN_S)
             self._changed.wait_for(lambda: not self._open, LONGEST_WAIT_S)
-
-
-class Republish:
-    """Of one message: from :meth:`begin`, before its copy is published, to the end of ``with``,
-    when its original is acknowledged, or cannot be. Where no copy is made it is none."""
-
-    __slots__ = ("_all", "has_begun")
-
-    def __init__(self, republishes: InFlightRepublishes) -> None:
-        self._all = republishes
-        self.has_begun = False
-
-    def begin(self) -> None:
-        self.has_begun = True
-        self._all.opened(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.has_begun:
-            self._all.ended(self)

@@ -38,32 +38,20 @@ class Pause:
         self._telemetry = telemetry
         self._runtime = runtime
         self._lock = runtime.lock()
-        self._cause: Unavailable | None = None
-        self._since_s = 0.0
+        self.cause: Unavailable | None = None
+        """What is unavailable, and how that was noticed last, while it pauses."""
+        self.since_s = 0.0
+        """Since when it pauses, on the monotonic clock."""
         self._backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, runtime)
-
-    @property
-    def is_on(self) -> bool:
-        return self._cause is not None
-
-    @property
-    def cause(self) -> Unavailable | None:
-        """What is unavailable, and how that was noticed last."""
-        return self._cause
-
-    @property
-    def since_s(self) -> float:
-        """On the monotonic clock, while it :attr:`is_on`."""
-        return self._since_s
 
     def begin(self, cause: Unavailable) -> None:
         """Or go on with it, for the same or for another reason."""
         with self._lock:
-            is_new = self._cause is None or self._cause.dependency != cause.dependency
-            if self._cause is None:
-                self._since_s = self._runtime.monotonic()
+            is_new = self.cause is None or self.cause.dependency != cause.dependency
+            if self.cause is None:
+                self.since_s = self._runtime.monotonic()
                 self._backoff.reset()
-            self._cause = cause
+            self.cause = cause
         if is_new:
             logger.warning(
                 "Consumer '%s': consumption paused, dependency unavailable: %s", self._tag, cause
@@ -73,8 +61,8 @@ class Pause:
 
     def end(self) -> None:
         with self._lock:
-            cause, self._cause = self._cause, None
-            paused_s = self._runtime.monotonic() - self._since_s
+            cause, self.cause = self.cause, None
+            paused_s = self._runtime.monotonic() - self.since_s
         if cause is not None:
             logger.info(
                 "Consumer '%s' goes on after a pause of %.1f s for %s",

@@ -136,7 +136,7 @@ class Processor:
         a pause is over depends on what comes of handling it.
         """
         current = Handling(delivery)
-        token = log_context.begin(current)
+        token = log_context.current.set(current)
         try:
             scope = None if self._telemetry is None else self._telemetry.processing(delivery)
             if scope is None:
@@ -144,7 +144,7 @@ class Processor:
             with scope:
                 return self._process(current, still_ours, is_trial)
         finally:
-            log_context.end(token)
+            log_context.current.reset(token)
 
     def replace(self, delivery: Delivery, replacement: Replacement) -> Action | Replacement:
         """Publishes the copy: the original may go once it is confirmed in a queue. Otherwise it

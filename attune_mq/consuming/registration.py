@@ -34,60 +34,56 @@ class LivenessSnapshot:
     waiting: int | None
 
 
-class Registration:
-    """Made when the consumer is registered, which counts as an answer. ``channel``: the consumer's.
-    ``counts``: whether the broker's count of consumers is one; of a stream it is not. Called by
-    the leader of the I/O loop, with its lock held, but for :attr:`snapshot`."""
+class Registration(LivenessProbe):
+    """Made when the consumer is registered, which counts as an answer. ``consumers_channel``: on
+    which it is. ``counts``: whether the broker's count of consumers is one; of a stream it is not.
+    Called by the leader of the I/O loop, with its lock held, but for :meth:`snapshot`."""
 
     def __init__(
         self,
         connection: Connection,
-        channel: ChannelState,
+        consumers_channel: ChannelState,
         queue: str,
         now_s: float,
         *,
         counts: bool,
     ) -> None:
         question = spec.Queue.Declare(0, queue, True, False, False, False, False, {})
-        self._probe = LivenessProbe(connection, now_s, question)
-        self._channel = channel
+        super().__init__(connection, now_s, question)
+        self.due_s = now_s
+        """When :meth:`tick` has something to do."""
+        self._consumers_channel = consumers_channel
         self._queue = queue
         self._counts = counts
-        self._ask_at_s = self._turned_at_s = now_s
         self._consumers: int | None = None
-        self._waiting: int | None = None
+        self._ready: int | None = None
         self._unknown = 0
 
-    @property
-    def snapshot(self) -> LivenessSnapshot:
-        """From any thread."""
-        answered_at_s = self._probe.answered_at_s
-        return LivenessSnapshot(self._turned_at_s, answered_at_s, self._consumers, self._waiting)
+    def snapshot(self, turned_at_s: float) -> LivenessSnapshot:
+        """From any thread. ``turned_at_s``: when the I/O loop last ran."""
+        return LivenessSnapshot(turned_at_s, self.answered_at_s, self._consumers, self._ready)
 
     def tick(self, now_s: float) -> None:
-        """Raises :class:`~attune_mq.errors.ConsumeError` where the broker refused to answer, which
-        it does for a queue that is gone, and where it goes on counting no consumer. Where it does
-        not answer at all the connection is ended."""
-        self._turned_at_s = now_s
-        channel = self._probe.channel
-        if channel is not None and channel.closed is not None:
-            raise ConsumeError(f"the broker says that queue '{self._queue}' does not exist")
-        if self._probe.is_waiting:
-            self._probe.require_answer(now_s)
+        """Raises :class:`~attune_mq.errors.ConsumeError` where the broker goes on counting no
+        consumer. Where it does not answer at all the connection is ended."""
+        self.due_s = now_s + ASK_EVERY_S
+        if self.is_waiting:
+            self.require_answer(now_s)
         elif self._unknown >= FORGOTTEN_AFTER:
             raise ConsumeError(f"the broker counts no consumer on queue '{self._queue}'")
-        elif now_s >= self._ask_at_s:
-            self._ask_at_s = now_s + ASK_EVERY_S
-            self._probe.ask(now_s, self._channel)
+        else:
+            self.ask(now_s, self._consumers_channel)
 
     def receive(self, now_s: float) -> None:
-        if not self._probe.is_waiting:
-            return
-        reply = self._probe.answer(now_s)
-        if reply is None and self._probe.channel is None and self._channel.replies:
-            reply = self._channel.replies.popleft()
-            self._probe.answered(now_s)
+        """While it waits. Raises :class:`~attune_mq.errors.ConsumeError` where the broker refuses
+        to answer, which it does for a queue that is gone."""
+        if self.channel is not None and self.channel.closed is not None:
+            raise ConsumeError(f"the broker says that queue '{self._queue}' does not exist")
+        reply = self.answer(now_s)
+        if reply is None and self.channel is None and self._consumers_channel.replies:
+            reply = self._consumers_channel.replies.popleft()
+            self.answered(now_s)
         if isinstance(reply, spec.Queue.DeclareOk) and self._counts:
             self._consumers = int(reply.consumer_count or 0)
-            self._waiting = int(reply.message_count or 0)
+            self._ready = int(reply.message_count or 0)
             self._unknown = 0 if self._consumers else self._unknown + 1

@@ -11,16 +11,16 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set as AbstractSet
 from contextlib import nullcontext
 from functools import partial
 
 from attune_mq.amqp.connection import Channel, Connection
-from attune_mq.amqp.protocol import RawMessage
+from attune_mq.amqp.protocol import Phase, RawMessage
 from attune_mq.amqp.runtime import Runtime
 from attune_mq.amqp.worker_pool import WorkerPool
 from attune_mq.broker.declaring import bind, declare_queue
-from attune_mq.consuming.channel_session import ChannelSession, Job
+from attune_mq.consuming.channel_session import ChannelSession, Job, ToDo
 from attune_mq.consuming.pausing import Pause
 from attune_mq.consuming.processing import Result
 from attune_mq.consuming.registration import LivenessSnapshot, Registration
@@ -39,6 +39,8 @@ SETTLE_WITHIN_S = 0.005
 MOST_FINISHED = 32
 """More in one acknowledgement make it no cheaper."""
 WAIT_S = 0.1
+LOOK_EVERY_S = 0.5
+"""Whether a handler is past its deadline."""
 
 
 class Subscription:
@@ -73,11 +75,15 @@ class Subscription:
         self._channel: Channel | None = None
         self._session: ChannelSession | None = None
         self._registration: Registration | None = None
-        self._worker_leads = pool.concurrency == 1
+        self.is_busy = pool.concurrency > 1
+        """Whether the consumer's own thread leads all the time, since no worker does."""
+        self.due_s = math.inf
+        self.is_stopping = False
+        self._turned_at_s = self._look_at_s = 0.0
         self._finished: deque[tuple[Delivery, Result]] = deque()
         self._finished_since_s = 0.0
         self._enough_finished = max(1, min(MOST_FINISHED, prefetch // 3))
-        self._stop_at_s: float | None = None
+        self._stop_at_s = 0.0
         self._settled = runtime.condition()
         self._over = False
         self._queue = ""
@@ -88,14 +94,10 @@ class Subscription:
         return len(self._session.unacked) if self._session else 0
 
     @property
-    def is_stopping(self) -> bool:
-        return self._stop_at_s is not None
-
-    @property
     def can_settle(self) -> bool:
         """Whether the channel is open, as far as is known here."""
         channel, loop = self._channel, self._connection.loop
-        return channel is not None and channel.state.is_open and loop.end is None
+        return channel is not None and channel.state.phase is Phase.OPEN and loop.end is None
 
     @property
     def is_registered(self) -> bool:
@@ -106,7 +108,7 @@ class Subscription:
     @property
     def liveness(self) -> LivenessSnapshot | None:
         """``None`` until the broker has registered the consumer."""
-        return self._registration.snapshot if self._registration else None
+        return self._registration.snapshot(self._turned_at_s) if self._registration else None
 
     def run(self) -> None:
         """Raises what ended it, and :class:`~attune_mq.errors.ConsumeError` for the quiet losses: a
@@ -115,7 +117,7 @@ class Subscription:
             if not self.is_stopping:
                 self._subscribe()
                 lent = self._pool.lending(self._lead_while_idle)
-                with lent if self._worker_leads else nullcontext():
+                with nullcontext() if self.is_busy else lent:
                     self._connection.serve(self, lambda: self.is_stopping)
                 self._connection.require_open()
                 self._progress.stopping()
@@ -127,23 +129,19 @@ class Subscription:
 
     def stop(self, deadline_s: float) -> None:
         """From any thread: begin nothing new, finish until the deadline, then leave."""
+        loop = self._connection.loop
         self._stop_at_s = self._runtime.monotonic() + deadline_s
-        self._connection.loop.wake()
+        self.is_stopping = True
+        with loop.lock:
+            if self._session is not None:
+                self._session.stop()
+        loop.wake()
 
     # What worker threads call.
-
-    def begun(self, delivery: Delivery) -> None:
-        """Its handler is about to be called."""
-        self._progress.deadlines.begun(delivery)
-
-    def rests(self, delivery: Delivery) -> None:
-        """Its handler has returned, and is to be called again later."""
-        self._progress.deadlines.finished(delivery)
 
     def finished(self, delivery: Delivery, result: Result) -> None:
         """This is to happen to the original. What is finished together is acknowledged together,
         but not kept for long, nor while there is nothing else to do."""
-        self._progress.deadlines.finished(delivery)
         if not self._finished:
             self._finished_since_s = self._runtime.monotonic()
         self._finished.append((delivery, result))
@@ -167,7 +165,7 @@ class Subscription:
     def _is_enough_finished(self) -> bool:
         if len(self._finished) >= self._enough_finished:
             return True
-        if not self._worker_leads and not self._pool.has_work:
+        if self.is_busy and not self._pool.waiting:
             return True
         return self._runtime.monotonic() - self._finished_since_s > SETTLE_WITHIN_S
 
@@ -182,84 +180,76 @@ class Subscription:
     def _lead_while_idle(self) -> bool:
         loop = self._connection.loop
         try:
-            loop.drive_until(lambda: self._pool.has_work or self.is_stopping, math.inf, join=True)
+            loop.drive_until(
+                lambda: bool(self._pool.waiting) or self.is_stopping, math.inf, join=True
+            )
         except Exception as error:  # as above
             loop.fail(error)
         return loop.end is None and not self.is_stopping
 
     # Called by the leader of the I/O loop, with its lock held.
 
-    def is_busy(self) -> bool:
-        return not self._worker_leads
-
-    def next_due_s(self) -> float | None:
-        return self._session.next_due_s() if self._session else None
-
     def tick(self, now_s: float) -> None:
         if self._registration is None or self._session is None:
             return
+        self._turned_at_s = now_s
         if not self.is_stopping:
             if not self.is_registered:
                 raise ConsumeError(_CANCELLED if self.can_settle else _CLOSED)
-            self._registration.tick(now_s)
-        self._session.due(now_s)
-        self._settle_finished(now_s)
-        self._progress.deadlines.look()
+            if now_s >= self._registration.due_s:
+                self._registration.tick(now_s)
+        if now_s >= self._session.due_s:
+            self._do(self._session.due(now_s))
+        if self._finished:
+            self._settle_finished(now_s)
+        if now_s >= self._look_at_s:
+            self._look_at_s = now_s + LOOK_EVERY_S
+            self._progress.deadlines.look()
 
     def receive(self, now_s: float) -> None:
-        if self._registration is None or self._channel is None:
+        if self._registration is None or self._channel is None or self._session is None:
             return
-        if not self.is_stopping:
+        if self._registration.is_waiting and not self.is_stopping:
             self._registration.receive(now_s)
         kind = UnreadDelivery if self._reading is None else self._reading.delivery
         read = partial(kind, self._queue, self._tag)
         events = self._channel.state.take_events()
         found = [read(*event) for event in events if isinstance(event, RawMessage)]
         if found:
-            self._delivered(found, now_s)
+            self._do(self._session.delivered(found, now_s, self._handled_before(found)))
 
-    def _delivered(self, deliveries: Sequence[Delivery], now_s: float) -> None:
-        assert self._session is not None
-        self._session.unacked.add(deliveries)
+    def _handled_before(self, deliveries: Sequence[Delivery]) -> AbstractSet[int]:
+        """Delivery tags of those that a stream has delivered again; all others are announced."""
+        done: AbstractSet[int] = frozenset()
         if self._reading is not None:
             deliveries, done = self._reading.delivered(deliveries)
-            self._session.acknowledge(done)
         if self._telemetry is not None:
             for delivery in deliveries:
                 self._telemetry.delivered(delivery)
-        if self.is_stopping:
-            self._session.stop()
-        self._session.delivered(deliveries, now_s)
-        self._act()
+        return done
 
     def _settle_finished(self, now_s: float) -> None:
         assert self._session is not None
-        if self.is_stopping:
-            self._session.stop()
         results = []
         while self._finished:
             results.append(self._finished.popleft())
-        if results:
-            self._session.finished(results, now_s)
-        self._act()
+        self._do(self._session.finished(results, now_s))
 
-    def _act(self) -> None:
-        """What the session says."""
+    def _do(self, to_do: ToDo) -> None:
         assert self._session is not None
-        frames = self._session.data_to_send()
-        if frames:
+        self.due_s = self._session.due_s
+        if to_do.frames:
             if not self.can_settle:
                 raise ConsumeError(_CLOSED)
-            self._connection.loop.send(frames)
+            self._connection.loop.send(to_do.frames)
             with self._settled:
                 self._settled.notify_all()
-        for delivery in self._session.take_requeued():
-            if self._telemetry is not None:
+        if self._telemetry is not None:
+            for delivery in to_do.requeued:
                 why = "stopping" if self.is_stopping else "not handled"
                 self._telemetry.settled(delivery, None, Requeued(why))
-        jobs = self._session.take_jobs()
-        if jobs:
-            self._pool.submit([(self, job) for job in jobs])
+        if to_do.jobs:
+            self._pool.submit([(self, job) for job in to_do.jobs])
 
     # The consumer's own thread.
 
@@ -270,17 +260,19 @@ class Subscription:
         channel.basic_qos(self._prefetch)
         self._queue = self._own_queue(channel)
         self._channel = channel
-        self._session = ChannelSession(
-            channel.state.number, self._pause, is_stream=reading is not None
-        )
         channel.basic_consume(self._queue, self._tag, begins)
         now_s = self._runtime.monotonic()
         with self._connection.loop.lock:
+            self._session = ChannelSession(
+                channel.state.number, self._pause, now_s, is_stream=reading is not None
+            )
+            self.due_s = self._session.due_s
+            if self.is_stopping:
+                self._session.stop()
             self._registration = Registration(
                 self._connection, channel.state, self._queue, now_s, counts=reading is None
             )
             self._progress.consuming(self._queue)
-            self._session.look_at_pause(now_s)  # it may be that of an earlier connection
             self.receive(now_s)  # what came with the answer
 
     def _own_queue(self, channel: Channel) -> str:
@@ -306,9 +298,8 @@ class Subscription:
             self._channel.basic_cancel(self._tag)
         with loop.lock:
             self.receive(self._runtime.monotonic())
-            self._session.requeue_not_begun(job for _, job in self._pool.take_back())
-            self._act()
-        while self._pool.running and self._runtime.monotonic() < (self._stop_at_s or 0):
+            self._do(self._session.requeue_not_begun(job for _, job in self._pool.take_back()))
+        while self._pool.running and self._runtime.monotonic() < self._stop_at_s:
             self._connection.drive(lambda: not self._pool.running, WAIT_S)
         with loop.lock:
             self._settle_finished(self._runtime.monotonic())

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import pika
 
@@ -38,6 +38,14 @@ one for 30 minutes for broken."""
 _DUE_WITHIN_S = 1.0
 _HAS_HEADERS = 0x20
 """In the first byte of encoded properties."""
+_WITHOUT_HEADERS: Final[Mapping[str, Any]] = {"headers": {}}
+_FRESH: Final[Mapping[str, Any]] = {
+    "headers": {},
+    "is_fresh": True,
+    "failures": 0,
+    "may_be_poison": False,
+}
+"""What is known of most deliveries as they come."""
 _MAX_COUNT = 2**53
 """Anybody can write any number there; ours are to fit AMQP's also when one is added."""
 
@@ -70,7 +78,7 @@ class Delivery:
         """What its properties say, for a body that does not."""
         return Ids(self.properties.message_id, self.properties.correlation_id)
 
-    @property
+    @cached_property
     def failures(self) -> int:
         """How often handling it failed before in this queue, by any consumer."""
         return self._counted(FAILURES)
@@ -83,7 +91,7 @@ class Delivery:
             return _count(self.headers, BROKERS_COUNT)
         return self._counted(REDELIVERIES) + (1 if self.redelivered else 0)
 
-    @property
+    @cached_property
     def is_fresh(self) -> bool:
         """As most are: nobody had it before, and nothing is written on it."""
         return not self.redelivered and not self.headers
@@ -97,7 +105,7 @@ class Delivery:
         """Whether the last return is written down, by the broker or by a consumer."""
         return self.counted_by_broker or not self.redelivered
 
-    @property
+    @cached_property
     def may_be_poison(self) -> bool:
         """It was redelivered before, perhaps because handling it ended the process, and is to be
         handled now."""
@@ -184,7 +192,7 @@ class UnreadDelivery(Delivery):
             _encoded=properties,
         )
         if not properties[0] & _HAS_HEADERS:
-            self.__dict__["headers"] = {}
+            self.__dict__.update(_WITHOUT_HEADERS if redelivered else _FRESH)
 
     @cached_property
     def properties(self) -> pika.BasicProperties:

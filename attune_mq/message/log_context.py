@@ -6,7 +6,7 @@ nothing of it, unless it runs in a copy of the context (:func:`contextvars.copy_
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 
 from attune_mq.message.delivery import Delivery
 from attune_mq.message.envelope import Envelope
@@ -38,19 +38,10 @@ class Handling:
         }
 
 
-_current: ContextVar[Handling | None] = ContextVar("attune_mq_handling", default=None)
-
-
-def begin(handling: Handling) -> Token[Handling | None]:
-    """From here on; :func:`end` it."""
-    return _current.set(handling)
-
-
-def end(token: Token[Handling | None]) -> None:
-    _current.reset(token)
+current: ContextVar[Handling | None] = ContextVar("attune_mq_handling", default=None)
 
 
 def current_fields() -> dict[str, str | int | None]:
     """Of the message that is being handled here; empty where none is."""
-    handling = _current.get()
+    handling = current.get()
     return {} if handling is None else handling.fields()

@@ -241,8 +241,8 @@ class User:
     has them do."""
 
     def __init__(self) -> None:
-        self.busy = False
-        self.due_s: float | None = None
+        self.is_busy = False
+        self.due_s = math.inf
         self.ticks: list[float] = []
         self.received: list[float] = []
         self.threads: set[str] = set()
@@ -257,12 +257,6 @@ class User:
     def receive(self, now_s: float) -> None:
         self.received.append(now_s)
         self.on_receive()
-
-    def next_due_s(self) -> float | None:
-        return self.due_s
-
-    def is_busy(self) -> bool:
-        return self.busy
 
 
 def loop_of(

@@ -370,7 +370,7 @@ def test_a_connection_that_was_abandoned_holds_no_descriptor(broker_url: str) ->
 def test_a_connection_is_closed_while_another_thread_drives_it(broker_url: str) -> None:
     connection = opened(broker_url)
     user = User()
-    user.busy = True
+    user.is_busy = True
     serving = threading.Thread(target=connection.serve, args=(user, lambda: False), daemon=True)
     serving.start()
 

@@ -131,7 +131,7 @@ def test_the_leader_sends_the_rest_of_what_another_thread_sent_once_there_is_roo
 def test_the_connections_own_thread_leads_while_its_user_is_busy(
     threaded: IoLoop, waiting: MemoryStream, user: User
 ) -> None:
-    user.busy = True
+    user.is_busy = True
     with running(threaded) as own:
         waiting.wait_until_waited_on(3)
         assert user.threads == {own.name}
@@ -180,7 +180,7 @@ def test_what_the_user_raises_ends_the_connection_and_reaches_the_leader(
 def test_what_its_own_turn_raises_is_raised_by_the_connections_own_thread(
     loop: IoLoop, user: User
 ) -> None:
-    user.busy = True
+    user.is_busy = True
     user.on_tick = partial(throw, KeyError("a defect"))
 
     with pytest.raises(KeyError):
@@ -355,6 +355,6 @@ def test_a_leader_that_leaves_has_the_connections_own_thread_lead_at_once(
     """Where something is expected still."""
     leader = Leader(threaded, waiting)
     with running(threaded) as own:
-        user.busy = True
+        user.is_busy = True
         leader.leave_by_itself()
         wait_until(lambda: own.name in user.threads, "its own thread leads")

@@ -100,12 +100,17 @@ def say(link: PikaLink, *methods: Any) -> None:
 def opened(link: PikaLink) -> PikaLink:
     start = spec.Connection.Start(0, 9, {"version": "4.0.1"}, "PLAIN", "en_US")
     say(link, start, spec.Connection.Tune(7, 4_096, 60), spec.Connection.OpenOk())
-    link.data_to_send()
+    link.out.clear()
     return link
 
 
+def pass_to(link: PikaLink, now_s: float) -> None:
+    link.now_s = now_s
+    link.tick()
+
+
 def test_the_handshake_needs_bytes_alone(link: PikaLink) -> None:
-    assert link.data_to_send() == frame.ProtocolHeader().marshal()
+    assert link.out == [frame.ProtocolHeader().marshal()]
 
     opened(link)
 
@@ -116,20 +121,20 @@ def test_the_handshake_needs_bytes_alone(link: PikaLink) -> None:
 def test_a_heartbeat_is_sent_when_its_time_has_come(link: PikaLink) -> None:
     opened(link)
 
-    link.tick(4.9)
-    assert link.data_to_send() == b""
-    link.tick(5.1)
-    assert link.data_to_send() == frame.Heartbeat().marshal()
-    assert link.next_due_s() == pytest.approx(10.1)
+    pass_to(link, 4.9)
+    assert link.out == []
+    pass_to(link, 5.1)
+    assert link.out == [frame.Heartbeat().marshal()]
+    assert link.due_s == pytest.approx(10.1)
 
 
 def test_it_is_over_when_nothing_came_for_longer_than_the_heartbeat(link: PikaLink) -> None:
     opened(link)
 
     link.bytes_received += 1
-    link.tick(15.1)
+    pass_to(link, 15.1)
     assert link.failure is None
-    link.tick(31.0)
+    pass_to(link, 31.0)
     assert isinstance(link.failure, pika_errors.AMQPHeartbeatTimeout)
     assert not link.is_open
 
@@ -150,7 +155,7 @@ def test_it_is_over_when_the_broker_agrees_to_its_closing(link: PikaLink) -> Non
     assert link.failure is None
     say(link, spec.Connection.CloseOk())
     assert isinstance(link.failure, pika_errors.ConnectionClosedByClient)
-    assert link.next_due_s() is None or all(t.callback is None for t in link._timers)
+    assert link.due_s == float("inf") or all(t.callback is None for t in link._timers)
 
 
 def test_what_the_broker_says_as_it_closes_is_the_failure(link: PikaLink) -> None:
