@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -61,6 +62,9 @@ class Stream(Protocol):
 
 class Runtime(Protocol):
     def monotonic(self) -> float: ...
+    def now(self) -> datetime:
+        """By the wall clock, which may jump; in UTC."""
+
     def uniform(self, low: float, high: float) -> float: ...
     def shuffled(self, items: Sequence[T]) -> list[T]: ...
     def lock(self) -> threading.Lock: ...
@@ -85,6 +89,9 @@ class System:
     lock = staticmethod(threading.Lock)
     rlock = staticmethod(threading.RLock)
     event = staticmethod(threading.Event)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
         return random.sample(items, len(items))

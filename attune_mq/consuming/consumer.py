@@ -116,17 +116,18 @@ class Consumer:
         self._prefetch = self._spec.prefetch_count if prefetch is None else prefetch
         self._concurrency = concurrency or self._spec.concurrency
         self.tag = tag if instance is None else f"{tag}@{instance}"
-        self._reading = reading_of(self._topology, tag, positions, self._concurrency)
+        self._reading = reading_of(self._topology, tag, positions, self._concurrency, runtime)
         self._own_publisher = publisher is None
         self._publisher = publisher or Publisher(
             self._topology,
             self._settings,
             source_service=self._spec.service,
             telemetry=telemetry,
+            runtime=runtime,
         )
         self._telemetry = guarded(telemetry)
         queue = self._topology.queues[self._spec.queue].name
-        self._progress = Progress(self.tag, queue, self._telemetry, self._spec.deadline_ms)
+        self._progress = Progress(self.tag, queue, self._telemetry, self._spec.deadline_ms, runtime)
         self._pause = Pause(self.tag, self._telemetry, runtime)
         self._processor = Processor(
             self._topology,
@@ -136,6 +137,7 @@ class Consumer:
             self._progress,
             self._pause,
             self._telemetry,
+            runtime,
         )
         self._runtime = runtime
         self._life = runtime.lock()
@@ -144,7 +146,12 @@ class Consumer:
         reading = self._reading
         self._in_place = (
             InPlace(
-                reading, self._processor, self._pause, self._progress.deadlines, self._stopping
+                reading,
+                self._processor,
+                self._pause,
+                self._progress.deadlines,
+                self._stopping,
+                runtime,
             )
             if reading
             else None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-
+from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.errors import DuplicateConsumerTag
 from attune_mq.forking import after_fork
@@ -14,12 +13,13 @@ Claim = tuple[frozenset[str], str]
 class ConsumerTags:
     """Safe from any thread. In a fork none is in use, since no consumer runs there yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime = SYSTEM) -> None:
+        self._runtime = runtime
         self._begin()
         after_fork(self._begin)
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = self._runtime.lock()
         self._claimed: set[Claim] = set()
 
     def claim(self, settings: BrokerSettings, tag: str) -> Claim:

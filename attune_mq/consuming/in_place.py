@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 
+from attune_mq.amqp.runtime import Runtime
 from attune_mq.consuming.channel_session import RETRY_S
 from attune_mq.consuming.pausing import Pause
 from attune_mq.consuming.processing import Action, Processor, Replacement, Result
@@ -37,12 +37,14 @@ class InPlace:
         pause: Pause,
         deadlines: Deadlines,
         stopping: threading.Event,
+        runtime: Runtime,
     ) -> None:
         self._reading = reading
         self._processor = processor
         self._pause = pause
         self._deadlines = deadlines
         self._stopping = stopping
+        self._runtime = runtime
 
     def handle(self, session: Subscription, delivery: StreamDelivery) -> Action:
         """Returns when it is done, or when the consumer stops or the connection is lost: then the
@@ -86,7 +88,7 @@ class InPlace:
             self._deadlines.finished(delivery)
 
     def _wait(self, pause_s: float, session: Subscription) -> None:
-        end = time.monotonic() + pause_s
-        while (left_s := end - time.monotonic()) > 0 and session.can_settle:
+        end = self._runtime.monotonic() + pause_s
+        while (left_s := end - self._runtime.monotonic()) > 0 and session.can_settle:
             if self._stopping.wait(min(left_s, _LOOK_AGAIN_S)):
                 return

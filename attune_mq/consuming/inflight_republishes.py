@@ -8,9 +8,9 @@ begin the copy at once: their death does not keep us from acknowledging the orig
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
+from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.forking import after_fork
 
 LONGEST_WAIT_S = 1.0
@@ -21,12 +21,13 @@ _LOOK_AGAIN_S = 0.1
 class InFlightRepublishes:
     """Those of one process. Safe from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime = SYSTEM) -> None:
+        self._runtime = runtime
         self._begin()
         after_fork(self._begin)
 
     def _begin(self) -> None:
-        self._changed = threading.Condition()
+        self._changed = self._runtime.condition()
         self._open: set[object] = set()
 
     def opened(self) -> object:

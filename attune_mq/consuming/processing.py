@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.consuming.handlers import Handlers
 from attune_mq.consuming.pausing import Pause
 from attune_mq.consuming.status import Progress
@@ -106,6 +106,7 @@ class Processor:
         progress: Progress,
         pause: Pause,
         telemetry: Telemetry | None = None,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         queue = topology.queues[spec.queue]
         rule = queue.dead_letter
@@ -120,6 +121,7 @@ class Processor:
         self._progress = progress
         self._pause = pause
         self._telemetry = telemetry
+        self._runtime = runtime
 
     def process(
         self,
@@ -195,9 +197,9 @@ class Processor:
         if telemetry is None:
             return self._handlers.call(message)
         telemetry.handling(message.delivery, message.envelope)
-        began_at = time.perf_counter()
+        began_at = self._runtime.monotonic()
         outcome = self._handlers.call(message)
-        seconds = time.perf_counter() - began_at
+        seconds = self._runtime.monotonic() - began_at
         telemetry.handled(message.delivery, message.envelope, outcome, seconds)
         return outcome
 
@@ -220,7 +222,9 @@ class Processor:
                 if isinstance(delivery, StreamDelivery):
                     self._settled(delivery, envelope, settlement)
                     return settlement
-                return _instead(retry_copy(delivery, settlement), settlement, envelope)
+                return _instead(
+                    retry_copy(delivery, settlement, self._runtime.now), settlement, envelope
+                )
             case RepublishWithCount():
                 return _instead(
                     republish_with_delivery_count(delivery, settlement), settlement, envelope
@@ -245,7 +249,7 @@ class Processor:
             in_a_line(settlement.error.text),
         )
         if self._dead_letter_to is not None:
-            copy = dead_letter_copy(delivery, settlement, self._dead_letter_to)
+            copy = dead_letter_copy(delivery, settlement, self._dead_letter_to, self._runtime.now)
             return _instead(copy, settlement, envelope)
         if isinstance(delivery, StreamDelivery):
             logger.error(

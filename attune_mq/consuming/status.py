@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
+from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.consuming.pausing import Pause
 from attune_mq.consuming.registration import LivenessSnapshot
 from attune_mq.errors import MalformedMessage
@@ -52,7 +52,8 @@ class Deadlines:
     ``deadline_ms``: of the topology; ``None``: :data:`DEFAULT_DEADLINE_MS`.
     """
 
-    def __init__(self, tag: str, deadline_ms: int | None) -> None:
+    def __init__(self, tag: str, deadline_ms: int | None, runtime: Runtime = SYSTEM) -> None:
+        self._runtime = runtime
         self._tag = tag
         self.is_stated = deadline_ms is not None
         self.deadline_ms = DEFAULT_DEADLINE_MS if deadline_ms is None else deadline_ms
@@ -62,11 +63,12 @@ class Deadlines:
     def running(self) -> tuple[RunningHandler, ...]:
         """Those that have not returned, the oldest first."""
         calls = sorted(self._begun.copy().values(), key=lambda call: call.begun_at_s)
-        return tuple(call.as_running() for call in calls)
+        now_s, now = self._runtime.monotonic(), self._runtime.now()
+        return tuple(call.as_running(now_s, now) for call in calls)
 
     def begun(self, delivery: Delivery) -> None:
         """From a worker thread: its handler is about to be called."""
-        self._begun[threading.get_ident()] = _Call(delivery)
+        self._begun[threading.get_ident()] = _Call(delivery, self._runtime.monotonic())
 
     def finished(self, _delivery: Delivery) -> None:
         """From the same thread, also where no handler was called."""
@@ -78,7 +80,7 @@ class Deadlines:
 
     def look(self) -> None:
         """Logs the handlers past their deadline; from the connection's thread, now and then."""
-        late_s = time.monotonic() - self.deadline_ms / 1000
+        late_s = self._runtime.monotonic() - self.deadline_ms / 1000
         for call in self._begun.copy().values():
             if call.begun_at_s < late_s and not call.is_said:
                 call.is_said = True
@@ -94,8 +96,8 @@ class Deadlines:
 class _Call:
     """Of a handler. Its message is read when it is first asked for, and once."""
 
-    def __init__(self, delivery: Delivery) -> None:
-        self.begun_at_s = time.monotonic()
+    def __init__(self, delivery: Delivery, now_s: float) -> None:
+        self.begun_at_s = now_s
         self.is_said = False
         self._delivery = delivery
 
@@ -111,9 +113,9 @@ class _Call:
         except MalformedMessage:
             return None
 
-    def as_running(self) -> RunningHandler:
-        for_s = time.monotonic() - self.begun_at_s
-        since = datetime.now(UTC) - timedelta(seconds=for_s)
+    def as_running(self, now_s: float, now: datetime) -> RunningHandler:
+        for_s = now_s - self.begun_at_s
+        since = now - timedelta(seconds=for_s)
         return RunningHandler(self.message_id, self.message_type, since, for_s)
 
 
@@ -170,14 +172,16 @@ class Progress:
         queue: str,
         telemetry: Telemetry | None = None,
         deadline_ms: int | None = None,
+        runtime: Runtime = SYSTEM,
     ) -> None:
-        self.deadlines = Deadlines(tag, deadline_ms)
+        self.deadlines = Deadlines(tag, deadline_ms, runtime)
+        self._runtime = runtime
         self._telemetry = telemetry
-        self._lock = threading.Lock()
+        self._lock = self._runtime.lock()
         self._tag = tag
         self._queue = queue
         self._state: State = "starting"
-        self._since_s = time.monotonic()
+        self._since_s = self._runtime.monotonic()
         self._detail: str | None = None
         self._counts: dict[Counter, int] = {"handled": 0, "retried": 0, "dead_lettered": 0}
         self._connections = 0
@@ -208,7 +212,7 @@ class Progress:
 
     def leave_to_parent(self, why: str) -> None:
         """In a fork: another thread may have held the lock, and no handler runs here."""
-        self._lock = threading.Lock()
+        self._lock = self._runtime.lock()
         self.deadlines.forget()
         self._enter("stopped", why)
 
@@ -257,5 +261,5 @@ class Progress:
     def _enter(self, state: State, detail: str | None) -> None:
         with self._lock:
             if state != self._state:
-                self._since_s = time.monotonic()
+                self._since_s = self._runtime.monotonic()
             self._state, self._detail = state, detail

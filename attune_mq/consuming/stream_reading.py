@@ -25,13 +25,12 @@ of the new stream, and says so. An empty stream is no evidence: the consumer wai
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from attune_mq.amqp.connection import Connection
+from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.consuming.stream_seeking import end_of, first_from
 from attune_mq.errors import ConsumeError
 from attune_mq.message.delivery import Delivery
@@ -59,7 +58,12 @@ class StreamReading:
     """
 
     def __init__(
-        self, stream: str, consumer: str, offset: int | str | None, store: PositionStore | None
+        self,
+        stream: str,
+        consumer: str,
+        offset: int | str | None,
+        store: PositionStore | None,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         if offset == STORED and store is None:
             raise ConsumeError(
@@ -70,7 +74,8 @@ class StreamReading:
         self._stream = stream
         self._offset = offset
         self._store = store if offset == STORED else None
-        self._lock = threading.Lock()
+        self._runtime = runtime
+        self._lock = runtime.lock()
         self._generation = 0
         self._position: StreamPosition | None = None
         self._first: StreamPosition | None = None  # the first that was delivered to us
@@ -80,7 +85,7 @@ class StreamReading:
         self._has_begun = False
         self._expected: int | None = None
         self._stored: StreamPosition | None = None
-        self._stored_at_s = time.monotonic()
+        self._stored_at_s = self._runtime.monotonic()
 
     def delivery(self, *what: Any) -> StreamDelivery:
         """As :class:`StreamDelivery` is made of what a reader of frames finds."""
@@ -136,7 +141,7 @@ class StreamReading:
             if delivery.generation == self._generation and not self._is_behind_us(offset):
                 self._done.add(offset)
                 self._advance()
-        if time.monotonic() - self._stored_at_s > STORE_EVERY_S:
+        if self._runtime.monotonic() - self._stored_at_s > STORE_EVERY_S:
             self._store_if_possible()
 
     def failures(self, offset: int) -> int:
@@ -162,7 +167,7 @@ class StreamReading:
 
     def store(self) -> None:
         """Stores the position of messages whose handlers did not. Raises what the store raises."""
-        self._stored_at_s = time.monotonic()
+        self._stored_at_s = self._runtime.monotonic()
         position = self._position
         if self._store is not None and position is not None and position != self._stored:
             self._store.store(self._stream, self.consumer, position)
@@ -205,7 +210,7 @@ class StreamReading:
                 return FIRST
             case None | "next":
                 self._warn_of_next()
-                self._position = end_of(connection, self._stream)
+                self._position = end_of(connection, self._stream, self._runtime)
                 return NEXT
             case "stored":
                 return FIRST
@@ -280,7 +285,11 @@ class StreamReading:
 
 
 def reading_of(
-    topology: Topology, tag: str, positions: PositionStore | None, concurrency: int
+    topology: Topology,
+    tag: str,
+    positions: PositionStore | None,
+    concurrency: int,
+    runtime: Runtime = SYSTEM,
 ) -> StreamReading | None:
     """Of a consumer of the file; ``None`` where its queue is no stream. Raises
     :class:`~attune_mq.errors.ConsumeError` for a position that several handlers would share."""
@@ -293,4 +302,4 @@ def reading_of(
             f"consumer '{tag}' has `offset: stored`: expected a concurrency of 1, since one "
             f"position holds for messages in their order, got {concurrency}"
         )
-    return StreamReading(queue.name, tag, spec.offset, positions)
+    return StreamReading(queue.name, tag, spec.offset, positions, runtime)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from attune_mq.amqp.connection import Channel, Connection
 from attune_mq.amqp.headers import decode_properties
 from attune_mq.amqp.protocol import RawMessage
+from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.message.stream_positions import OFFSET_HEADER, StreamPosition
 
 SILENCE_S = 5.0
@@ -24,14 +24,14 @@ def first_from(connection: Connection, stream: str, offset: int | str) -> Stream
         return next(_read(channel, stream, offset, SILENCE_S), None)
 
 
-def end_of(connection: Connection, stream: str) -> StreamPosition | None:
+def end_of(connection: Connection, stream: str, runtime: Runtime = SYSTEM) -> StreamPosition | None:
     """The last message, or, while others are being published, one of the last; ``None``: empty."""
     last = None
-    give_up_at = time.monotonic() + _END_WITHIN_S
+    give_up_at = runtime.monotonic() + _END_WITHIN_S
     with _channel(connection) as channel:
         for position in _read(channel, stream, "last", _END_SILENCE_S):
             last = position
-            if time.monotonic() > give_up_at:
+            if runtime.monotonic() > give_up_at:
                 break
     return last
 

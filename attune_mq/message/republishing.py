@@ -12,12 +12,13 @@ message can be tried, or dead-lettered, once too often, and is never lost.
 from __future__ import annotations
 
 import copy
-import time
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pika
 
+from attune_mq.amqp.runtime import SYSTEM
 from attune_mq.message.delivery import (
     BROKERS_COUNTS,
     COUNTED_IN,
@@ -42,7 +43,9 @@ Headers = dict[Any, Any]
 """Names are text, or bytes where a publisher sent what is no UTF-8."""
 
 
-def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
+def retry_copy(
+    delivery: Delivery, settlement: TryAgain, now: Callable[[], datetime] = SYSTEM.now
+) -> Outgoing:
     """To the retry queue of its delay, or to the tail of its own queue, to be held there.
 
     The broker's history is left behind, of which RabbitMQ 3.10 would go on counting, but for the
@@ -60,7 +63,7 @@ def retry_copy(delivery: Delivery, settlement: TryAgain) -> Outgoing:
     if settlement.queue_delay_ms is not None:
         queue = retry_queue_name(delivery.queue, settlement.queue_delay_ms)
     elif settlement.hold_ms:
-        counts[NOT_BEFORE] = int(time.time() * 1000) + settlement.hold_ms
+        counts[NOT_BEFORE] = int(now().timestamp() * 1000) + settlement.hold_ms
         counts[HELD_FOR] = settlement.hold_ms
     history = _without_deaths(_headers(delivery))
     history.pop(REDELIVERIES, None)
@@ -84,7 +87,12 @@ def republish_with_delivery_count(delivery: Delivery, settlement: RepublishWithC
     return _copy(delivery, DEFAULT_EXCHANGE, delivery.queue, history | counts, counts)
 
 
-def dead_letter_copy(delivery: Delivery, settlement: DeadLetter, to: DeadLetterTo) -> Outgoing:
+def dead_letter_copy(
+    delivery: Delivery,
+    settlement: DeadLetter,
+    to: DeadLetterTo,
+    now: Callable[[], datetime] = SYSTEM.now,
+) -> Outgoing:
     """By way of the queue's dead letter exchange (a broker name in ``to.to``), with what is needed
     to understand why. Where that no longer fits a frame, the trace goes first, then the headers
     that came with it."""
@@ -96,7 +104,7 @@ def dead_letter_copy(delivery: Delivery, settlement: DeadLetter, to: DeadLetterT
         COUNTED_IN: delivery.queue,
         "x-attune-consumer": delivery.consumer_tag,
         QUEUE: delivery.queue,
-        "x-attune-died-at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "x-attune-died-at": now().isoformat(timespec="milliseconds"),
         **origin,
         **_described(settlement.error),
     }

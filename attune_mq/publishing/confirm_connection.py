@@ -9,6 +9,7 @@ Telemetry and the log are notified of the connection's state by whichever of the
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Sequence
 
@@ -62,6 +63,7 @@ class ConfirmConnection:
         self._telemetry = telemetry
         self._runtime = runtime
         self._closed = False
+        self.due_s = math.inf
         self.unexpected_confirms = 0
         """How many confirms came of messages that nobody had sent; each closes the connection."""
         self._begin()
@@ -247,11 +249,9 @@ class ConfirmConnection:
 
     # Called by the leader of the I/O loop, with the lock held.
 
+    @property
     def is_busy(self) -> bool:
         return bool(self._confirms.count) or not self._confirms.is_ready or self._closed
-
-    def next_due_s(self) -> float | None:
-        return None
 
     def tick(self, now_s: float) -> None:
         connection, probe, channel = self._connection, self._probe, self._channel

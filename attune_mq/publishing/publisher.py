@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.errors import (
     BrokerUnavailable,
@@ -69,14 +69,16 @@ class Publisher:
         source_service: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         telemetry: Telemetry | None = None,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._topology = topology
+        self._runtime = runtime
         self._source_service = source_service
         self._timeout_s = timeout_s
         name = f"{source_service or 'attune_mq'} publisher"
         self._telemetry = guarded(telemetry)
         self._connection = ConfirmConnection(
-            BrokerSettings.of(broker), name=name, telemetry=self._telemetry
+            BrokerSettings.of(broker), name=name, telemetry=self._telemetry, runtime=runtime
         )
 
     def __enter__(self) -> Self:
@@ -194,9 +196,9 @@ class Publisher:
         if telemetry is None:
             return self._connection.exchange(messages, deadline_s)
         messages = [telemetry.publishing(message) for message in messages]
-        began_at = time.perf_counter()
+        began_at = self._runtime.monotonic()
         outcomes = self._connection.exchange(messages, deadline_s)
-        seconds = time.perf_counter() - began_at
+        seconds = self._runtime.monotonic() - began_at
         for message, outcome in zip(messages, outcomes, strict=True):
             telemetry.published(message, outcome, seconds)
         return outcomes
@@ -266,6 +268,7 @@ class Publisher:
             correlation_id=correlation_id,
             trace_id=trace_id,
             message_id=message_id,
+            now=self._runtime.now(),
         )
 
     def _readdressed(self, item: _Addressed) -> Outgoing | PublishError:

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import count
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -48,6 +49,9 @@ class SimulatedTime:
 
     def monotonic(self) -> float:
         return self.now_s
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.now_s, UTC)
 
     def uniform(self, low: float, high: float) -> float:
         return (low + high) / 2

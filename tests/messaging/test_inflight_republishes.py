@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-from attune_mq.consuming.inflight_republishes import InFlightRepublishes, Republish
+from attune_mq.consuming.inflight_republishes import InFlightRepublishes
 from tests.messaging.bench import WAIT_S
 
 
-def a_republish(republishes: InFlightRepublishes) -> Republish:
-    republish = Republish(republishes)
-    republish.begin()
-    return republish
+@contextmanager
+def a_republish(republishes: InFlightRepublishes) -> Iterator[None]:
+    republish = republishes.opened()
+    yield
+    republishes.ended(republish)
 
 
 def waiting_for(republishes: InFlightRepublishes, still_wanted: bool = True) -> threading.Thread:
@@ -39,11 +42,11 @@ def test_a_message_waits_for_the_republishes_that_there_are() -> None:
 
 def test_republishes_without_end_hold_nobody_up_for_ever() -> None:
     republishes = InFlightRepublishes()
-    with a_republish(republishes):
-        waiting = waiting_for(republishes)
-        waiting.join(0.1)
-        another = a_republish(republishes)
-    with another:
+    with ExitStack() as another:
+        with a_republish(republishes):
+            waiting = waiting_for(republishes)
+            waiting.join(0.1)
+            another.enter_context(a_republish(republishes))
         waiting.join(WAIT_S)
 
         assert not waiting.is_alive()
