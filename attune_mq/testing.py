@@ -34,9 +34,8 @@ from attune_mq.consuming.processing import settlement_of
 from attune_mq.errors import NotConfirmed, PublishError, PublishRefused, Unroutable
 from attune_mq.message.delivery import COUNTED_IN, FAILURES, Delivery
 from attune_mq.message.envelope import Envelope, decode, encode
-from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
+from attune_mq.message.outgoing import Outcome, Outgoing, Receipt, amqp_properties
 from attune_mq.message.payload import Payload
-from attune_mq.message.properties import amqp_properties
 from attune_mq.message.settlement import (
     Acknowledge,
     DeadLetter,

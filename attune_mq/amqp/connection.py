@@ -19,7 +19,7 @@ from attune_mq.amqp.channel_methods import ChannelMethods, Refused
 from attune_mq.amqp.connection_errors import connection_failure
 from attune_mq.amqp.frames import ack, method_frame, nack
 from attune_mq.amqp.io_loop import ConnectionUser, IoLoop
-from attune_mq.amqp.pika_link import PikaLink
+from attune_mq.amqp.pika_link import Link, PikaLink
 from attune_mq.amqp.protocol import ChannelState, ConnectionProtocol, Event, Phase, Reply
 from attune_mq.amqp.runtime import SYSTEM, Runtime
 from attune_mq.amqp.settings import BrokerSettings
@@ -64,7 +64,8 @@ class Connection:
             stream = runtime.connect(parameters)
         except OSError as error:
             raise connection_failure(error, url, settings) from error
-        self._protocol = ConnectionProtocol(PikaLink(parameters))
+        self.link: Link = PikaLink(parameters)
+        self._protocol = ConnectionProtocol(self.link)
         self.loop = IoLoop(self._protocol, stream, runtime, _Nobody(), lock or runtime.rlock())
         after_fork(self.loop.leave_to_parent)
 
@@ -102,12 +103,11 @@ class Connection:
 
     def shake_hands(self, is_given_up: Callable[[], bool]) -> None:
         """Until it is open. Raises as :meth:`open` does."""
-        link = self._protocol.link
         try:
             with self.loop.lock:
-                link.connect(self._runtime.monotonic())
-            self._drive_until(lambda: link.is_open or is_given_up(), self._until_s)
-            if not link.is_open:
+                self.link.connect(self._runtime.monotonic())
+            self._drive_until(lambda: self.link.is_open or is_given_up(), self._until_s)
+            if not self.link.is_open:
                 timeout = TimeoutError("the AMQP handshake took too long")
                 raise connection_failure(self.loop.end or timeout, self._url, self._settings)
         except BaseException:
@@ -116,28 +116,23 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        return self.loop.end is None and self._protocol.link.is_open
-
-    @property
-    def is_blocked(self) -> bool:
-        """The broker takes no messages: an alarm of memory or disk."""
-        return self._protocol.link.blocked
+        return self.loop.end is None and self.link.is_open
 
     @property
     def version(self) -> str:
         """Of the broker; ``""`` where it does not say."""
-        return self._protocol.link.version
+        return self.link.version
 
     @property
     def frame_bytes(self) -> int:
         """The largest frame that was agreed on."""
-        return self._protocol.link.frame_max
+        return self.link.frame_max
 
     @property
     def why_over(self) -> AttuneError:
         """As an error of ours, once it is not open."""
         end = self.loop.end or pika_errors.ConnectionWrongStateError("the connection is not open")
-        was_open = self._protocol.link.frame_max > 0
+        was_open = self.link.frame_max > 0
         return connection_failure(end, self._url, self._settings, was_open=was_open)
 
     def serve(self, user: ConnectionUser, is_leaving: Callable[[], bool]) -> None:
@@ -192,7 +187,7 @@ class Connection:
         """Ends it as a missing heartbeat does: without a closing handshake, since its peer does not
         answer."""
         with self.loop.lock:
-            self._protocol.link.abandon(pika_errors.AMQPHeartbeatTimeout(reason))
+            self.link.abandon(pika_errors.AMQPHeartbeatTimeout(reason))
             self.loop.send(b"")  # notes that it is over
         self.loop.wake()
 
@@ -202,7 +197,7 @@ class Connection:
         try:
             if self.is_open:
                 with self.loop.lock:
-                    self._protocol.link.close()
+                    self.link.close()
                     self.loop.send(b"")
                 self.loop.wake()
                 until_s = self._runtime.monotonic() + timeout_s

@@ -52,7 +52,6 @@ class ConnectionUser(Protocol):
         """After something came: its channels have the events."""
 
 
-
 class IoLoop:
     """Drives one connection: its protocol over its stream."""
 

@@ -50,6 +50,8 @@ class Reconnecting:
         self._threads: list[threading.Thread] = []  # and those that an interruption left behind
         self.is_running = False
         """Whether the thread that :meth:`start` made lives."""
+        self.thread_id: int | None = None
+        """Of that thread, by :func:`threading.get_ident`."""
 
     def start(self) -> None:
         """By one thread at a time, unless it :attr:`is_running`. Where one was interrupted here,
@@ -62,10 +64,6 @@ class Reconnecting:
         self._thread.start()
         self.is_running = True
 
-    def is_on(self, thread_id: int) -> bool:
-        """Whether that is its own thread, by :func:`threading.get_ident`."""
-        return self.is_running and self._thread is not None and self._thread.ident == thread_id
-
     def join(self, timeout_s: float) -> None:
         """Waits for its own thread to end."""
         if self._thread is not None and self._thread.is_alive():
@@ -75,10 +73,13 @@ class Reconnecting:
         for thread in before:
             if thread.is_alive():
                 thread.join()
+        if not self._is_left_behind:
+            self.thread_id = threading.get_ident()
         try:
             self.run()
         finally:
             if not self._is_left_behind:
+                self.thread_id = None
                 self.is_running = False  # the next caller that needs it starts another
 
     @property

@@ -275,7 +275,7 @@ class UnackedDeliveries:
                 break
             run.append(tag)
         frames = [ack(self._channel, run[-1], multiple=len(run) > 1)] if run else []
-        frames += [ack(self._channel, tag) for tag in sorted(done.difference(run))]
+        frames += [ack(self._channel, tag) for tag in sorted(done - set(run))]
         for tag in done:
             del self._deliveries[tag]
         return b"".join(frames)

@@ -332,9 +332,7 @@ class Consumer:
             for republish in republishes:
                 _republishes.ended(republish)
 
-    def _result_of(
-        self, subscription: Subscription, job: Job, republishes: list[object]
-    ) -> Result:
+    def _result_of(self, subscription: Subscription, job: Job, republishes: list[object]) -> Result:
         """``republishes``: to which its own is added before its copy is published."""
         delivery = job.delivery
 

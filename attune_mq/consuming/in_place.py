@@ -77,7 +77,9 @@ class InPlace:
         self._deadlines.begun(delivery)
         try:
             return self._processor.process(
-                delivery, still_ours=lambda: session.can_settle, is_trial=self._pause.cause is not None
+                delivery,
+                still_ours=lambda: session.can_settle,
+                is_trial=self._pause.cause is not None,
             )
         except Exception:  # a defect of ours; the message is none the worse for it
             logger.exception(

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from attune_mq.message.masking import *
     from attune_mq.message.outgoing import *
     from attune_mq.message.payload import *
-    from attune_mq.message.properties import *
     from attune_mq.message.stream_positions import *
     from attune_mq.message.telemetry import *
 else:
@@ -19,7 +18,7 @@ else:
 
     __getattr__ = lazy_names(
         __name__,
-        "fields payload outgoing telemetry stream_positions masking envelope delivery properties",
+        "fields payload outgoing telemetry stream_positions masking envelope delivery",
     )
 
 __all__ = [

@@ -26,8 +26,13 @@ from pydantic_core import from_json, to_json
 
 from attune_mq.errors import MalformedMessage
 from attune_mq.message.fields import JsonObject, Label, Text, Timestamp, TraceId, check_json
-from attune_mq.message.payload import Payload, PayloadTypes, payload_class
-from attune_mq.message.payload_json import read_payload, write_payload
+from attune_mq.message.payload import (
+    Payload,
+    PayloadTypes,
+    payload_class,
+    read_payload,
+    write_payload,
+)
 from attune_mq.message.validation_errors import json_type, malformed
 
 P = TypeVar("P", bound=Payload)

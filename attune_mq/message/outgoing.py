@@ -1,9 +1,10 @@
-"""A message on its way out, and what became of it."""
+"""A message on its way out, with its AMQP properties, and what became of it."""
 
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple, Self
+from datetime import datetime
+from typing import Final, NamedTuple, Protocol, Self
 
 import pika
 from pika import exceptions as pika_errors
@@ -11,6 +12,8 @@ from pika import exceptions as pika_errors
 from attune_mq.amqp.frames import HEADER_OVERHEAD_BYTES, content, publish_method
 from attune_mq.errors import PublishError
 
+PERSISTENT: Final = 2
+CONTENT_TYPE: Final = "application/json"
 MAX_FRAME_BYTES = 131_072
 """RabbitMQ's largest frame, unless it is configured (``frame_max``)."""
 MAX_HEADER_BYTES = MAX_FRAME_BYTES - 64
@@ -105,3 +108,30 @@ class Receipt(NamedTuple):
 
 
 Outcome = Receipt | PublishError
+
+
+class Identified(Protocol):
+    """An envelope, or a message of an outbox that repeats these parts of one."""
+
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def correlation_id(self) -> str: ...
+    @property
+    def timestamp(self) -> datetime: ...
+
+
+def amqp_properties(envelope: Identified) -> pika.BasicProperties:
+    """The properties that *envelope* is published with: persistent JSON, its ids and its time.
+
+    ``timestamp`` is in whole seconds since 1970, as AMQP has it; a time before that is left out,
+    since the field has no sign. The message type stands in the body only.
+    """
+    seconds = int(envelope.timestamp.timestamp())
+    return pika.BasicProperties(
+        content_type=CONTENT_TYPE,
+        delivery_mode=PERSISTENT,
+        message_id=envelope.message_id,
+        correlation_id=envelope.correlation_id,
+        timestamp=seconds if seconds >= 0 else None,
+    )

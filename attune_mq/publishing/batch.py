@@ -27,20 +27,17 @@ class Batch:
     def __init__(self, messages: Sequence[Outgoing], runtime: Runtime) -> None:
         self._outcomes: list[Outcome | None] = [None] * len(messages)
         self.entries = [BatchEntry(message, i, self) for i, message in enumerate(messages)]
-        self._left = len(messages)
+        self.left = len(messages)
+        """How many are not resolved."""
         self._pending = runtime.lock()  # until all are resolved; an Event costs five times that
         self._pending.acquire()
-
-    @property
-    def is_pending(self) -> bool:
-        return self._left > 0
 
     def resolve(self, index: int, outcome: Outcome) -> None:
         """The first outcome counts: the confirm that came, or the deadline that passed before."""
         if self._outcomes[index] is None:
             self._outcomes[index] = outcome
-            self._left -= 1
-            if not self._left:
+            self.left -= 1
+            if not self.left:
                 self._pending.release()
 
     def fail(
@@ -51,14 +48,14 @@ class Batch:
         for entry in self.entries:
             if entry not in but and self._outcomes[entry.index] is None:
                 self._outcomes[entry.index] = entry.not_confirmed(reason, cause)
-        self._left = self._outcomes.count(None)
-        if not self._left:
+        self.left = self._outcomes.count(None)
+        if not self.left:
             with contextlib.suppress(RuntimeError):  # it was released just before
                 self._pending.release()
 
     def wait(self, timeout_s: float) -> bool:
-        """For the one caller, once."""
-        return self._pending.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX))
+        """Whether all are resolved by then. For the one caller, once."""
+        return not self.left or self._pending.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX))
 
     def end(self) -> list[Outcome]:
         """Of those that are resolved, which after the wait are all. The entries, each of which

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 CLOSED = "the publisher is closed"
 CONFIRM_WATCHDOG_S = 1.5
 """A broker that owes confirms and sends none for so long is asked whether it lives."""
+LOOK_EVERY_S = 0.25
 ABORT_ATTEMPTS = 10
 """Of a thread that is interrupted again and again, as by an interval timer."""
 
@@ -80,6 +81,7 @@ class ConfirmConnection:
         self._last_failure: AttuneError | None = None
         self._logged: set[str] = set()
         self._is_stuck = False
+        self._look_at_s = 0.0
         self._reconnecting = Reconnecting(
             self._settings, self, name=self._name, runtime=self._runtime, lock=self._lock
         )
@@ -122,7 +124,7 @@ class ConfirmConnection:
         is under way, and the code that could finish it waits for this call.
         """
         caller = threading.get_ident()
-        if caller in self._callers or self._reconnecting.is_on(caller):
+        if caller in self._callers or caller == self._reconnecting.thread_id:
             return [_nested(message) for message in messages]
         batch = Batch(messages, self._runtime)
         try:
@@ -165,7 +167,7 @@ class ConfirmConnection:
         until_s = self._runtime.monotonic() + timeout_s
         connection = self._connection
         if connection is not None:
-            connection.loop.drive_until(lambda: not batch.is_pending, until_s, join=False)
+            connection.loop.drive_until(lambda: not batch.left, until_s, join=False)
         return batch.wait(max(0.0, until_s - self._runtime.monotonic()))
 
     def _abandon(self, batch: Batch, timeout_s: float) -> None:
@@ -211,7 +213,7 @@ class ConfirmConnection:
         still to be sent, on the next; also what a thread that was interrupted had in its hands."""
         self._connection = self._channel = self._probe = None
         self._confirms.gone(self._runtime.monotonic())
-        to_be_sent = self._confirms.waiting()
+        to_be_sent = frozenset(self._confirms.waiting)
         for batch in self._batches:
             batch.fail(reason, cause, but=to_be_sent)
 
@@ -251,15 +253,23 @@ class ConfirmConnection:
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._confirms.count) or not self._confirms.is_ready or self._closed
+        return self._confirms.is_busy or self._closed
 
     def tick(self, now_s: float) -> None:
         connection, probe, channel = self._connection, self._probe, self._channel
         if connection is None or probe is None or channel is None:
             return
-        self._note_blocked(connection.is_blocked, now_s)
-        if channel.is_open and self._confirms.is_to_be_replaced(now_s):
+        if connection.link.blocked is not self._confirms.blocked:
+            self._note_blocked(connection.link.blocked, now_s)
+        if channel.phase is Phase.OPEN and self._confirms.is_to_be_replaced(now_s):
             connection.close_channel(channel)
+        if now_s >= self._look_at_s:
+            self._look_at_s = now_s + LOOK_EVERY_S
+            self._look(probe, channel, now_s)
+        self._flush()
+
+    def _look(self, probe: LivenessProbe, channel: ChannelState, now_s: float) -> None:
+        """Whether the broker lives, where it owes confirms and sends none."""
         since_s = self._confirms.silent_since_s()
         if probe.is_waiting:
             probe.require_answer(now_s)
@@ -267,7 +277,6 @@ class ConfirmConnection:
             since_s is not None and now_s - max(since_s, probe.answered_at_s) >= CONFIRM_WATCHDOG_S
         ):
             probe.ask(now_s, channel if channel.is_open else None)
-        self._flush()
 
     def receive(self, now_s: float) -> None:
         connection, probe, channel = self._connection, self._probe, self._channel
@@ -275,7 +284,8 @@ class ConfirmConnection:
             return
         if probe.is_waiting:
             probe.answer(now_s)
-        self._note_blocked(connection.is_blocked, now_s)
+        if connection.link.blocked is not self._confirms.blocked:
+            self._note_blocked(connection.link.blocked, now_s)
         for event in channel.take_events():
             resolve(self._confirms.receive(event, now_s))
         if self._confirms.unexpected:
@@ -318,8 +328,6 @@ class ConfirmConnection:
         connection.abandon("the broker confirmed a message that was not sent")
 
     def _note_blocked(self, blocked: bool, now_s: float) -> None:
-        if blocked is self._confirms.blocked:
-            return
         self._confirms.blocked, self._confirms.heard_at_s = blocked, now_s
         what = "blocks publishers (memory or disk alarm)" if blocked else "takes messages again"
         logger.warning("Publisher '%s': the broker %s", self._name, what)
@@ -329,11 +337,12 @@ class ConfirmConnection:
     def _flush(self) -> None:
         """Sends what waits, as much as may be in flight. With the lock held, by any thread."""
         connection = self._connection
-        if connection is None or not connection.is_open:
+        if connection is None or not self._confirms.waiting or not connection.is_open:
             return
         try:
             frames, refused = self._confirms.data_to_send(self._runtime.monotonic())
-            resolve(refused)
+            if refused:
+                resolve(refused)
             if frames:
                 connection.loop.send(frames)
         except BaseException as error:

@@ -81,7 +81,8 @@ class Confirms:
         self.unexpected = 0
         """Confirms of what was not sent, or twice: the broker does not count messages as we do, so
         each further one might be another message's. The code that finds one ends the connection."""
-        self._waiting: deque[Entry] = deque()
+        self.waiting: deque[Entry] = deque()
+        """Those that will be sent, on this connection or the next."""
         self._outstanding: dict[int, Entry] = {}
         self._next_tag = 1
         self._bytes = 0
@@ -89,7 +90,9 @@ class Confirms:
         self._channel: int | None = None
         self._frame_bytes = 0
         self._opened_at_s = 0.0
-        self._replace_at_s: float | None = None
+        self.replace_at_s: float | None = None
+        """When its channel is to be replaced at the latest: nothing is sent until there is another
+        one."""
 
     def __len__(self) -> int:
         """How many were sent and not confirmed."""
@@ -98,7 +101,7 @@ class Confirms:
     @property
     def count(self) -> int:
         """Those that wait to be sent included."""
-        return len(self._outstanding) + len(self._waiting)
+        return len(self._outstanding) + len(self.waiting)
 
     @property
     def is_ready(self) -> bool:
@@ -106,9 +109,9 @@ class Confirms:
         return self._channel is not None
 
     @property
-    def is_replacing(self) -> bool:
-        """Whether nothing is sent until there is another channel."""
-        return self._replace_at_s is not None
+    def is_busy(self) -> bool:
+        """Whether a word of the broker is expected."""
+        return bool(self._outstanding or self.waiting) or self._channel is None
 
     @property
     def is_full(self) -> bool:
@@ -116,34 +119,30 @@ class Confirms:
 
     def silent_since_s(self) -> float | None:
         """Since when the broker owes an answer and has sent none, though it reads."""
-        owes = self._outstanding or self._channel is None or self.is_replacing
+        owes = self._outstanding or self._channel is None or self.replace_at_s is not None
         return self.heard_at_s if owes and not self.blocked else None
 
     def submit(self, entries: Iterable[Entry]) -> None:
-        self._waiting.extend(entries)
+        self.waiting.extend(entries)
 
     def take_back(self, entries: Iterable[Entry]) -> bool:
         """Nobody waits for them any more: what was not sent never will be. Whether nothing goes
         out since none of all in flight is waited for."""
         for entry in entries:
             entry.abandoned = True
-        self._waiting = deque(entry for entry in self._waiting if not entry.abandoned)
+        self.waiting = deque(entry for entry in self.waiting if not entry.abandoned)
         is_stuck = self.is_full and all(one.abandoned for one in self._outstanding.values())
         return is_stuck and self.is_ready
 
     def take_waiting(self) -> list[Entry]:
         """Those that were not sent, which never will be."""
-        waiting, self._waiting = list(self._waiting), deque()
+        waiting, self.waiting = list(self.waiting), deque()
         return waiting
-
-    def waiting(self) -> frozenset[Entry]:
-        """Those that will be sent, on this connection or the next."""
-        return frozenset(self._waiting)
 
     def opened(self, channel: int, frame_bytes: int, now_s: float) -> None:
         """A channel in confirm mode, on which the broker counts messages from 1."""
         self._channel, self._frame_bytes, self._opened_at_s = channel, frame_bytes, now_s
-        self._replace_at_s = None
+        self.replace_at_s = None
 
     def gone(self, now_s: float) -> list[Entry]:
         """The channel is closed: all that was sent on it and not confirmed."""
@@ -151,7 +150,7 @@ class Confirms:
         self._outstanding.clear()
         self._returned.clear()
         self._next_tag, self._bytes = 1, 0
-        self._channel = self._replace_at_s = None
+        self._channel = self.replace_at_s = None
         self.heard_at_s = now_s
         return entries
 
@@ -172,8 +171,8 @@ class Confirms:
         sent now, or the connection is ended: nothing may be sent after what was counted only."""
         frames: list[bytes] = []
         refused: list[Resolved] = []
-        while self._waiting and self._may_send():
-            entry = self._waiting.popleft()
+        while self.waiting and self._may_send():
+            entry = self.waiting.popleft()
             try:
                 assert self._channel is not None
                 frames.append(entry.message.frames(self._channel, self._frame_bytes))
@@ -196,11 +195,12 @@ class Confirms:
         """Whether the channel is to be closed now, so that another one follows: all that was in
         flight is confirmed, or has taken too long. Confirms that come before the broker agrees to
         the closing count."""
-        due_s = self._replace_at_s
+        due_s = self.replace_at_s
         return due_s is not None and (not self._outstanding or now_s >= due_s)
 
     def _may_send(self) -> bool:
-        return not (self._channel is None or self.blocked or self.is_replacing or self.is_full)
+        is_ready = self._channel is not None and self.replace_at_s is None
+        return is_ready and not self.blocked and not self.is_full
 
     def _confirmed(self, confirm: Confirm, now_s: float) -> list[Resolved]:
         entries = self._settle(confirm)
@@ -217,8 +217,12 @@ class Confirms:
         """A channel of RabbitMQ 3.10 that first publishes to a quorum queue while that elects a
         leader is nacked for ever (measured); a new one is not. A full queue nacks too, and a new
         channel changes nothing of that, so only a channel of some age is replaced."""
-        if self.is_ready and not self.is_replacing and now_s - self._opened_at_s > NACK_SUSPECT_S:
-            self._replace_at_s = now_s + DRAIN_S
+        if (
+            self.is_ready
+            and self.replace_at_s is None
+            and now_s - self._opened_at_s > NACK_SUSPECT_S
+        ):
+            self.replace_at_s = now_s + DRAIN_S
 
     def _settle(self, confirm: Confirm) -> list[Entry]:
         """Tags only ever grow, so the entries stand in their order."""

@@ -17,9 +17,8 @@ from attune_mq.errors import (
     PublishManyFailed,
 )
 from attune_mq.message.envelope import Envelope, encode
-from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
+from attune_mq.message.outgoing import Identified, Outcome, Outgoing, Receipt, amqp_properties
 from attune_mq.message.payload import Payload
-from attune_mq.message.properties import Identified, amqp_properties
 from attune_mq.message.telemetry import Telemetry, guarded
 from attune_mq.publishing.confirm_connection import ConfirmConnection
 from attune_mq.publishing.confirms import MAX_IN_FLIGHT

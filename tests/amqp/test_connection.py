@@ -78,7 +78,7 @@ def simulated(broker_of_a_few_words: Broker, time: SimulatedTime) -> Connection:
 
 def test_a_connection_that_is_open_knows_its_broker(connection: Connection, broker: Any) -> None:
     assert connection.is_open
-    assert not connection.is_blocked
+    assert not connection.link.blocked
     assert connection.version == broker.version
     assert connection.frame_bytes == 131_072
 

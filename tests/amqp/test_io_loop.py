@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 from pika import exceptions as pika_errors, spec
 
@@ -226,7 +228,7 @@ def test_the_user_is_asked_when_it_has_something_to_do_and_else_twice_a_second(
 ) -> None:
     began_s = time.now_s
     user.due_s = began_s + 0.25
-    user.on_tick = lambda: setattr(user, "due_s", None) if time.now_s > began_s else None
+    user.on_tick = lambda: setattr(user, "due_s", inf) if time.now_s > began_s else None
 
     drive(loop, time, 1.0)
 

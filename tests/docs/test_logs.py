@@ -16,10 +16,10 @@ ROWS = PAGE.rows_under("Message fields")
 
 def a_line(formatter: logging.Formatter) -> str:
     """Of a handling."""
-    token = handling.begin(handling.Handling(delivery()))
+    token = handling.current.set(handling.Handling(delivery()))
     record = logging.makeLogRecord({"name": "billing", "msg": "said", "levelname": "WARNING"})
     logs.MessageFields().filter(record)
-    handling.end(token)
+    handling.current.reset(token)
     record.message_type = "OrderPlaced"
     return formatter.format(record)
 

@@ -82,7 +82,7 @@ class AnyConfirms(RuleBasedStateMachine):
 
     @rule()
     def send(self) -> None:
-        waiting = self.confirms.waiting()
+        waiting = frozenset(self.confirms.waiting)
         may_send = self.confirms.is_ready and not self.confirms.blocked
         frames, refused = self.confirms.data_to_send(self.now_s)
         for number in self.resolve(refused):
@@ -103,13 +103,15 @@ class AnyConfirms(RuleBasedStateMachine):
     def take_back(self, data: st.DataObject) -> None:
         if self.entries:
             given_up = data.draw(st.lists(st.sampled_from(self.entries), max_size=3, unique=True))
-            self.never_sent |= {e.index for e in self.confirms.waiting().intersection(given_up)}
+            self.never_sent |= {
+                e.index for e in frozenset(self.confirms.waiting).intersection(given_up)
+            }
             self.confirms.take_back(given_up)
 
     @rule()
     def take_waiting(self) -> None:
         self.never_sent |= {entry.index for entry in self.confirms.take_waiting()}
-        assert self.confirms.waiting() == frozenset()
+        assert frozenset(self.confirms.waiting) == frozenset()
 
     @rule(seconds=st.sampled_from([0.5, 2.0, 10.0]))
     def pass_time(self, seconds: float) -> None:
@@ -208,7 +210,7 @@ class AnyConfirms(RuleBasedStateMachine):
     @invariant()
     def nothing_has_two_outcomes_nor_one_too_early(self) -> None:
         in_flight = {*self.unconfirmed.values()}
-        waiting = {entry.index for entry in self.confirms.waiting()}
+        waiting = {entry.index for entry in frozenset(self.confirms.waiting)}
         assert len(self.confirms) == len(in_flight) <= IN_FLIGHT
         assert self.confirms.count == len(in_flight) + len(waiting)
         for number, (entry, outcomes) in enumerate(zip(self.entries, self.outcomes, strict=True)):

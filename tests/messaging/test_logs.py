@@ -100,7 +100,7 @@ def test_every_line_of_a_handling_says_which_message_it_is_about(
 
 def test_a_line_outside_of_a_handling_says_nothing_of_a_message() -> None:
     log = written("json")
-    handling.end(handling.begin(handling.Handling(delivery())))
+    handling.current.reset(handling.current.set(handling.Handling(delivery())))
     logger.info("idle")
 
     assert set(log.objects[0]) == {"time", "level", "logger", "message"}
@@ -108,9 +108,9 @@ def test_a_line_outside_of_a_handling_says_nothing_of_a_message() -> None:
 
 def test_what_cannot_be_read_is_known_by_its_properties() -> None:
     log = written("text")
-    token = handling.begin(handling.Handling(delivery(b"no envelope", queue="work.queue")))
+    token = handling.current.set(handling.Handling(delivery(b"no envelope", queue="work.queue")))
     logger.info("unreadable")
-    handling.end(token)
+    handling.current.reset(token)
 
     assert "[message=m-1 " in log.lines[0]
     assert log.lines[0].endswith("tag=worker@1 queue=work.queue attempt=1]")
@@ -122,9 +122,9 @@ FORGED = "m-1\r\n12:00:00 ERROR   billing: forged\x1b[2J\x00\x9b\u2028\u202e"
 @pytest.mark.parametrize("format", logs.FORMATS)
 def test_an_id_forges_no_line_and_moves_no_cursor(format: logs.Format) -> None:
     log = written(format)
-    token = handling.begin(handling.Handling(delivery(b"", message_id=FORGED)))
+    token = handling.current.set(handling.Handling(delivery(b"", message_id=FORGED)))
     logger.info("message %s", FORGED)
-    handling.end(token)
+    handling.current.reset(token)
 
     assert not any(line.startswith("12:00:00 ERROR") for line in log.lines)
     assert not any(char in log.getvalue() for char in "\x1b\x00\x9b\u2028\u202e\r")

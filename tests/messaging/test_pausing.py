@@ -330,7 +330,7 @@ def test_where_there_is_nothing_to_try_with_the_next_message_is_the_trial(
         assert session is not None
         wait_until(lambda: bool(session._held), "it is not being tried")
         with subscription._connection.loop.lock:
-            session.acknowledge({one.delivery_tag for one in session._release_held()})
+            session._acknowledge({one.delivery_tag for one in session._release_held()})
         wait_for_state(consumer, "consuming")
 
 
