@@ -145,16 +145,7 @@ class Consumer:
         self._stopping = runtime.event()
         reading = self._reading
         self._in_place = (
-            InPlace(
-                reading,
-                self._processor,
-                self._pause,
-                self._progress.deadlines,
-                self._stopping,
-                runtime,
-            )
-            if reading
-            else None
+            InPlace(reading, self._processor, self._stopping, runtime) if reading else None
         )
         self._stop_at = 0.0
         self._reconnecting = Reconnecting(self._settings, self, name=self.tag, runtime=runtime)
@@ -316,7 +307,7 @@ class Consumer:
             _republishes.wait_until_over(lambda: subscription.can_settle)
         if not subscription.can_settle:
             return  # the broker has delivered it to another consumer
-        republishes: list[object] = []
+        republishes: list[object] = []  # its own, from before its copy is published
         try:
             try:
                 result = self._result_of(subscription, job, republishes)
@@ -333,7 +324,6 @@ class Consumer:
                 _republishes.ended(republish)
 
     def _result_of(self, subscription: Subscription, job: Job, republishes: list[object]) -> Result:
-        """``republishes``: to which its own is added before its copy is published."""
         delivery = job.delivery
 
         def still_ours() -> bool:

@@ -14,9 +14,7 @@ import threading
 
 from attune_mq.amqp.runtime import Runtime
 from attune_mq.consuming.channel_session import RETRY_S
-from attune_mq.consuming.pausing import Pause
 from attune_mq.consuming.processing import Action, Processor, Replacement, Result
-from attune_mq.consuming.status import Deadlines
 from attune_mq.consuming.stream_reading import StreamReading
 from attune_mq.consuming.subscription import Subscription
 from attune_mq.message.settlement import Hold, TryAgain
@@ -34,15 +32,12 @@ class InPlace:
         self,
         reading: StreamReading,
         processor: Processor,
-        pause: Pause,
-        deadlines: Deadlines,
         stopping: threading.Event,
         runtime: Runtime,
     ) -> None:
         self._reading = reading
         self._processor = processor
-        self._pause = pause
-        self._deadlines = deadlines
+        self._deadlines = processor.progress.deadlines
         self._stopping = stopping
         self._runtime = runtime
 
@@ -62,7 +57,7 @@ class InPlace:
                     delivery = delivery.after(failures)
                     self._wait((queue_delay_ms or hold_ms) / 1000, session)
                 case Hold():
-                    self._wait(self._pause.next_s(), session)
+                    self._wait(self._processor.pause.next_s(), session)
                 case Replacement() as replacement:
                     self._wait(RETRY_S, session)
                 case Action():
@@ -79,7 +74,7 @@ class InPlace:
             return self._processor.process(
                 delivery,
                 still_ours=lambda: session.can_settle,
-                is_trial=self._pause.cause is not None,
+                is_trial=self._processor.pause.cause is not None,
             )
         except Exception:  # a defect of ours; the message is none the worse for it
             logger.exception(

@@ -118,8 +118,8 @@ class Processor:
         self._policy = RetryPolicy.of(queue)
         self._handlers = handlers
         self._publisher = publisher
-        self._progress = progress
-        self._pause = pause
+        self.progress = progress
+        self.pause = pause
         self._telemetry = telemetry
         self._runtime = runtime
 
@@ -180,16 +180,16 @@ class Processor:
 
     def _outcome_of(self, message: Message[Any], is_trial: bool) -> Outcome:
         """With what it says of what the handler needs."""
-        cause = self._pause.cause if is_trial else None
+        cause = self.pause.cause if is_trial else None
         outcome: Outcome | None = None
         if cause is not None:
             outcome = self._handlers.still_away(cause.dependency)
         if outcome is None:
             outcome = self._handle(message)
         if isinstance(outcome, Unavailable):
-            self._pause.begin(outcome)
+            self.pause.begin(outcome)
         elif is_trial:
-            self._pause.end()
+            self.pause.end()
         return outcome
 
     def _handle(self, message: Message[Any]) -> Outcome:
@@ -271,11 +271,11 @@ class Processor:
         """All that is left is to tell the broker."""
         match how:
             case Acknowledge():
-                self._progress.count("handled")
+                self.progress.count("handled")
             case TryAgain():
-                self._progress.count("retried")
+                self.progress.count("retried")
             case DeadLetter() | Dropped():
-                self._progress.count("dead_lettered")
+                self.progress.count("dead_lettered")
             case RepublishWithCount() | Requeued():
                 pass
         if self._telemetry is not None:

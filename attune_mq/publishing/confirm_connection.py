@@ -33,7 +33,7 @@ from attune_mq.publishing.confirms import Confirms, Resolved
 logger = logging.getLogger(__name__)
 
 CLOSED = "the publisher is closed"
-CONFIRM_WATCHDOG_S = 1.5
+WATCHDOG_S = 1.5
 """A broker that owes confirms and sends none for so long is asked whether it lives."""
 LOOK_EVERY_S = 0.25
 ABORT_ATTEMPTS = 10
@@ -82,14 +82,9 @@ class ConfirmConnection:
         self._logged: set[str] = set()
         self._is_stuck = False
         self._look_at_s = 0.0
-        self._reconnecting = Reconnecting(
+        self.reconnecting = Reconnecting(
             self._settings, self, name=self._name, runtime=self._runtime, lock=self._lock
         )
-
-    @property
-    def connections(self) -> int:
-        """How many have been opened so far."""
-        return self._reconnecting.opened
 
     @property
     def unconfirmed_count(self) -> int:
@@ -99,7 +94,7 @@ class ConfirmConnection:
     @property
     def trouble(self) -> str | None:
         """Why nothing is being confirmed just now, if something is known of it."""
-        if self._closed or not self._reconnecting.is_running:
+        if self._closed or not self.reconnecting.is_running:
             return None
         with self._lock:
             if self._confirms.blocked:
@@ -108,7 +103,7 @@ class ConfirmConnection:
             if not is_open and self._last_failure is not None:
                 return str(self._last_failure)
             since_s = self._confirms.silent_since_s()
-            if since_s is None or self._runtime.monotonic() - since_s < CONFIRM_WATCHDOG_S:
+            if since_s is None or self._runtime.monotonic() - since_s < WATCHDOG_S:
                 return None  # a connection that is being opened is no trouble yet
             if not is_open:
                 return "the connection is not open yet"
@@ -124,7 +119,7 @@ class ConfirmConnection:
         is under way, and the code that could finish it waits for this call.
         """
         caller = threading.get_ident()
-        if caller in self._callers or caller == self._reconnecting.thread_id:
+        if caller in self._callers or caller == self.reconnecting.thread_id:
             return [_nested(message) for message in messages]
         batch = Batch(messages, self._runtime)
         try:
@@ -142,8 +137,8 @@ class ConfirmConnection:
     def close(self, timeout_s: float) -> None:
         """Ends the thread. What is in flight or waiting is reported as unconfirmed."""
         self._closed = True
-        self._reconnecting.end()
-        self._reconnecting.join(timeout_s)
+        self.reconnecting.end()
+        self.reconnecting.join(timeout_s)
         with self._lock:
             self._confirms.take_waiting()
             self._fail_all(CLOSED)
@@ -156,9 +151,9 @@ class ConfirmConnection:
             if self._closed:
                 batch.fail(CLOSED)
                 return
-            if not self._reconnecting.is_running:
+            if not self.reconnecting.is_running:
                 self._confirms.heard_at_s = self._runtime.monotonic()
-                self._reconnecting.start()
+                self.reconnecting.start()
             self._confirms.submit(batch.entries)
             self._flush()
 
@@ -178,7 +173,7 @@ class ConfirmConnection:
             batch.fail(f"no confirm within {timeout_s:g} s: {trouble}", self._last_failure)
         if self._is_stuck:
             logger.warning("Publisher '%s': nothing is confirmed, it reconnects", self._name)
-            self._reconnecting.wake()
+            self.reconnecting.wake()
 
     def _end(self, batch: Batch, caller: int) -> list[Outcome]:
         with self._lock:
@@ -194,7 +189,7 @@ class ConfirmConnection:
         why = BrokerUnavailable(f"the connection was given up: a caller was interrupted ({kind})")
         for _ in range(ABORT_ATTEMPTS):
             try:
-                self._reconnecting.abort(why)
+                self.reconnecting.abort(why)
                 release_all(self._lock)
                 with self._lock:
                     opened_since = self._connection
@@ -227,7 +222,7 @@ class ConfirmConnection:
             self._connection, self._channel = connection, connection.open_channel()
         if self._telemetry is not None:
             self._telemetry.connection_opened(self._name)
-        connection.serve(self, lambda: self._is_stuck or self._reconnecting.is_ending)
+        connection.serve(self, lambda: self._is_stuck or self.reconnecting.is_ending)
         return connection.why_over
 
     def lost(self, failure: Exception, *, was_open: bool) -> None:
@@ -273,9 +268,7 @@ class ConfirmConnection:
         since_s = self._confirms.silent_since_s()
         if probe.is_waiting:
             probe.require_answer(now_s)
-        elif (
-            since_s is not None and now_s - max(since_s, probe.answered_at_s) >= CONFIRM_WATCHDOG_S
-        ):
+        elif since_s is not None and now_s - max(since_s, probe.answered_at_s) >= WATCHDOG_S:
             probe.ask(now_s, channel if channel.is_open else None)
 
     def receive(self, now_s: float) -> None:
@@ -284,8 +277,6 @@ class ConfirmConnection:
             return
         if probe.is_waiting:
             probe.answer(now_s)
-        if connection.link.blocked is not self._confirms.blocked:
-            self._note_blocked(connection.link.blocked, now_s)
         for event in channel.take_events():
             resolve(self._confirms.receive(event, now_s))
         if self._confirms.unexpected:

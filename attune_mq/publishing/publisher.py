@@ -237,7 +237,7 @@ class Publisher:
     @property
     def connections(self) -> int:
         """How many connections it has opened so far: more than one means that some were lost."""
-        return self._connection.connections
+        return self._connection.reconnecting.opened
 
     @property
     def unexpected_confirms(self) -> int:

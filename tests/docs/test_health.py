@@ -28,7 +28,7 @@ BOUNDS = {row["fault"]: row["bound"] for row in PAGE.rows_under("Detection times
         ("its I/O loop has not run for {} s", checks.STUCK_AFTER_S),
         ("does not answer within {} s is logged", topology_watch.LISTED_WITHIN_S),
         ("or {} minutes, half of the time", status.DEFAULT_DEADLINE_MS / 60_000),
-        ("has been opened for {} s", confirm_connection.CONFIRM_WATCHDOG_S),
+        ("has been opened for {} s", confirm_connection.WATCHDOG_S),
         (
             "that of the topology's verification after {} s",
             topology_watch.VERIFY_EVERY_S + topology_watch.ANSWERED_WITHIN_S,

@@ -465,7 +465,7 @@ def test_a_publisher_that_is_opened_for_what_it_publishes_first_is_no_trouble(
     bench: Bench, topology: Topology, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     """Until that takes longer than an answer may."""
-    monkeypatch.setattr(confirm_connection, "CONFIRM_WATCHDOG_S", 60.0)
+    monkeypatch.setattr(confirm_connection, "WATCHDOG_S", 60.0)
     with at_work(topology, proxy.url, refuse) as patient:
         accepted = proxy.accepted
         proxy.stall_next("to client")
@@ -476,7 +476,7 @@ def test_a_publisher_that_is_opened_for_what_it_publishes_first_is_no_trouble(
         wait_until(lambda: proxy.accepted > accepted, "it is being opened")
 
         assert not patient.is_red("publisher", "")
-        monkeypatch.setattr(confirm_connection, "CONFIRM_WATCHDOG_S", 0.5)
+        monkeypatch.setattr(confirm_connection, "WATCHDOG_S", 0.5)
         with patient.seeing("publisher", "not open yet"):
             pass
         with patient.healing():

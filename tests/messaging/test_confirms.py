@@ -173,7 +173,7 @@ def test_a_late_confirm_on_a_channel_that_is_replaced_is_a_receipt_and_costs_nob
 def test_a_broker_that_allows_one_channel_is_asked_on_that_whether_it_lives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(confirm_connection, "CONFIRM_WATCHDOG_S", 0.0)
+    monkeypatch.setattr(confirm_connection, "WATCHDOG_S", 0.0)
     asked: list[Callable[[], None]] = []
 
     def script(conversation: Conversation, channel: int, number: int) -> None:

@@ -150,7 +150,7 @@ def test_a_connection_whose_link_is_slow_is_not_given_up_while_a_message_goes_ov
     """The question whether the broker lives comes after the message, which takes longer than an
     answer may."""
     monkeypatch.setattr(liveness, "GIVE_UP_AFTER_S", 1.2)
-    monkeypatch.setattr(confirm_connection, "CONFIRM_WATCHDOG_S", 0.1)
+    monkeypatch.setattr(confirm_connection, "WATCHDOG_S", 0.1)
     slow = Proxy(broker_url, slow=("to broker", 1_000_000))
     large = request(1).model_copy(update={"config": {"blob": "x" * 6_000_000}})
     try:
