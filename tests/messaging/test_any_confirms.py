@@ -229,4 +229,4 @@ class AnyConfirms(RuleBasedStateMachine):
 def test_each_message_gets_exactly_one_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confirms_module, "MAX_IN_FLIGHT", IN_FLIGHT)
 
-    run_state_machine_as_test(AnyConfirms, settings=settings(deadline=None, max_examples=200))
+    run_state_machine_as_test(AnyConfirms, settings=settings(deadline=None, max_examples=100))

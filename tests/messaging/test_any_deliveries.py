@@ -287,8 +287,8 @@ class AnyDeliveries(RuleBasedStateMachine):
 
 
 def test_a_settlement_settles_what_is_done_and_nothing_else() -> None:
-    run_state_machine_as_test(AnySettlements, settings=settings(deadline=None))
+    run_state_machine_as_test(AnySettlements, settings=settings(deadline=None, max_examples=50))
 
 
 def test_each_delivery_is_settled_once_whatever_comes_between() -> None:
-    run_state_machine_as_test(AnyDeliveries, settings=settings(deadline=None, max_examples=200))
+    run_state_machine_as_test(AnyDeliveries, settings=settings(deadline=None, max_examples=100))
