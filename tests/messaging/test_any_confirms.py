@@ -71,8 +71,17 @@ class AnyConfirms(RuleBasedStateMachine):
 
     # The publisher.
 
-    @rule(message_id=st.sampled_from("abc"), routing_key=st.sampled_from(["q", NO_KEY_OF_AMQP]))
-    def submit(self, message_id: str, routing_key: str) -> None:
+    @rule(message_ids=st.lists(st.sampled_from("abc"), min_size=1, max_size=3))
+    def submit(self, message_ids: list[str]) -> None:
+        for message_id in message_ids:
+            self.add(message_id, "q")
+        self.send()
+
+    @rule()
+    def submit_what_amqp_cannot_carry(self) -> None:
+        self.add("a", NO_KEY_OF_AMQP)
+
+    def add(self, message_id: str, routing_key: str) -> None:
         number = len(self.entries)
         properties = pika.BasicProperties(message_id=message_id)
         outgoing = Outgoing("", routing_key, str(number).encode(), properties)
@@ -125,10 +134,12 @@ class AnyConfirms(RuleBasedStateMachine):
     @rule()
     def open(self) -> None:
         self.confirms.opened(CHANNEL, FRAME_BYTES, self.now_s)
+        self.send()
 
-    @rule(blocked=st.booleans())
+    @rule(blocked=st.sampled_from([False, False, True]))
     def block(self, blocked: bool) -> None:
         self.confirms.blocked = blocked
+        self.send()
 
     @precondition(lambda self: self.unconfirmed)
     @rule(data=st.data(), multiple=st.booleans(), is_ack=st.booleans())
@@ -231,4 +242,4 @@ class AnyConfirms(RuleBasedStateMachine):
 def test_each_message_gets_exactly_one_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confirms_module, "MAX_IN_FLIGHT", IN_FLIGHT)
 
-    run_state_machine_as_test(AnyConfirms, settings=settings(deadline=None, max_examples=200))
+    run_state_machine_as_test(AnyConfirms, settings=settings(deadline=None, max_examples=100))
