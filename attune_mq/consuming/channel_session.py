@@ -92,9 +92,13 @@ class ChannelSession:
         self._look_at_pause(now_s)  # it may be that of an earlier connection
 
     def delivered(
-        self, deliveries: Sequence[Delivery], now_s: float, done: AbstractSet[int] = frozenset()
+        self,
+        deliveries: Sequence[Delivery],
+        now_s: float,
+        wall_s: float,
+        done: AbstractSet[int] = frozenset(),
     ) -> ToDo:
-        """``done``: delivery tags of those that need no handling."""
+        """``wall_s``: since 1970. ``done``: delivery tags of those that need no handling."""
         self.unacked.add(deliveries)
         self._acknowledge(done)
         is_held_up = self._is_stopping or self._pause.cause is not None
@@ -103,8 +107,8 @@ class ChannelSession:
                 continue
             if not (delivery.headers or is_held_up):
                 self._jobs.append(Job(delivery))
-            elif delivery.hold_s > 0 or self._is_stopping:
-                self._after(delivery.hold_s, _Begin(Job(delivery)), delivery, now_s)
+            elif (hold_s := delivery.hold_s(now_s, wall_s)) > 0 or self._is_stopping:
+                self._after(hold_s, _Begin(Job(delivery)), delivery, now_s)
             else:
                 self._offer(Job(delivery), now_s)
         return self._to_do()
@@ -193,7 +197,7 @@ class ChannelSession:
     def _hold(self, delivery: Delivery, now_s: float, *, failed: bool = False) -> None:
         """``failed``: it is one of those that the missing thing is needed for, so one to try."""
         tag = delivery.delivery_tag
-        until_s = delivery.kept_since_s + LONGEST_HOLD_S
+        until_s = delivery.kept_since_s(now_s) + LONGEST_HOLD_S
         if until_s <= now_s:
             self._jobs.append(Job(delivery, republish_to_tail(delivery)))
             return

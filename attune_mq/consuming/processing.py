@@ -75,16 +75,21 @@ def republish_to_tail(delivery: Delivery) -> Replacement:
     return _instead(republish_with_delivery_count(delivery, settlement), settlement, None)
 
 
-def settlement_of(delivery: Delivery, handlers: Handlers, policy: RetryPolicy) -> Settlement:
+def settlement_of(
+    delivery: Delivery, handlers: Handlers, policy: RetryPolicy, runtime: Runtime = SYSTEM
+) -> Settlement:
     """What becomes of one delivery. It calls the handler, and has no other effect."""
-    early = _settlement_before_handling(delivery, policy)
+    early = _settlement_before_handling(delivery, policy, runtime)
     return early or decide(handlers.handle(delivery), delivery.failures, policy)
 
 
-def _settlement_before_handling(delivery: Delivery, policy: RetryPolicy) -> Settlement | None:
+def _settlement_before_handling(
+    delivery: Delivery, policy: RetryPolicy, runtime: Runtime
+) -> Settlement | None:
     if delivery.is_fresh:
         return None
-    if not delivery.is_due:  # nobody holds a message for as long as was asked for at a time
+    if not delivery.is_due(runtime.monotonic(), runtime.now().timestamp()):
+        # Nobody holds a message for as long as was asked for at a time.
         return RepublishWithCount(delivery.redeliveries)
     return decide_before_handling(
         delivery.redeliveries,
@@ -164,7 +169,7 @@ class Processor:
 
     def _process(self, current: Handling, still_ours: Callable[[], bool], is_trial: bool) -> Result:
         delivery, envelope = current.delivery, None
-        settlement = _settlement_before_handling(delivery, self._policy)
+        settlement = _settlement_before_handling(delivery, self._policy, self._runtime)
         if settlement is None:
             envelope, read = self._handlers.read(delivery)
             current.envelope = envelope

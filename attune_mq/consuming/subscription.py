@@ -216,7 +216,8 @@ class Subscription:
         events = self._channel.state.take_events()
         found = [read(*event) for event in events if isinstance(event, RawMessage)]
         if found:
-            self._do(self._session.delivered(found, now_s, self._handled_before(found)))
+            wall_s, done = self._runtime.now().timestamp(), self._handled_before(found)
+            self._do(self._session.delivered(found, now_s, wall_s, done))
 
     def _handled_before(self, deliveries: Sequence[Delivery]) -> AbstractSet[int]:
         """Delivery tags of those that a stream has delivered again; all others are announced."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,35 +110,29 @@ class Delivery:
         handled now."""
         return not self.is_fresh and self.is_counted and self.redeliveries > 0
 
-    @cached_property
-    def kept_since_s(self) -> float:
+    def kept_since_s(self, now_s: float) -> float:
         """Since when a consumer keeps it, unacked, for want of what its handler needs: on the
         monotonic clock, from when that is first asked for. A trial does not make it younger."""
-        return time.monotonic()
+        kept_since_s: float = self.__dict__.setdefault("_kept_since_s", now_s)
+        return kept_since_s
 
-    @property
-    def hold_s(self) -> float:
-        """How long it is to be held now before it is tried again, :data:`MAX_HOLD_S` at most."""
-        return min(self._due_in_s, MAX_HOLD_S)
+    def hold_s(self, now_s: float, wall_s: float) -> float:
+        """How long it is to be held before it is tried again, :data:`MAX_HOLD_S` at most.
+        ``now_s``: on the monotonic clock; ``wall_s``: since 1970."""
+        return min(self._due_in_s(now_s, wall_s), MAX_HOLD_S)
 
-    @property
-    def is_due(self) -> bool:
+    def is_due(self, now_s: float, wall_s: float) -> bool:
         """Whether it was held for as long as was asked for."""
-        return self._due_in_s < _DUE_WITHIN_S
+        return self._due_in_s(now_s, wall_s) < _DUE_WITHIN_S
 
-    @property
-    def _due_in_s(self) -> float:
+    def _due_in_s(self, now_s: float, wall_s: float) -> float:
         not_before_ms = _count(self.headers, NOT_BEFORE)
         if not not_before_ms:
             return 0.0
-        by_the_clock_s = not_before_ms / 1000 - time.time()
-        return max(0.0, min(by_the_clock_s, self._held_until_s - time.monotonic()))
-
-    @cached_property
-    def _held_until_s(self) -> float:
-        """On the monotonic clock; from when it is first asked for, which is when it came."""
-        held_for_ms = _count(self.headers, HELD_FOR)
-        return time.monotonic() + held_for_ms / 1000 if held_for_ms else math.inf
+        held_for_ms = _count(self.headers, HELD_FOR) or math.inf
+        # From when it is first asked for, which is when it came.
+        held_until_s: float = self.__dict__.setdefault("_until_s", now_s + held_for_ms / 1000)
+        return max(0.0, min(not_before_ms / 1000 - wall_s, held_until_s - now_s))
 
     def _counted(self, name: str) -> int:
         if not self.headers:

@@ -132,6 +132,5 @@ class StreamDelivery(UnreadDelivery):
     def is_fresh(self) -> bool:
         return True
 
-    @property
-    def hold_s(self) -> float:
+    def hold_s(self, now_s: float, wall_s: float) -> float:
         return 0.0

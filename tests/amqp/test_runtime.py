@@ -46,7 +46,6 @@ EXCEPTIONS = {
     ("amqp/settings.py", "ssl"): "the type of the context that the port connects with",
     ("amqp/tls.py", "ssl"): "makes the context that the port connects with",
     ("amqp/tls.py", "socket"): "asks, after a failure, which of the settings of TLS is wrong",
-    ("message/delivery.py", "time"): "how long a message is held, from when it came",
     ("message/envelope.py", "os.urandom"): "ids of envelopes that users make; the face has no port",
     ("message/envelope.py", "datetime.datetime.now"): "the same of its time, unless it is given",
 }

@@ -67,7 +67,7 @@ def headers(data: bytes) -> None:
     headers_without_deaths(table)
     assert delivered.failures >= 0
     assert delivered.redeliveries >= 0
-    assert delivered.hold_s >= 0
+    assert delivered.hold_s(0.0, 0.0) >= 0
     for copy in (
         retry_copy(delivered, TryAgain(1, ERROR, hold_ms=10)),
         republish_with_delivery_count(delivered, RepublishWithCount(1)),

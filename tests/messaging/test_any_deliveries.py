@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import struct
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pika
 from hypothesis import settings, strategies as st
@@ -19,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from attune_mq.consuming.channel_session import ChannelSession, Job, UnackedDeliveries
+from attune_mq.consuming.channel_session import ChannelSession, Job, ToDo, UnackedDeliveries
 from attune_mq.consuming.pausing import Pause
 from attune_mq.consuming.processing import Action, Result, republish_to_tail
 from attune_mq.message import Delivery
@@ -30,6 +27,7 @@ from tests.messaging.deliveries import delivery
 
 CHANNEL = 3
 HELD_FOR_S = 60
+WALL_S = 1_800_000_000
 SETTLEMENT = struct.Struct(">BHIHHQBB")
 ACK, REJECT, NACK = 80, 90, 120
 REQUEUE = 0b10
@@ -111,59 +109,13 @@ class AnySettlements(RuleBasedStateMachine):
         assert len(self.unacked) == len(known)
 
 
-def numbered(tag: int, *, held: bool = False, now_s: float = 0.0) -> Delivery:
+def numbered(tag: int, *, held: bool = False) -> Delivery:
     one = replace(PLAIN, delivery_tag=tag)
     if held:
-        not_before_ms = int((time.time() + HELD_FOR_S) * 1000)
+        not_before_ms = (WALL_S + HELD_FOR_S) * 1000
         headers = {NOT_BEFORE: not_before_ms, HELD_FOR: HELD_FOR_S * 1000}
         one = replace(one, properties=pika.BasicProperties(headers=headers))
-    one.__dict__["kept_since_s"] = now_s
     return one
-
-
-@dataclass(frozen=True)
-class Happened:
-    jobs: Sequence[Job]
-    requeued: Sequence[Delivery]
-    frames: bytes
-
-
-class Session:
-    """The one place where this test knows how a session says what happened."""
-
-    def __init__(self, pause: Pause) -> None:
-        self._session = ChannelSession(CHANNEL, pause)
-
-    @property
-    def next_due_s(self) -> float | None:
-        return self._session.next_due_s()
-
-    def is_unacked(self, tag: int) -> bool:
-        return tag in self._session.unacked
-
-    def delivered(self, deliveries: Sequence[Delivery], now_s: float) -> Happened:
-        self._session.unacked.add(deliveries)
-        self._session.delivered(deliveries, now_s)
-        return self._happened()
-
-    def finished(self, results: Sequence[tuple[Delivery, Result]], now_s: float) -> Happened:
-        self._session.finished(results, now_s)
-        return self._happened()
-
-    def due(self, now_s: float) -> Happened:
-        self._session.due(now_s)
-        return self._happened()
-
-    def stop(self) -> None:
-        self._session.stop()
-
-    def requeue_not_begun(self, taken_back: Sequence[Job]) -> Happened:
-        self._session.requeue_not_begun(taken_back)
-        return self._happened()
-
-    def _happened(self) -> Happened:
-        session = self._session
-        return Happened(session.take_jobs(), session.take_requeued(), session.data_to_send())
 
 
 class AnyDeliveries(RuleBasedStateMachine):
@@ -173,7 +125,7 @@ class AnyDeliveries(RuleBasedStateMachine):
         super().__init__()
         self.time = SimulatedTime()
         self.pause = Pause("worker", None, self.time)
-        self.session = Session(self.pause)
+        self.session = ChannelSession(CHANNEL, self.pause, self.time.now_s)
         self.broker = BrokersChannel()
         self.queued: list[Job] = []
         self.running: list[Job] = []
@@ -182,7 +134,7 @@ class AnyDeliveries(RuleBasedStateMachine):
         self.to_be_dropped: set[int] = set()
         self.is_stopping = False
 
-    def happened(self, what: Happened) -> None:
+    def happened(self, what: ToDo) -> None:
         assert not (self.is_stopping and what.jobs), "begun after it was to stop"
         requeued_before = self.broker.requeued.copy()
         self.broker.take(what.frames)
@@ -192,9 +144,8 @@ class AnyDeliveries(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 4), held=st.booleans())
     def deliver(self, count: int, held: bool) -> None:
-        now_s = self.time.now_s
-        came = [numbered(self.broker.deliver(), held=held, now_s=now_s) for _ in range(count)]
-        self.happened(self.session.delivered(came, now_s))
+        came = [numbered(self.broker.deliver(), held=held) for _ in range(count)]
+        self.happened(self.session.delivered(came, self.time.now_s, WALL_S))
 
     @precondition(lambda self: self.queued)
     @rule()
@@ -215,7 +166,7 @@ class AnyDeliveries(RuleBasedStateMachine):
         if job.replacement is not None:
             is_confirmed = data.draw(st.booleans())
             result = Action.ACKNOWLEDGE if is_confirmed else job.replacement
-        elif self.pause.is_on and not job.is_trial:
+        elif self.pause.cause is not None and not job.is_trial:
             result = Action.HOLD
         else:
             choices: list[Result] = [Action.ACKNOWLEDGE, Action.DROP, Action.REQUEUE]
@@ -241,7 +192,7 @@ class AnyDeliveries(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.time.now_s += seconds
         self.happened(self.session.due(self.time.now_s))
-        assert (self.session.next_due_s or math.inf) > self.time.now_s
+        assert self.session.due_s > self.time.now_s
 
     @rule()
     def end_pause(self) -> None:
@@ -268,7 +219,7 @@ class AnyDeliveries(RuleBasedStateMachine):
         assert len(in_hand) == len({*in_hand}), "handled twice at a time"
         assert self.broker.unacked.issuperset(in_hand), "handled after it was settled"
         known = range(1, self.broker.delivered + 1)
-        assert {tag for tag in known if self.session.is_unacked(tag)} == self.broker.unacked
+        assert {tag for tag in known if tag in self.session.unacked} == self.broker.unacked
 
     def teardown(self) -> None:
         """The pause ends, all is due and handled: nothing was forgotten. Or it stops."""
