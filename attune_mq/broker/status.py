@@ -22,8 +22,7 @@ from attune_mq.broker.observation import ObservedQueue, Source, listed_queues
 from attune_mq.errors import AttuneError, LoginRefused, PermissionRefused, VirtualHostRefused
 from attune_mq.topology.dead_letter_queues import DeadLetterQueues
 from attune_mq.topology.expansion import dead_letter_queue_name, expand, retry_queue_name
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.instances import instances_among
+from attune_mq.topology.families import instances_among, instantiate
 from attune_mq.topology.model import Topology
 
 API_TIMEOUT_S = 10.0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import reduce
 from typing import NamedTuple, TypeVar
 
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.contracts import Family, MessageContract
+from attune_mq.topology.expansion import RETRY_INFIX, dead_letter_queue_name, expand
 from attune_mq.topology.fields import MAX_NAME_BYTES, FrozenDict
 from attune_mq.topology.model import Block, ExpandedTopology, Topology, UnknownName
 from attune_mq.topology.objects import (
@@ -18,7 +20,7 @@ from attune_mq.topology.objects import (
     OwnDeadLetterQueue,
     Queue,
 )
-from attune_mq.topology.reachability import reachable
+from attune_mq.topology.reachability import grouped, reachable
 from attune_mq.topology.source import Path
 
 T = TypeVar("T", bound=Topology)
@@ -136,14 +138,14 @@ def exchanges_of(part: Topology, whole: Topology) -> set[str]:
 
 def _closed(names: set[str], whole: Topology) -> set[str]:
     """With alternates, and with the exchanges from which messages come to these."""
-    leading: dict[str, list[str]] = {}
-    for key, exchange in whole.exchanges.items():
-        if exchange.alternate_exchange:
-            leading.setdefault(key, []).append(exchange.alternate_exchange)
-    for binding in whole.bindings:
-        if binding.destination_type == "exchange" and binding.source:
-            leading.setdefault(binding.destination, []).append(binding.source)
-    return set(reachable(names, lambda name: leading.get(name, ())))
+    exchanges = whole.exchanges.items()
+    leading = [(key, one.alternate_exchange) for key, one in exchanges if one.alternate_exchange]
+    leading += [
+        (one.destination, one.source)
+        for one in whole.bindings
+        if one.destination_type == "exchange" and one.source
+    ]
+    return set(reachable(names, grouped(leading).__getitem__))
 
 
 def _origins(
@@ -212,6 +214,34 @@ def including(topology: ExpandedTopology, instance: Instance) -> ExpandedTopolog
         queues=FrozenDict({**topology.queues, **queues}),
         bindings=(*topology.bindings, *bindings),
     )
+
+
+def including_all(topology: Topology, instances: Collection[Instance]) -> ExpandedTopology:
+    """The topology with the queues and bindings of these instances in it."""
+    return reduce(including, instances, expand(topology))
+
+
+def instances_among(topology: Topology, queues: Collection[str]) -> tuple[Instance, ...]:
+    """Those to which some of these queues of a broker belong, in the order of the queues.
+
+    A queue that the library adds to one that is there too is taken for that, and not for an
+    instance of its own: ``worker.{id}`` would otherwise have a worker ``7.dlq``.
+    """
+    expanded = expand(topology)
+    own = {queue.name for queue in expanded.queues.values()}
+    there = set(queues)
+    found: dict[str, Instance] = {}
+    for name in queues:
+        if expanded.families and name not in own and not _is_added(name, there):
+            instance = instance_with_queue(expanded, name)
+            if instance is not None:
+                found.setdefault(str(instance), instance)
+    return tuple(found.values())
+
+
+def _is_added(name: str, there: Collection[str]) -> bool:
+    main = name.removesuffix(dead_letter_queue_name(""))
+    return (main != name and main in there) or name.rpartition(RETRY_INFIX)[0] in there
 
 
 def _parameters(template: str, text: str) -> dict[str, str]:
