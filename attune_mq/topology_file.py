@@ -20,6 +20,15 @@ class TopologyFileError(InvalidInput):
     """The topology file is not there or cannot be read."""
 
 
+TopologySource = Topology | str | os.PathLike[str] | None
+"""A topology, the path of a file, or nothing for the default file."""
+
+
+def topology_from(source: TopologySource) -> Topology:
+    """Raises what :func:`load_topology` raises."""
+    return source if isinstance(source, Topology) else load_topology(source)
+
+
 def load_topology(
     path: str | os.PathLike[str] | None = None, *, environment: Mapping[str, str] | None = None
 ) -> Topology:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, MutableSet, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pika import spec
 from pika.amqp_object import Method
@@ -51,22 +51,18 @@ logger = logging.getLogger(__name__)
 BATCH = 50
 
 
+@dataclass
 class Declarer:
     """On one connection. ``made``: kind and name of what was created, shared by all that set one
     topology up. ``was_there``: whether a binding was, as far as is known."""
 
-    def __init__(
-        self,
-        asker: ProbeChannel,
-        topology: ExpandedTopology,
-        made: MutableSet[tuple[str, str]],
-        was_there: Callable[[BindingDeclaration], Verdict],
-    ) -> None:
-        self._asker = asker
-        self._topology = topology
-        self._made = made
-        self._was_there = was_there
-        self._migrations = Migrations(asker)
+    asker: ProbeChannel
+    topology: ExpandedTopology
+    made: MutableSet[tuple[str, str]]
+    was_there: Callable[[BindingDeclaration], Verdict]
+
+    def __post_init__(self) -> None:
+        self._migrations = Migrations(self.asker)
 
     def ensure_all(self, wanted: Sequence[Declaration]) -> list[Outcome]:
         """One outcome for each, in order."""
@@ -83,7 +79,7 @@ class Declarer:
         """Whether the broker agreed to all of them, and had all but the bindings before."""
         if len(batch) == 1 or self._migrations.are_any:
             return False
-        return self._asker.ask(lambda channel: _declare_existing(channel, batch)) is None
+        return self.asker.ask(lambda channel: _declare_existing(channel, batch)) is None
 
     def _agreed(self, declaration: Declaration) -> Outcome:
         if isinstance(declaration, BindingDeclaration):
@@ -94,14 +90,14 @@ class Declarer:
     def _ensure(self, declaration: Declaration) -> Outcome:
         if isinstance(declaration, BindingDeclaration):
             return self._ensure_binding(declaration)
-        where = self._topology.where(*declaration.path)
-        looked = self._asker.ask(lambda channel: declare(channel, declaration, passive=True))
+        where = self.topology.where(*declaration.path)
+        looked = self.asker.ask(lambda channel: declare(channel, declaration, passive=True))
         if isinstance(declaration, QueueDeclaration) and self._migrations.has(declaration.name):
             if looked is None:
                 return Unknown(declaration, where, "it is being migrated, and was not compared")
             return Missing(declaration, where, "it is being migrated: `attune-mq migrate` makes it")
         existed = _existed(looked)
-        refusal = self._asker.ask(lambda channel: declare(channel, declaration))
+        refusal = self.asker.ask(lambda channel: declare(channel, declaration))
         if refusal is not None:
             return self._refusal(declaration, refusal, exists=existed)
         # What every service says again at every start is not worth a line each.
@@ -110,38 +106,38 @@ class Declarer:
             return self._compared(declaration)
         if existed is None:
             return Ensured(declaration, where)
-        self._made.add((declaration.kind, declaration.name))
+        self.made.add((declaration.kind, declaration.name))
         return Created(declaration, where)
 
     def _compared(self, declaration: ExchangeDeclaration | QueueDeclaration) -> Outcome:
         """It was there, and the broker agreed to it."""
-        where = self._topology.where(*declaration.path)
-        if why := uncompared(declaration, self._asker.version):
+        where = self.topology.where(*declaration.path)
+        if why := uncompared(declaration, self.asker.version):
             return Unknown(declaration, where, why)
         return Unchanged(declaration, where)
 
     def _ensure_binding(self, binding: BindingDeclaration) -> Outcome:
-        where = self._topology.where(*binding.path)
+        where = self.topology.where(*binding.path)
         if binding.destination_type == "queue" and self._migrations.has(binding.destination):
             return Unknown(binding, where, "its queue is being migrated, and its bindings with it")
-        refusal = self._asker.ask(lambda channel: bind(channel, binding))
+        refusal = self.asker.ask(lambda channel: bind(channel, binding))
         if refusal is not None:
             return self._refusal(binding, refusal, exists=None)
         return self._bound(binding)
 
     def _bound(self, binding: BindingDeclaration) -> Outcome:
-        where = self._topology.where(*binding.path)
+        where = self.topology.where(*binding.path)
         ends = {("exchange", binding.source), (binding.destination_type, binding.destination)}
-        is_new = ends & self._made or self._was_there(binding) == Absent()
+        is_new = ends & self.made or self.was_there(binding) == Absent()
         return Created(binding, where) if is_new else Ensured(binding, where)
 
     def _refusal(
         self, declaration: Declaration, refusal: Refusal, *, exists: bool | None
     ) -> Outcome:
-        where = self._topology.where(*declaration.path)
+        where = self.topology.where(*declaration.path)
         match parse_reply(*refusal):
             case Different(field, expected, found):
-                place = self._topology.where(*declaration.path, key_of(field) or field)
+                place = self.topology.where(*declaration.path, key_of(field) or field)
                 if expected == TRUNCATED:
                     expected = str(declaration.arguments.get(field, "none"))
                 return Conflict(declaration, place, field, expected, found)

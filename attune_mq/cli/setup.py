@@ -20,7 +20,7 @@ from attune_mq.broker.report import (
     Unknown,
 )
 from attune_mq.cli.context import Context, add_selection, selected
-from attune_mq.cli.output import conflict_as_json, named, title, unknown_as_json
+from attune_mq.cli.output import object_as_json, title
 from attune_mq.exit_codes import setup_code
 
 LISTS = (
@@ -56,21 +56,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 
 def as_json(report: SetupReport) -> dict[str, list[dict[str, Any]]]:
-    return {name: [_as_json(outcome) for outcome in getattr(report, name)] for name in LISTS}
-
-
-def _as_json(outcome: Outcome) -> dict[str, Any]:
-    match outcome:
-        case Created() | Ensured() | Unchanged():
-            return named(outcome.declaration)
-        case Conflict():
-            return conflict_as_json(outcome)
-        case Refused(permission=permission, detail=detail):
-            return named(outcome.declaration) | {"permission": permission, "detail": detail}
-        case Invalid(detail=detail) | Missing(detail=detail):
-            return named(outcome.declaration) | {"detail": detail}
-        case Unknown():
-            return unknown_as_json(outcome)
+    return {name: [object_as_json(outcome) for outcome in getattr(report, name)] for name in LISTS}
 
 
 def _show(report: SetupReport, context: Context) -> None:
