@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 K = TypeVar("K")
 
 
+@dataclass
 class DispatchWatchdog:
     """Checks the executions that workers have, and decides by :func:`~.overdue.verdict`.
 
@@ -45,20 +47,13 @@ class DispatchWatchdog:
     the grace period, and that worker had begun it without a report.
     """
 
-    def __init__(
-        self,
-        transactions: Transactions,
-        workers: WorkerQueues,
-        *,
-        limits: Limits,
-        attempts: int,
-        clock_s: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._transactions = transactions
-        self._workers = workers
-        self._limits = limits
-        self._attempts = attempts
-        self._clock_s = clock_s
+    transactions: Transactions
+    workers: WorkerQueues
+    limits: Limits
+    attempts: int
+    clock_s: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
         self._without_consumer = _Since[int]()
         self._without_queue = _Since[int]()
         self._without_dispatch = _Since[int]()
@@ -80,13 +75,13 @@ class DispatchWatchdog:
             raise
 
     def _look(self) -> None:
-        limits, now, now_s = self._limits, utc_now(), self._clock_s()
-        with self._transactions.reading() as tx:
+        limits, now, now_s = self.limits, utc_now(), self.clock_s()
+        with self.transactions.reading() as tx:
             worker_ids = workers_with_work(tx)
-        consumers = {worker_id: self._workers.consumers(worker_id) for worker_id in worker_ids}
+        consumers = {worker_id: self.workers.consumers(worker_id) for worker_id in worker_ids}
         self._without_consumer.are([one for one, number in consumers.items() if not number], now_s)
         self._without_queue.are([one for one, number in consumers.items() if number is None], now_s)
-        with self._transactions.reading() as tx:
+        with self.transactions.reading() as tx:
             seen = unreported(
                 tx,
                 workers_without_queue=self._without_queue.keys(),
@@ -111,8 +106,8 @@ class DispatchWatchdog:
         )
 
     def _schedule_again(self, execution: Execution) -> None:
-        if execution.scheduling_attempts >= self._attempts:
-            reason = f"its worker's queue is gone, after {self._attempts} attempts"
+        if execution.scheduling_attempts >= self.attempts:
+            reason = f"its worker's queue is gone, after {self.attempts} attempts"
             self._end(execution, End(ExecutionStatus.FAILED, reason))
             return
 
@@ -133,7 +128,7 @@ class DispatchWatchdog:
             return True
 
         with suppress(_IsBeingPublished):
-            if self._transactions.decide(decide):
+            if self.transactions.decide(decide):
                 logger.warning(
                     "Execution %d is scheduled again: the queue of worker %s is gone",
                     execution.execution_id,
@@ -150,10 +145,10 @@ class DispatchWatchdog:
             notify(unit, execution_id, end.status)
             withdraw(unit.tx, execution, unit.now)
             if end.is_out and worker_id is not None:
-                ask_to_cancel(unit, self._workers, execution_id, worker_id)
+                ask_to_cancel(unit, self.workers, execution_id, worker_id)
             return True
 
-        if self._transactions.decide(decide):
+        if self.transactions.decide(decide):
             logger.warning("Execution %d is %s: %s", execution_id, end.status.value, end.reason)
 
 

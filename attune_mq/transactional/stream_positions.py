@@ -15,6 +15,8 @@ from attune_mq.transactional.engine import insert_into, reading
 from attune_mq.transactional.schema import to_us, utc_now
 from attune_mq.transactional.transactions import Prepared, run_in_transaction_with_retry
 
+_KEY = ("scope", "stream", "consumer")
+
 
 class StreamPositions:
     """Stores the positions of consumers with ``offset: stored`` in the service's own database.
@@ -128,20 +130,15 @@ class StreamPositions:
             new.generation, new.message_offset
         )
         return insert.on_conflict_do_update(
-            index_elements=["scope", "stream", "consumer"],
-            set_={
-                "generation": new.generation,
-                "message_offset": new.message_offset,
-                "fingerprint": new.fingerprint,
-                "advanced_at_us": new.advanced_at_us,
-            },
+            index_elements=_KEY,
+            set_={one.name: one for one in new if one.name not in _KEY},
             where=is_behind,
         ).returning(stored.message_offset)
 
     def _placing(self, tx: Connection) -> Executable:
         insert = insert_into(tx, self._table)
         return insert.on_conflict_do_update(
-            index_elements=["scope", "stream", "consumer"],
+            index_elements=_KEY,
             set_={
                 "generation": self._table.c.generation + 1,
                 "message_offset": insert.excluded.message_offset,
