@@ -1,7 +1,5 @@
 """The execution scheduler: assigns each execution to a worker that is alive."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
 

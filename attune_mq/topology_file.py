@@ -1,7 +1,5 @@
 """The topology file: where it is looked for, and reading it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 Read only, with the standard library alone. Source: https://www.rabbitmq.com/docs/http-api-reference.
 """
 
-from __future__ import annotations
-
 import base64
 import http.client
 import json

@@ -1,7 +1,5 @@
 """Everything that is known of a service's health, asked in one place."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time

@@ -1,7 +1,5 @@
 """Rules about the arguments and properties with which queues and exchanges are declared."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Rules about dead letters: each has one resting place, which keeps it for a stated time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

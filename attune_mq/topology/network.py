@@ -3,8 +3,6 @@
 Names are the broker's. Bindings to what does not exist are left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
