@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 import pika
 
+import attune_mq.broker.report as outcomes
 from attune_mq.amqp.connection import Connection
 from attune_mq.amqp.probe_channel import ProbeChannel
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
@@ -24,17 +25,6 @@ from attune_mq.broker.observation import (
 )
 from attune_mq.broker.planning import steps_of, wanted_by
 from attune_mq.broker.probing import HIDDEN, Prober
-from attune_mq.broker.report import (
-    ConflictingInfrastructure,
-    Create,
-    Ignored,
-    Missing,
-    MissingInfrastructure,
-    Outcome,
-    Refused,
-    SetupReport,
-    Unchanged,
-)
 from attune_mq.errors import InvalidInput
 from attune_mq.topology.declaration import (
     BindingDeclaration,
@@ -48,7 +38,7 @@ from attune_mq.topology.model import ExpandedTopology
 from attune_mq.topology.selection import needed_by, services
 from attune_mq.topology_file import TopologySource
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 8
 ENOUGH = 100
@@ -69,7 +59,7 @@ def setup_infrastructure(
     mode: Literal["create", "verify"] = "create",
     on_conflict: Literal["warn", "fail"] = "warn",
     management_url: str | None = None,
-) -> SetupReport:
+) -> outcomes.SetupReport:
     """Makes what the topology says and the broker lacks; changes nothing that is there.
 
     ``topology``: a topology, the path of a file, or nothing for the default file. One instance of
@@ -102,13 +92,13 @@ def setup_infrastructure(
     """
     whole = wanted_by(service, topology)
     logger.info("Setting up RabbitMQ infrastructure")
-    report = SetupReport(tuple(_outcomes(whole, broker, mode, management_url)))
+    report = outcomes.SetupReport(tuple(_outcomes(whole, broker, mode, management_url)))
     _log(report)
     if on_conflict == "fail" and report.conflicts:
-        raise ConflictingInfrastructure(report)
+        raise outcomes.ConflictingInfrastructure(report)
     absent = {(one.declaration.kind, one.declaration.name): one for one in report.absent}
     if absent.keys() & _required(whole, required_by):
-        raise MissingInfrastructure(report)
+        raise outcomes.MissingInfrastructure(report)
     for one in absent.values():
         logger.warning("Only other services need this: %s", one)
     return report
@@ -121,7 +111,7 @@ def _required(wanted: ExpandedTopology, service: str | None) -> set[tuple[str, s
     return {(one.kind, one.name) for one in declarations(wanted)}
 
 
-def _log(report: SetupReport) -> None:
+def _log(report: outcomes.SetupReport) -> None:
     for conflict in report.conflicts:
         logger.warning("Conflict: %s", conflict)
     for refused in report.refused:
@@ -134,7 +124,7 @@ def _log(report: SetupReport) -> None:
     )
 
 
-Work = Callable[[Sequence[Declaration]], list[Outcome]]
+Work = Callable[[Sequence[Declaration]], list[outcomes.Outcome]]
 """What is done to some of the objects, on one connection."""
 
 B = TypeVar("B", bound=Declaration)
@@ -145,7 +135,7 @@ def _outcomes(
     broker: Broker,
     mode: Literal["create", "verify"],
     management_url: str | None,
-) -> list[Outcome]:
+) -> list[outcomes.Outcome]:
     """On several connections where it is much: the broker takes as long over each, and does more
     than one at a time. Bindings last, for what they bind has to be there."""
     every = list(declarations(wanted))
@@ -162,26 +152,30 @@ def _outcomes(
         found = _by_identity(objects, _side_by_side(works, objects))
         bound.look()
         listed = [one for one in bindings if bound.verdict(one) == Equal()]
-        there = [Unchanged(one, wanted.where(*one.path)) for one in listed]
+        there = [outcomes.Unchanged(one, wanted.where(*one.path)) for one in listed]
         found |= _by_identity(listed, there)
         others = [one for one in bindings if id(one) not in found]
         found |= _by_identity(others, _side_by_side(works, others))
     return [found[id(one)] for one in every]
 
 
-def _by_identity(wanted: Sequence[B], outcomes: Iterable[Outcome]) -> dict[int, Outcome]:
-    return dict(zip(map(id, wanted), outcomes, strict=True))
+def _by_identity(
+    wanted: Sequence[B], found: Iterable[outcomes.Outcome]
+) -> dict[int, outcomes.Outcome]:
+    return dict(zip(map(id, wanted), found, strict=True))
 
 
-def _side_by_side(works: Sequence[Work], wanted: Sequence[Declaration]) -> Iterator[Outcome]:
+def _side_by_side(
+    works: Sequence[Work], wanted: Sequence[Declaration]
+) -> Iterator[outcomes.Outcome]:
     if len(works) == 1:
         yield from works[0](wanted)
         return
     share = -(-len(wanted) // len(works))
     shares = [wanted[i * share : (i + 1) * share] for i in range(len(works))]
     with ThreadPoolExecutor(len(works), thread_name_prefix="attune_mq setup") as threads:
-        for outcomes in threads.map(lambda work, part: work(part), works, shares):
-            yield from outcomes
+        for found in threads.map(lambda work, part: work(part), works, shares):
+            yield from found
 
 
 class _Bound:
@@ -239,7 +233,7 @@ class _Verifier:
         self._prober = Prober(self.asker)
         self._migrations = Migrations(self.asker)
 
-    def all(self, wanted: Sequence[Declaration]) -> list[Outcome]:
+    def all(self, wanted: Sequence[Declaration]) -> list[outcomes.Outcome]:
         """One outcome for each, in order."""
         return [self._outcome(one, self._verdict(one)) for one in wanted]
 
@@ -258,14 +252,14 @@ class _Verifier:
                     return Indeterminate("it is being migrated, and was not compared")
                 return verdict
 
-    def _outcome(self, wanted: Declaration, verdict: Verdict) -> Outcome:
+    def _outcome(self, wanted: Declaration, verdict: Verdict) -> outcomes.Outcome:
         if verdict == HIDDEN:
             where = self.topology.where(*wanted.path)
-            return Refused(wanted, where, "some", HIDDEN.detail, exists=None)
+            return outcomes.Refused(wanted, where, "some", HIDDEN.detail, exists=None)
         match next(steps_of(self.topology, wanted, verdict)):
-            case Create(declaration, where):
-                return Missing(declaration, where, "nothing was created, as asked")
-            case Ignored():
+            case outcomes.Create(declaration, where):
+                return outcomes.Missing(declaration, where, "nothing was created, as asked")
+            case outcomes.Ignored():
                 raise AssertionError("what is ignored follows what is unchanged")
             case step:
                 return step
