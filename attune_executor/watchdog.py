@@ -8,13 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from attune_executor.dispatches import (
-    end_unreported,
-    unreported,
-    unschedule,
-    withdraw,
-    workers_with_work,
-)
+from attune_executor import dispatches
 from attune_executor.manager import ask_to_cancel, notify
 from attune_executor.overdue import Absence, End, Limits, ScheduleAgain, verdict
 from attune_executor.store import Execution
@@ -75,12 +69,12 @@ class DispatchWatchdog:
     def _look(self) -> None:
         limits, now, now_s = self.limits, utc_now(), self.clock_s()
         with self.transactions.reading() as tx:
-            worker_ids = workers_with_work(tx)
+            worker_ids = dispatches.workers_with_work(tx)
         consumers = {worker_id: self.workers.consumers(worker_id) for worker_id in worker_ids}
         self._without_consumer.are([one for one, number in consumers.items() if not number], now_s)
         self._without_queue.are([one for one, number in consumers.items() if number is None], now_s)
         with self.transactions.reading() as tx:
-            seen = unreported(
+            seen = dispatches.unreported(
                 tx,
                 workers_without_queue=self._without_queue.keys(),
                 silent_before=now - min(limits.dispatch_limit, limits.running_limit),
@@ -110,9 +104,9 @@ class DispatchWatchdog:
             return
 
         def decide(unit: UnitOfWork) -> bool:
-            if not unschedule(unit.tx, execution, unit.now):
+            if not dispatches.unschedule(unit.tx, execution, unit.now):
                 return False
-            if not withdraw(unit.tx, execution, unit.now):
+            if not dispatches.withdraw(unit.tx, execution, unit.now):
                 raise _IsBeingPublished
             unit.publish_after_commit(
                 ExecutionRequested(
@@ -138,10 +132,10 @@ class DispatchWatchdog:
 
         def decide(unit: UnitOfWork) -> bool:
             result = {"error": end.reason}
-            if not end_unreported(unit.tx, execution, end.status, unit.now, result):
+            if not dispatches.end_unreported(unit.tx, execution, end.status, unit.now, result):
                 return False
             notify(unit, execution_id, end.status)
-            withdraw(unit.tx, execution, unit.now)
+            dispatches.withdraw(unit.tx, execution, unit.now)
             if end.is_out and worker_id is not None:
                 ask_to_cancel(unit, self.workers, execution_id, worker_id)
             return True

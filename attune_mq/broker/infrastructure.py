@@ -9,20 +9,13 @@ from typing import Literal, TypeVar
 
 import pika
 
+import attune_mq.broker.observation as observation
 import attune_mq.broker.report as outcomes
 from attune_mq.amqp.connection import Connection
 from attune_mq.amqp.probe_channel import ProbeChannel
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.declaring import Declarer, Migrations
 from attune_mq.broker.management import ManagementClient, management_client
-from attune_mq.broker.observation import (
-    BINDINGS_NOT_LISTED,
-    Absent,
-    Indeterminate,
-    Verdict,
-    listed_binding,
-    listed_bindings,
-)
 from attune_mq.broker.planning import steps_of, wanted_by
 from attune_mq.broker.probing import HIDDEN, Prober
 from attune_mq.errors import InvalidInput
@@ -196,13 +189,13 @@ class _Bound:
 
     def look(self) -> None:
         if self._client is not None:
-            listed = listed_bindings(self._client, self._vhost)
+            listed = observation.listed_bindings(self._client, self._vhost)
             self._identities = frozenset(binding_identity(one) for one in listed)
 
-    def verdict(self, binding: BindingDeclaration) -> Verdict:
+    def verdict(self, binding: BindingDeclaration) -> observation.Verdict:
         if self._identities is None:
-            return BINDINGS_NOT_LISTED
-        return listed_binding(binding, self._identities)
+            return observation.BINDINGS_NOT_LISTED
+        return observation.listed_binding(binding, self._identities)
 
 
 def _askers(broker: Broker, count: int) -> Iterator[ProbeChannel]:
@@ -227,7 +220,7 @@ class _Verifier:
     asker: ProbeChannel
     topology: ExpandedTopology
     missing: MutableSet[tuple[str, str]]
-    is_there: Callable[[BindingDeclaration], Verdict]
+    is_there: Callable[[BindingDeclaration], observation.Verdict]
 
     def __post_init__(self) -> None:
         self._prober = Prober(self.asker)
@@ -237,22 +230,24 @@ class _Verifier:
         """One outcome for each, in order."""
         return [self._outcome(one, self._verdict(one)) for one in wanted]
 
-    def _verdict(self, wanted: Declaration) -> Verdict:
+    def _verdict(self, wanted: Declaration) -> observation.Verdict:
         match wanted:
             case BindingDeclaration(source, destination, destination_type):
                 if destination_type == "queue" and self._migrations.has(destination):
-                    return Indeterminate("its queue is being migrated, and its bindings with it")
+                    return observation.Indeterminate(
+                        "its queue is being migrated, and its bindings with it"
+                    )
                 ends = {("exchange", source), (destination_type, destination)}
-                return Absent() if ends & self.missing else self.is_there(wanted)
+                return observation.Absent() if ends & self.missing else self.is_there(wanted)
             case ExchangeDeclaration() | QueueDeclaration():
                 verdict = self._prober.seen(wanted)
-                if verdict == Absent():
+                if verdict == observation.Absent():
                     self.missing.add((wanted.kind, wanted.name))
                 elif isinstance(wanted, QueueDeclaration) and self._migrations.has(wanted.name):
-                    return Indeterminate("it is being migrated, and was not compared")
+                    return observation.Indeterminate("it is being migrated, and was not compared")
                 return verdict
 
-    def _outcome(self, wanted: Declaration, verdict: Verdict) -> outcomes.Outcome:
+    def _outcome(self, wanted: Declaration, verdict: observation.Verdict) -> outcomes.Outcome:
         if verdict == HIDDEN:
             where = self.topology.where(*wanted.path)
             return outcomes.Refused(wanted, where, "some", HIDDEN.detail, exists=None)

@@ -6,18 +6,11 @@ from functools import reduce
 from typing import NamedTuple, TypeVar
 
 from attune_mq.errors import InvalidInput
+from attune_mq.topology import objects
 from attune_mq.topology.contracts import Family, MessageContract
 from attune_mq.topology.expansion import RETRY_INFIX, dead_letter_queue_name, expand
 from attune_mq.topology.fields import MAX_NAME_BYTES, FrozenDict
 from attune_mq.topology.model import Block, ExpandedTopology, Topology, UnknownName
-from attune_mq.topology.objects import (
-    BUILT_IN_EXCHANGES,
-    Binding,
-    DeadLetterQueue,
-    DeadLetterTo,
-    OwnDeadLetterQueue,
-    Queue,
-)
 from attune_mq.topology.reachability import grouped, reachable
 from attune_mq.topology.source import Path
 
@@ -89,7 +82,7 @@ def _instance(topology: T, key: str, family: Family, fill: Callable[[str], str])
     return instance.changed(sources, exchanges=FrozenDict(kept), bindings=bindings)
 
 
-def _queue(queue: Queue, fill: Callable[[str], str]) -> Queue:
+def _queue(queue: objects.Queue, fill: Callable[[str], str]) -> objects.Queue:
     name = fill(queue.name)
     if len(name.encode()) > LONGEST_INSTANCE_NAME_BYTES:
         raise InvalidInput(
@@ -98,13 +91,13 @@ def _queue(queue: Queue, fill: Callable[[str], str]) -> Queue:
         )
     update: dict[str, object] = {"name": name}
     rule = queue.dead_letter
-    if isinstance(rule, DeadLetterTo) and rule.routing_key is not None:
+    if isinstance(rule, objects.DeadLetterTo) and rule.routing_key is not None:
         filled = rule.model_copy(update={"routing_key": fill(rule.routing_key)})
         update["dead_letter"] = filled
     return queue.model_copy(update=update)
 
 
-def _binding(binding: Binding, fill: Callable[[str], str]) -> Binding:
+def _binding(binding: objects.Binding, fill: Callable[[str], str]) -> objects.Binding:
     keys = tuple(fill(key) for key in binding.routing_keys)
     return binding.model_copy(
         update={"routing_key": fill(binding.routing_key), "routing_keys": keys}
@@ -115,7 +108,7 @@ def _contract(contract: MessageContract, fill: Callable[[str], str]) -> MessageC
     return contract.model_copy(update={"routing_key": fill(contract.routing_key)})
 
 
-def _links(binding: Binding, exchanges: set[str]) -> bool:
+def _links(binding: objects.Binding, exchanges: set[str]) -> bool:
     between = binding.destination_type == "exchange"
     return between and binding.destination in exchanges and binding.source in exchanges
 
@@ -127,11 +120,11 @@ def exchanges_of(part: Topology, whole: Topology) -> set[str]:
     names |= {b.destination for b in part.bindings if b.destination_type == "exchange"}
     names |= {contract.exchange for contract in part.messages.values()}
     for rule in (part.dead_letter, *(queue.dead_letter for queue in part.queues.values())):
-        if isinstance(rule, DeadLetterQueue | OwnDeadLetterQueue) and rule.exchange:
+        if isinstance(rule, objects.DeadLetterQueue | objects.OwnDeadLetterQueue) and rule.exchange:
             names.add(rule.exchange)
-        elif isinstance(rule, DeadLetterTo):
+        elif isinstance(rule, objects.DeadLetterTo):
             names.add(rule.to)
-    return _closed(names - {""} - set(BUILT_IN_EXCHANGES), whole)
+    return _closed(names - {""} - set(objects.BUILT_IN_EXCHANGES), whole)
 
 
 def _closed(names: set[str], whole: Topology) -> set[str]:
@@ -151,7 +144,7 @@ def _origins(
     key: str,
     family: Family,
     fill: Callable[[str], str],
-    links: tuple[Binding, ...],
+    links: tuple[objects.Binding, ...],
 ) -> dict[Path, Path]:
     inside: Path = ("families", key)
     origins: dict[Path, Path] = {("queues", k): (*inside, "queues", k) for k in family.queues}
