@@ -1,7 +1,5 @@
 """Background tasks that run at intervals."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable

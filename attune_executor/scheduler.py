@@ -1,7 +1,6 @@
 """The execution scheduler: assigns each execution to a worker that is alive."""
 
-from __future__ import annotations
-
+from dataclasses import dataclass
 from datetime import timedelta
 
 from attune_executor import store
@@ -20,6 +19,7 @@ from attune_mq.payloads import (
 )
 
 
+@dataclass(frozen=True)
 class ExecutionScheduler:
     """Chooses the least loaded worker that is alive and has the action's runtime, and publishes the
     dispatch to its queue.
@@ -28,20 +28,11 @@ class ExecutionScheduler:
     occupies no consumer; after ``attempts`` the execution fails.
     """
 
-    def __init__(
-        self,
-        transactions: Transactions,
-        rules: Rules,
-        workers: WorkerQueues,
-        *,
-        attempts: int,
-        delay_s: float,
-    ) -> None:
-        self._transactions = transactions
-        self._rules = rules
-        self._workers = workers
-        self._attempts = attempts
-        self._delay = timedelta(seconds=delay_s)
+    transactions: Transactions
+    rules: Rules
+    workers: WorkerQueues
+    attempts: int
+    delay_s: float
 
     def register(self, service: Service) -> None:
         service.on(ExecutionRequested)(self.on_request)
@@ -51,23 +42,23 @@ class ExecutionScheduler:
         def register(unit: UnitOfWork) -> None:
             store.register_worker(unit.tx, message.payload, unit.now)
 
-        self._transactions.once(message, register)
+        self.transactions.once(message, register)
 
     def on_request(self, message: Message[ExecutionRequested]) -> None:
         """The broker is asked about workers outside of the transaction, which is short: where the
         cache lacks a worker that the transaction finds, it is rolled back and run again."""
         request = message.payload
-        action = self._rules.actions.get(request.action_ref)
+        action = self.rules.actions.get(request.action_ref)
         if action is None:
             raise Reject(f"no action {request.action_ref!r} in the rules file")
-        self._workers.refresh()
+        self.workers.refresh()
         while True:
             try:
-                self._transactions.once(
+                self.transactions.once(
                     message, lambda unit: self._schedule(unit, request, action.runtime)
                 )
             except _NotAsked as unknown:
-                self._workers.ask_until_one_lives(unknown.args[0])
+                self.workers.ask_until_one_lives(unknown.args[0])
             else:
                 return
 
@@ -83,7 +74,7 @@ class ExecutionScheduler:
     def _living_worker(self, unit: UnitOfWork, runtime: str) -> store.Worker | None:
         able = store.workers_for_runtime(unit.tx, runtime)
         for place, worker in enumerate(able):
-            is_alive = self._workers.is_alive_cached(worker.worker_id)
+            is_alive = self.workers.is_alive_cached(worker.worker_id)
             if is_alive is None:
                 raise _NotAsked([one.worker_id for one in able[place:]])
             if is_alive:
@@ -94,8 +85,9 @@ class ExecutionScheduler:
         attempt = store.count_scheduling_attempt(unit.tx, request.execution_id, unit.now)
         if attempt is None:
             require_known(unit, request.execution_id)
-        elif attempt < self._attempts:
-            unit.publish_after_commit(request, not_before=unit.now + self._delay)
+        elif attempt < self.attempts:
+            delay = timedelta(seconds=self.delay_s)
+            unit.publish_after_commit(request, not_before=unit.now + delay)
         else:
             reason = f"no living worker for {request.action_ref} in {attempt} attempts"
             result = {"error": reason}
@@ -112,7 +104,7 @@ class ExecutionScheduler:
                 config=request.config,
                 scheduled_attempt_updated_at=unit.now,
             ),
-            route=self._workers.dispatch_route(worker.worker_id),
+            route=self.workers.dispatch_route(worker.worker_id),
             message_id=message_id("dispatch", request.execution_id, unit.now),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -70,13 +71,9 @@ class Executor:
             service=NAME,
             headers=traces.headers if traces else None,
         )
-        attempts = settings.scheduling_attempts
+        attempts, delay_s = settings.scheduling_attempts, settings.scheduling_delay_s
         scheduler = ExecutionScheduler(
-            self.transactions,
-            rules,
-            workers,
-            attempts=attempts,
-            delay_s=settings.scheduling_delay_s,
+            self.transactions, rules, workers, attempts=attempts, delay_s=delay_s
         )
         EnforcementProcessor(self.transactions, rules).register(self.service)
         scheduler.register(self.service)
@@ -87,12 +84,8 @@ class Executor:
 
     def _add_background_tasks(self, workers: WorkerQueues) -> None:
         settings, transactions = self.settings, self.transactions
-        limits = Limits(
-            dispatch_grace=timedelta(seconds=settings.dispatch_grace_s),
-            dispatch_limit=timedelta(seconds=settings.dispatch_limit_s),
-            worker_absence=timedelta(seconds=settings.worker_absence_s),
-            running_limit=timedelta(seconds=settings.running_limit_s),
-        )
+        seconds = (getattr(settings, f"{one.name}_s") for one in fields(Limits))
+        limits = Limits(*(timedelta(seconds=one) for one in seconds))
         attempts = settings.scheduling_attempts
         watchdog = DispatchWatchdog(transactions, workers, limits=limits, attempts=attempts)
         half_s = min(settings.dispatch_grace_s, settings.worker_absence_s) / 2

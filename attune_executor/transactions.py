@@ -10,19 +10,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 
 from attune_executor.tables import messages
-from attune_mq import Envelope, Message, Payload, Reject, Route
-from attune_mq.transactional import (
-    Backlog,
-    DatabaseWatch,
-    Failing,
-    GroupCommit,
-    Inbox,
-    Outbox,
-    OutboxRelay,
-    SupportsPublish,
-    reading,
-    utc_now,
-)
+from attune_mq import Envelope, Message, Payload, Reject, Route, transactional
 
 P = TypeVar("P", bound=Payload)
 
@@ -37,7 +25,7 @@ class Transactions:
     def __init__(
         self,
         engine: Engine,
-        publisher: SupportsPublish,
+        publisher: transactional.SupportsPublish,
         *,
         service: str,
         headers: Callable[[], Mapping[str, str]] | None = None,
@@ -45,11 +33,13 @@ class Transactions:
         """``headers``: called for the AMQP headers of each message that is added."""
         self._engine = engine
         self._service = service
-        self._group = GroupCommit(engine)
-        self._inbox = Inbox(messages.inbox)
-        self._outbox = Outbox(messages.outbox, source_service=service, headers=headers)
-        self.relay = OutboxRelay(engine, self._outbox, publisher, lease_s=LEASE_S)
-        self.watch = DatabaseWatch(engine, [messages.inbox, messages.outbox])
+        self._group = transactional.GroupCommit(engine)
+        self._inbox = transactional.Inbox(messages.inbox)
+        self._outbox = transactional.Outbox(
+            messages.outbox, source_service=service, headers=headers
+        )
+        self.relay = transactional.OutboxRelay(engine, self._outbox, publisher, lease_s=LEASE_S)
+        self.watch = transactional.DatabaseWatch(engine, [messages.inbox, messages.outbox])
 
     def once(
         self, message: Message[P], effect: Callable[[UnitOfWork], None], *, dead: bool = False
@@ -95,14 +85,14 @@ class Transactions:
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A read-only transaction."""
-        return reading(self._engine)
+        return transactional.reading(self._engine)
 
-    def backlog(self) -> Backlog:
+    def backlog(self) -> transactional.Backlog:
         """Of the outbox. Raises SQLAlchemy's error while the database is unavailable."""
         with self.reading() as tx:
             return self._outbox.backlog(tx)
 
-    def failing(self) -> tuple[Failing, ...]:
+    def failing(self) -> tuple[transactional.Failing, ...]:
         """Of the outbox, and why. Raises as :meth:`backlog` does."""
         with self.reading() as tx:
             return self._outbox.failing(tx)
@@ -113,17 +103,23 @@ class Transactions:
         forgotten = batch
         while forgotten == batch:
             with self._engine.begin() as tx:
-                forgotten = self._inbox.forget_before(tx, utc_now() - keep, limit=batch)
+                forgotten = self._inbox.forget_before(
+                    tx, transactional.utc_now() - keep, limit=batch
+                )
 
 
 class UnitOfWork:
     """The transaction of one message: ``tx`` for its effect, and its messages."""
 
     def __init__(
-        self, tx: Connection, outbox: Outbox, service: str, cause: Envelope | None = None
+        self,
+        tx: Connection,
+        outbox: transactional.Outbox,
+        service: str,
+        cause: Envelope | None = None,
     ) -> None:
         self.tx = tx
-        self.now = utc_now()
+        self.now = transactional.utc_now()
         self._outbox = outbox
         self._service = service
         self._cause = cause

@@ -1,21 +1,14 @@
 """The watchdog of dispatches: ends or reschedules executions whose worker does not report."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from attune_executor.dispatches import (
-    end_unreported,
-    unreported,
-    unschedule,
-    withdraw,
-    workers_with_work,
-)
+from attune_executor import dispatches
 from attune_executor.manager import ask_to_cancel, notify
 from attune_executor.overdue import Absence, End, Limits, ScheduleAgain, verdict
 from attune_executor.store import Execution
@@ -29,6 +22,7 @@ logger = logging.getLogger(__name__)
 K = TypeVar("K")
 
 
+@dataclass
 class DispatchWatchdog:
     """Checks the executions that workers have, and decides by :func:`~.overdue.verdict`.
 
@@ -45,20 +39,13 @@ class DispatchWatchdog:
     the grace period, and that worker had begun it without a report.
     """
 
-    def __init__(
-        self,
-        transactions: Transactions,
-        workers: WorkerQueues,
-        *,
-        limits: Limits,
-        attempts: int,
-        clock_s: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._transactions = transactions
-        self._workers = workers
-        self._limits = limits
-        self._attempts = attempts
-        self._clock_s = clock_s
+    transactions: Transactions
+    workers: WorkerQueues
+    limits: Limits
+    attempts: int
+    clock_s: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
         self._without_consumer = _Since[int]()
         self._without_queue = _Since[int]()
         self._without_dispatch = _Since[int]()
@@ -80,14 +67,14 @@ class DispatchWatchdog:
             raise
 
     def _look(self) -> None:
-        limits, now, now_s = self._limits, utc_now(), self._clock_s()
-        with self._transactions.reading() as tx:
-            worker_ids = workers_with_work(tx)
-        consumers = {worker_id: self._workers.consumers(worker_id) for worker_id in worker_ids}
+        limits, now, now_s = self.limits, utc_now(), self.clock_s()
+        with self.transactions.reading() as tx:
+            worker_ids = dispatches.workers_with_work(tx)
+        consumers = {worker_id: self.workers.consumers(worker_id) for worker_id in worker_ids}
         self._without_consumer.are([one for one, number in consumers.items() if not number], now_s)
         self._without_queue.are([one for one, number in consumers.items() if number is None], now_s)
-        with self._transactions.reading() as tx:
-            seen = unreported(
+        with self.transactions.reading() as tx:
+            seen = dispatches.unreported(
                 tx,
                 workers_without_queue=self._without_queue.keys(),
                 silent_before=now - min(limits.dispatch_limit, limits.running_limit),
@@ -111,15 +98,15 @@ class DispatchWatchdog:
         )
 
     def _schedule_again(self, execution: Execution) -> None:
-        if execution.scheduling_attempts >= self._attempts:
-            reason = f"its worker's queue is gone, after {self._attempts} attempts"
+        if execution.scheduling_attempts >= self.attempts:
+            reason = f"its worker's queue is gone, after {self.attempts} attempts"
             self._end(execution, End(ExecutionStatus.FAILED, reason))
             return
 
         def decide(unit: UnitOfWork) -> bool:
-            if not unschedule(unit.tx, execution, unit.now):
+            if not dispatches.unschedule(unit.tx, execution, unit.now):
                 return False
-            if not withdraw(unit.tx, execution, unit.now):
+            if not dispatches.withdraw(unit.tx, execution, unit.now):
                 raise _IsBeingPublished
             unit.publish_after_commit(
                 ExecutionRequested(
@@ -133,7 +120,7 @@ class DispatchWatchdog:
             return True
 
         with suppress(_IsBeingPublished):
-            if self._transactions.decide(decide):
+            if self.transactions.decide(decide):
                 logger.warning(
                     "Execution %d is scheduled again: the queue of worker %s is gone",
                     execution.execution_id,
@@ -145,15 +132,15 @@ class DispatchWatchdog:
 
         def decide(unit: UnitOfWork) -> bool:
             result = {"error": end.reason}
-            if not end_unreported(unit.tx, execution, end.status, unit.now, result):
+            if not dispatches.end_unreported(unit.tx, execution, end.status, unit.now, result):
                 return False
             notify(unit, execution_id, end.status)
-            withdraw(unit.tx, execution, unit.now)
+            dispatches.withdraw(unit.tx, execution, unit.now)
             if end.is_out and worker_id is not None:
-                ask_to_cancel(unit, self._workers, execution_id, worker_id)
+                ask_to_cancel(unit, self.workers, execution_id, worker_id)
             return True
 
-        if self._transactions.decide(decide):
+        if self.transactions.decide(decide):
             logger.warning("Execution %d is %s: %s", execution_id, end.status.value, end.reason)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from attune_mq import errors
+
 if TYPE_CHECKING:
     from attune_mq.broker.report import SetupReport, Unknown
 
@@ -42,20 +44,14 @@ def exit_code(error: BaseException) -> int:
     """The exit code of an error of this library; a :class:`~attune_mq.errors.PublishError` has that
     of its cause."""
     from attune_mq.broker.report import ConflictingInfrastructure, MissingInfrastructure
-    from attune_mq.errors import (
-        BrokerUnavailable,
-        DependencyUnavailable,
-        PermissionRefused,
-        PublishError,
-    )
 
     match error:
-        case BrokerUnavailable() | DependencyUnavailable():
+        case errors.BrokerUnavailable() | errors.DependencyUnavailable():
             return EXIT_UNREACHABLE
-        case PermissionRefused():
+        case errors.PermissionRefused():
             return EXIT_REFUSED
         case ConflictingInfrastructure() | MissingInfrastructure():
             return setup_code(error.report)
-        case PublishError():
+        case errors.PublishError():
             return exit_code(error.__cause__) if error.__cause__ else EXIT_FINDINGS
     return EXIT_INVALID_INPUT

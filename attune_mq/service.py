@@ -1,9 +1,6 @@
 """A service on the topology: it sets up, consumes, publishes, and stops cleanly."""
 
-from __future__ import annotations
-
 import logging
-import os
 import signal
 import threading
 import time
@@ -27,8 +24,7 @@ from attune_mq.message.synchronous import check_ran, check_synchronous
 from attune_mq.message.telemetry import Telemetry
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.families import instantiate
-from attune_mq.topology.model import Topology
-from attune_mq.topology_file import load_topology
+from attune_mq.topology_file import TopologySource, topology_from
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +71,7 @@ class Service:
     def __init__(
         self,
         name: str,
-        topology: Topology | str | os.PathLike[str] | None = None,
+        topology: TopologySource = None,
         broker: BrokerSettings | str | None = None,
         *,
         family: str | None = None,
@@ -87,7 +83,7 @@ class Service:
         **parameters: str | int,
     ) -> None:
         self.name = name
-        self.full_topology = topology if isinstance(topology, Topology) else load_topology(topology)
+        self.full_topology = topology_from(topology)
         self.topology = self.full_topology
         if family is not None:
             self.topology = instantiate(self.full_topology, family, **parameters)

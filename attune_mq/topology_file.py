@@ -1,7 +1,5 @@
 """The topology file: where it is looked for, and reading it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,15 @@ _REPOSITORY_FILE = Path(__file__).parent.parent / "topology.yaml"
 
 class TopologyFileError(InvalidInput):
     """The topology file is not there or cannot be read."""
+
+
+TopologySource = Topology | str | os.PathLike[str] | None
+"""A topology, the path of a file, or nothing for the default file."""
+
+
+def topology_from(source: TopologySource) -> Topology:
+    """Raises what :func:`load_topology` raises."""
+    return source if isinstance(source, Topology) else load_topology(source)
 
 
 def load_topology(

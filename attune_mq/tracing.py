@@ -18,8 +18,6 @@ https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/. Without an SDK,
 configures, nothing is exported. No span has any part of a body.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -30,21 +28,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from attune_mq.message import settlement
 from attune_mq.message.delivery import Delivery
 from attune_mq.message.envelope import Envelope
 from attune_mq.message.labels import LabelValues
 from attune_mq.message.outgoing import Outcome as PublishOutcome, Outgoing, Receipt
-from attune_mq.message.settlement import (
-    Acknowledge,
-    DeadLetter,
-    ErrorReport,
-    Failed,
-    Outcome,
-    Rejected,
-    RepublishWithCount,
-    TryAgain,
-    Unavailable,
-)
 from attune_mq.message.telemetry import Dropped, Requeued, Scope, Settled, Telemetry
 from attune_mq.topology.model import Topology
 
@@ -93,12 +81,12 @@ class Tracing(Telemetry):
         )
 
     def handled(
-        self, delivery: Delivery, envelope: Envelope, outcome: Outcome, seconds: float
+        self, delivery: Delivery, envelope: Envelope, outcome: settlement.Outcome, seconds: float
     ) -> None:
         span = trace.get_current_span()
-        if isinstance(outcome, Failed | Rejected | Unavailable):
+        if isinstance(outcome, settlement.Failed | settlement.Rejected | settlement.Unavailable):
             _failed(span, outcome.error)
-        if isinstance(outcome, Unavailable):  # it stays unacked and is retried
+        if isinstance(outcome, settlement.Unavailable):  # it stays unacked and is retried
             span.set_attribute("attune.outcome", "held")
             span.set_attribute("attune.reason", outcome.dependency)
 
@@ -191,20 +179,20 @@ def _identified(routing_key: str, message_id: object, correlation_id: object) ->
     return {name: value for name, value in found.items() if isinstance(value, str) and value}
 
 
-def _failed(span: Span, error: ErrorReport) -> None:
+def _failed(span: Span, error: settlement.ErrorReport) -> None:
     span.set_attribute("error.type", error.type)
     span.set_status(Status(StatusCode.ERROR, error.text))
 
 
-def _outcome(how: Settled) -> tuple[str, DeadLetter | None]:
+def _outcome(how: Settled) -> tuple[str, settlement.DeadLetter | None]:
     match how:
-        case Acknowledge():
+        case settlement.Acknowledge():
             return "consumed", None
-        case TryAgain():
+        case settlement.TryAgain():
             return "retried", None
-        case RepublishWithCount():
+        case settlement.RepublishWithCount():
             return "counted", None
-        case DeadLetter():
+        case settlement.DeadLetter():
             return "dead-lettered", how
         case Dropped(dead):
             return "dropped", dead

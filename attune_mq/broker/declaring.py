@@ -5,37 +5,18 @@ there, and bindings. It answers such a batch with silence, or with one refusal t
 whose it is; then each is asked about alone.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, MutableSet, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pika import spec
 from pika.amqp_object import Method
 
+import attune_mq.broker.replies as replies
+import attune_mq.broker.report as outcomes
 from attune_mq.amqp.channel_methods import ChannelMethods
 from attune_mq.amqp.probe_channel import ProbeChannel, Refusal
 from attune_mq.broker.observation import MIGRATION_MARK, Absent, Verdict, ingress_name
-from attune_mq.broker.replies import (
-    TRUNCATED,
-    Different,
-    Invalid,
-    NotPermitted,
-    NotThere,
-    parse_reply,
-)
-from attune_mq.broker.report import (
-    Conflict,
-    Created,
-    Ensured,
-    Invalid as InvalidObject,
-    Missing,
-    Outcome,
-    Refused,
-    Unchanged,
-    Unknown,
-)
 from attune_mq.topology.arguments import key_of
 from attune_mq.topology.declaration import (
     BindingDeclaration,
@@ -51,57 +32,57 @@ logger = logging.getLogger(__name__)
 BATCH = 50
 
 
+@dataclass
 class Declarer:
     """On one connection. ``made``: kind and name of what was created, shared by all that set one
     topology up. ``was_there``: whether a binding was, as far as is known."""
 
-    def __init__(
-        self,
-        asker: ProbeChannel,
-        topology: ExpandedTopology,
-        made: MutableSet[tuple[str, str]],
-        was_there: Callable[[BindingDeclaration], Verdict],
-    ) -> None:
-        self._asker = asker
-        self._topology = topology
-        self._made = made
-        self._was_there = was_there
-        self._migrations = Migrations(asker)
+    asker: ProbeChannel
+    topology: ExpandedTopology
+    made: MutableSet[tuple[str, str]]
+    was_there: Callable[[BindingDeclaration], Verdict]
 
-    def ensure_all(self, wanted: Sequence[Declaration]) -> list[Outcome]:
+    def __post_init__(self) -> None:
+        self._migrations = Migrations(self.asker)
+
+    def ensure_all(self, wanted: Sequence[Declaration]) -> list[outcomes.Outcome]:
         """One outcome for each, in order."""
-        outcomes: list[Outcome] = []
+        found: list[outcomes.Outcome] = []
         for start in range(0, len(wanted), BATCH):
             batch = wanted[start : start + BATCH]
             if self._are_there(batch):
-                outcomes += [self._agreed(declaration) for declaration in batch]
+                found += [self._agreed(declaration) for declaration in batch]
             else:
-                outcomes += [self._ensure(declaration) for declaration in batch]
-        return outcomes
+                found += [self._ensure(declaration) for declaration in batch]
+        return found
 
     def _are_there(self, batch: Sequence[Declaration]) -> bool:
         """Whether the broker agreed to all of them, and had all but the bindings before."""
         if len(batch) == 1 or self._migrations.are_any:
             return False
-        return self._asker.ask(lambda channel: _declare_existing(channel, batch)) is None
+        return self.asker.ask(lambda channel: _declare_existing(channel, batch)) is None
 
-    def _agreed(self, declaration: Declaration) -> Outcome:
+    def _agreed(self, declaration: Declaration) -> outcomes.Outcome:
         if isinstance(declaration, BindingDeclaration):
             return self._bound(declaration)
         _log_declared(declaration, logging.DEBUG)
         return self._compared(declaration)
 
-    def _ensure(self, declaration: Declaration) -> Outcome:
+    def _ensure(self, declaration: Declaration) -> outcomes.Outcome:
         if isinstance(declaration, BindingDeclaration):
             return self._ensure_binding(declaration)
-        where = self._topology.where(*declaration.path)
-        looked = self._asker.ask(lambda channel: declare(channel, declaration, passive=True))
+        where = self.topology.where(*declaration.path)
+        looked = self.asker.ask(lambda channel: declare(channel, declaration, passive=True))
         if isinstance(declaration, QueueDeclaration) and self._migrations.has(declaration.name):
             if looked is None:
-                return Unknown(declaration, where, "it is being migrated, and was not compared")
-            return Missing(declaration, where, "it is being migrated: `attune-mq migrate` makes it")
+                return outcomes.Unknown(
+                    declaration, where, "it is being migrated, and was not compared"
+                )
+            return outcomes.Missing(
+                declaration, where, "it is being migrated: `attune-mq migrate` makes it"
+            )
         existed = _existed(looked)
-        refusal = self._asker.ask(lambda channel: declare(channel, declaration))
+        refusal = self.asker.ask(lambda channel: declare(channel, declaration))
         if refusal is not None:
             return self._refusal(declaration, refusal, exists=existed)
         # What every service says again at every start is not worth a line each.
@@ -109,49 +90,51 @@ class Declarer:
         if existed:
             return self._compared(declaration)
         if existed is None:
-            return Ensured(declaration, where)
-        self._made.add((declaration.kind, declaration.name))
-        return Created(declaration, where)
+            return outcomes.Ensured(declaration, where)
+        self.made.add((declaration.kind, declaration.name))
+        return outcomes.Created(declaration, where)
 
-    def _compared(self, declaration: ExchangeDeclaration | QueueDeclaration) -> Outcome:
+    def _compared(self, declaration: ExchangeDeclaration | QueueDeclaration) -> outcomes.Outcome:
         """It was there, and the broker agreed to it."""
-        where = self._topology.where(*declaration.path)
-        if why := uncompared(declaration, self._asker.version):
-            return Unknown(declaration, where, why)
-        return Unchanged(declaration, where)
+        where = self.topology.where(*declaration.path)
+        if why := uncompared(declaration, self.asker.version):
+            return outcomes.Unknown(declaration, where, why)
+        return outcomes.Unchanged(declaration, where)
 
-    def _ensure_binding(self, binding: BindingDeclaration) -> Outcome:
-        where = self._topology.where(*binding.path)
+    def _ensure_binding(self, binding: BindingDeclaration) -> outcomes.Outcome:
+        where = self.topology.where(*binding.path)
         if binding.destination_type == "queue" and self._migrations.has(binding.destination):
-            return Unknown(binding, where, "its queue is being migrated, and its bindings with it")
-        refusal = self._asker.ask(lambda channel: bind(channel, binding))
+            return outcomes.Unknown(
+                binding, where, "its queue is being migrated, and its bindings with it"
+            )
+        refusal = self.asker.ask(lambda channel: bind(channel, binding))
         if refusal is not None:
             return self._refusal(binding, refusal, exists=None)
         return self._bound(binding)
 
-    def _bound(self, binding: BindingDeclaration) -> Outcome:
-        where = self._topology.where(*binding.path)
+    def _bound(self, binding: BindingDeclaration) -> outcomes.Outcome:
+        where = self.topology.where(*binding.path)
         ends = {("exchange", binding.source), (binding.destination_type, binding.destination)}
-        is_new = ends & self._made or self._was_there(binding) == Absent()
-        return Created(binding, where) if is_new else Ensured(binding, where)
+        is_new = ends & self.made or self.was_there(binding) == Absent()
+        return outcomes.Created(binding, where) if is_new else outcomes.Ensured(binding, where)
 
     def _refusal(
         self, declaration: Declaration, refusal: Refusal, *, exists: bool | None
-    ) -> Outcome:
-        where = self._topology.where(*declaration.path)
-        match parse_reply(*refusal):
-            case Different(field, expected, found):
-                place = self._topology.where(*declaration.path, key_of(field) or field)
-                if expected == TRUNCATED:
+    ) -> outcomes.Outcome:
+        where = self.topology.where(*declaration.path)
+        match replies.parse_reply(*refusal):
+            case replies.Different(field, expected, found):
+                place = self.topology.where(*declaration.path, key_of(field) or field)
+                if expected == replies.TRUNCATED:
                     expected = str(declaration.arguments.get(field, "none"))
-                return Conflict(declaration, place, field, expected, found)
-            case NotPermitted(permission, detail):
+                return outcomes.Conflict(declaration, place, field, expected, found)
+            case replies.NotPermitted(permission, detail):
                 needed = permission or _likely_permission(declaration, detail)
-                return Refused(declaration, where, needed, detail, exists)
-            case NotThere(kind, name):
-                return Missing(declaration, where, f"there is no {kind} '{name}'")
-            case Invalid(detail):
-                return InvalidObject(declaration, where, detail)
+                return outcomes.Refused(declaration, where, needed, detail, exists)
+            case replies.NotThere(kind, name):
+                return outcomes.Missing(declaration, where, f"there is no {kind} '{name}'")
+            case replies.Invalid(detail):
+                return outcomes.Invalid(declaration, where, detail)
 
 
 class Migrations:
@@ -187,12 +170,12 @@ def _existed(looked: Refusal | None) -> bool | None:
     """What the answer to a passive declaration says; ``None``: nothing."""
     if looked is None:
         return True
-    match parse_reply(*looked):
-        case NotThere():
+    match replies.parse_reply(*looked):
+        case replies.NotThere():
             return False
-        case Different():  # it belongs to another connection
+        case replies.Different():  # it belongs to another connection
             return True
-        case NotPermitted() | Invalid():
+        case replies.NotPermitted() | replies.Invalid():
             return None
 
 

@@ -11,8 +11,6 @@ when its owner is: after ``stop()``, after the process ended without it, and aft
 ``stop()`` deletes its data; ``kill()`` and ``restart()`` keep them.
 """
 
-from __future__ import annotations
-
 import logging
 import secrets
 import signal
@@ -80,6 +78,7 @@ class EmbeddedBroker:
         if port is not None and not 0 < port < 65536:
             raise InvalidInput(f"port: expected 1 to 65535, got {port}")
         self.node_name = f"attune-{secrets.token_hex(4)}@localhost"
+        self._names: tuple[str, ...] = (self.node_name,)  # one of them is told in its handshake
         self._cookie = secrets.token_hex(16)
         self._fixed_port = port
         self._management = management
@@ -271,10 +270,6 @@ class EmbeddedBroker:
         processes.start("epmd", system.epmd_command(port), self._environment)
         processes.wait_until("epmd", lambda: not is_free(port), self._start_timeout_s)
 
-    def _node_names(self) -> tuple[str, ...]:
-        """One of which it tells in its handshake."""
-        return (self.node_name,)
-
     def _start_node(self, system: Installation, processes: GuardedProcesses) -> None:
         started_at = time.monotonic()
         processes.start("node", system.command(system.server, "-noinput"), self._environment)
@@ -290,7 +285,7 @@ class EmbeddedBroker:
         )
 
     def _is_ready(self) -> bool:
-        self.version = amqp_version(self.port, *self._node_names()) or ""
+        self.version = amqp_version(self.port, *self._names) or ""
         if self.version and self._management:
             try:
                 call_management(self._ports.management, "GET", "overview")  # 500 for a moment

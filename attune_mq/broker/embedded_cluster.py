@@ -16,14 +16,13 @@ itself alone and stops serving until it sees the others again (``pause_minority`
 Sources: https://www.rabbitmq.com/docs/cluster-formation, https://www.rabbitmq.com/docs/partitions.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,28 +41,20 @@ class Member(EmbeddedBroker):
     def __init__(
         self, name: str, names: tuple[str, ...], cookie: str, epmd_port: int, **options: Any
     ) -> None:
-        self._names = names
         self._epmd_port = epmd_port
         super().__init__(**options)
         self.node_name = name
+        self._names = names
         self._cookie = cookie
 
     def _choose_ports(self) -> Ports:
-        return _PortsOfMember(**{**vars(Ports.choose()), "epmd": self._epmd_port})
+        return replace(Ports.choose(), epmd=self._epmd_port, shares_epmd=True)
 
     def _start_epmd(self, system: Installation, processes: GuardedProcesses) -> None:
         """The cluster has started it."""
 
-    def _node_names(self) -> tuple[str, ...]:
-        return self._names
 
-
-class _PortsOfMember(Ports):
-    def taken(self) -> list[int]:
-        return [port for port in super().taken() if port != self.epmd]
-
-
-class EmbeddedCluster(AbstractContextManager["EmbeddedCluster"]):
+class EmbeddedCluster:
     """A private cluster. ``with`` or ``start()`` starts it; the end of ``with`` or ``stop()`` ends
     it and deletes its data.
 

@@ -148,12 +148,14 @@ class Installation:
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports of one node, all different. ``epmd``: of its Erlang port mapper."""
+    """The ports of one node, all different. ``epmd``: of its Erlang port mapper, which others may
+    have started."""
 
     amqp: int
     management: int
     distribution: int
     epmd: int
+    shares_epmd: bool = False
 
     @classmethod
     def choose(cls, amqp: int | None = None) -> Ports:
@@ -163,8 +165,9 @@ class Ports:
 
     def taken(self) -> list[int]:
         """Those on which a process listens."""
-        ports = (self.amqp, self.management, self.distribution, self.epmd)
-        return [port for port in ports if not is_free(port)]
+        own = [self.amqp, self.management, self.distribution]
+        own += [] if self.shares_epmd else [self.epmd]
+        return [port for port in own if not is_free(port)]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """The owner's end of :mod:`attune_mq.broker.embedded_guard`: requests and answers."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

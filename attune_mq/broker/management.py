@@ -3,8 +3,6 @@
 Read only, with the standard library alone. Source: https://www.rabbitmq.com/docs/http-api-reference.
 """
 
-from __future__ import annotations
-
 import base64
 import http.client
 import json
@@ -17,16 +15,9 @@ from contextlib import closing
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
+from attune_mq import errors
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.amqp.tls import refusal
-from attune_mq.errors import (
-    BrokerUnavailable,
-    InvalidInput,
-    LoginRefused,
-    PermissionRefused,
-    TlsRefused,
-    VirtualHostRefused,
-)
 from attune_mq.topology.objects import RESERVED_PREFIX
 
 DEFAULT_TIMEOUT_S = 30.0
@@ -39,7 +30,7 @@ QUEUE_COLUMNS = ("name", "type", "durable", "auto_delete", "exclusive", "argumen
 Listing = list[dict[str, Any]]
 
 
-class InvalidManagementUrl(InvalidInput):
+class InvalidManagementUrl(errors.InvalidInput):
     """The URL is none of RabbitMQ's HTTP API. The message never holds its password."""
 
 
@@ -192,7 +183,7 @@ class ManagementClient:
             raise self._not_the_api("no HTTP") from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             if why := refusal(error, plain="http"):
-                raise TlsRefused(f"{self._shown}: {why}") from error
+                raise errors.TlsRefused(f"{self._shown}: {why}") from error
             raise self._no_answer(_reason(error)) from error
         if status != http.client.OK:
             raise self._refusal(status, _said(body), path)
@@ -228,7 +219,7 @@ class ManagementClient:
         if status == 404 and len(path) > 1:
             return self._no_vhost(path[1])
         if status >= 500:
-            return BrokerUnavailable(f"{self._shown}: the HTTP API answers {status} {said}")
+            return errors.BrokerUnavailable(f"{self._shown}: the HTTP API answers {status} {said}")
         return self._not_the_api(f"{status} {said}".rstrip())
 
     def _unauthorized(self, said: str, path: Sequence[str]) -> Exception:
@@ -236,18 +227,18 @@ class ManagementClient:
             return self._no_vhost(path[-1])
         if lacking := re.search(r"not (\w+) user", said, re.IGNORECASE):
             tag = lacking[1].lower()
-            return PermissionRefused(
+            return errors.PermissionRefused(
                 f"{self._shown}: the user {self._user!r} lacks the tag {tag!r}; grant it with "
                 f"`rabbitmqctl set_user_tags {self._user} {tag}`"
             )
-        return LoginRefused(
+        return errors.LoginRefused(
             f"{self._shown}: the HTTP API refuses the user {self._user!r} with this password"
             + (f" ({said})" if said else "")
         )
 
-    def _no_vhost(self, vhost: str) -> VirtualHostRefused:
+    def _no_vhost(self, vhost: str) -> errors.VirtualHostRefused:
         """RabbitMQ 4.3 no longer tells the two apart."""
-        return VirtualHostRefused(
+        return errors.VirtualHostRefused(
             f"{self._shown}: there is no virtual host {vhost!r} (%2F in a URL stands for /), or "
             f"the user {self._user!r} may not enter it; grant it with `rabbitmqctl set_permissions`"
         )
@@ -258,8 +249,8 @@ class ManagementClient:
             f"address (port 15672 by default), and is the plugin rabbitmq_management enabled?"
         )
 
-    def _no_answer(self, reason: str) -> BrokerUnavailable:
-        return BrokerUnavailable(f"{self._shown}: the HTTP API does not answer: {reason}")
+    def _no_answer(self, reason: str) -> errors.BrokerUnavailable:
+        return errors.BrokerUnavailable(f"{self._shown}: the HTTP API does not answer: {reason}")
 
 
 def management_client(

@@ -4,8 +4,6 @@ One description for plan, check, status, migration, metrics and health. What is 
 ``None`` in an :class:`ObservedQueue`, and :class:`Indeterminate`, with the reason, as a verdict.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,19 +11,12 @@ from functools import cached_property
 from typing import Any, Literal
 
 from attune_mq.broker.management import ManagementClient
+from attune_mq.topology import equivalence
 from attune_mq.topology.declaration import (
     BindingDeclaration,
     Declaration,
     ExchangeDeclaration,
     QueueDeclaration,
-)
-from attune_mq.topology.equivalence import (
-    Answer,
-    BrokerRules,
-    Equal,
-    answer_to_exchange,
-    answer_to_queue,
-    binding_identity,
 )
 
 Source = Literal["amqp", "management"]
@@ -85,7 +76,7 @@ class Indeterminate:
     why: Why = "amqp"
 
 
-Verdict = Answer | Absent | Indeterminate
+Verdict = equivalence.Answer | Absent | Indeterminate
 """Whether what is wanted is there and equal."""
 
 BINDINGS_NOT_LISTED = Indeterminate("AMQP cannot list bindings")
@@ -95,7 +86,7 @@ BINDINGS_NOT_LISTED = Indeterminate("AMQP cannot list bindings")
 class ManagementObservation:
     """All that a virtual host has, as the HTTP API lists it. ``queues`` have their declarations."""
 
-    rules: BrokerRules
+    rules: equivalence.BrokerRules
     exchanges: Mapping[str, ExchangeDeclaration]
     queues: Mapping[str, ObservedQueue]
     bindings: tuple[BindingDeclaration, ...]
@@ -106,10 +97,10 @@ class ManagementObservation:
         match wanted:
             case ExchangeDeclaration(name):
                 exchange = self.exchanges.get(name)
-                return answer_to_exchange(wanted, exchange) if exchange else Absent()
+                return equivalence.answer_to_exchange(wanted, exchange) if exchange else Absent()
             case QueueDeclaration(name):
                 queue = self.queue_declarations.get(name)
-                return answer_to_queue(wanted, queue, self.rules) if queue else Absent()
+                return equivalence.answer_to_queue(wanted, queue, self.rules) if queue else Absent()
             case BindingDeclaration():
                 return listed_binding(wanted, self._identities)
 
@@ -119,7 +110,7 @@ class ManagementObservation:
 
     @cached_property
     def _identities(self) -> frozenset[Hashable]:
-        return frozenset(binding_identity(one) for one in self.bindings)
+        return frozenset(equivalence.binding_identity(one) for one in self.bindings)
 
 
 @dataclass(frozen=True)
@@ -178,12 +169,12 @@ def listed_bindings(client: ManagementClient, vhost: str) -> tuple[BindingDeclar
     return tuple(_binding(listed) for listed in client.bindings(vhost))
 
 
-def _rules(client: ManagementClient, vhost: str) -> BrokerRules:
+def _rules(client: ManagementClient, vhost: str) -> equivalence.BrokerRules:
     """A virtual host without a default queue type follows its node, which says so from 4.0 on."""
     of_vhost = client.vhost(vhost).get("default_queue_type")
     of_node = client.overview().get("default_queue_type")
     chosen = next((one for one in (of_vhost, of_node) if one and one != "undefined"), "classic")
-    return BrokerRules(client.version(), chosen)
+    return equivalence.BrokerRules(client.version(), chosen)
 
 
 def _exchange(listed: Mapping[str, Any]) -> ExchangeDeclaration:
@@ -253,13 +244,13 @@ def listed_binding(wanted: BindingDeclaration, bound: Container[Hashable]) -> Ve
     they differ. Where both mean the same to the exchange, the one that is there is the one that is
     wanted; inside of an array or a table they do not.
     """
-    if binding_identity(wanted) not in bound:
+    if equivalence.binding_identity(wanted) not in bound:
         return Absent()
     if any(_holds_a_number(value) for value in wanted.arguments.values()):
         return Indeterminate(
             "the HTTP API does not tell how wide a number in an array or a table is"
         )
-    return Equal()
+    return equivalence.Equal()
 
 
 def _holds_a_number(value: Any) -> bool:

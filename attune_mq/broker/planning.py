@@ -1,15 +1,13 @@
 """``plan`` and ``check``: desired and observed, compared: what set-up would do, and what else
 differs; for health probes, whether all of it is there and consumed."""
 
-from __future__ import annotations
-
-import os
 import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from attune_mq.amqp.probe_channel import ProbeChannel
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.management import DEFAULT_TIMEOUT_S, management_client
 from attune_mq.broker.observation import (
@@ -50,7 +48,7 @@ from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.objects import RESERVED_PREFIX
 from attune_mq.topology.selection import needed_by
 from attune_mq.topology.source import Where
-from attune_mq.topology_file import load_topology
+from attune_mq.topology_file import TopologySource, topology_from
 
 CHECK_TIMEOUT_S = 10.0
 
@@ -112,7 +110,7 @@ class Health:
 
 
 def plan(
-    topology: Topology | str | os.PathLike[str] | None = None,
+    topology: TopologySource = None,
     broker: BrokerSettings | str | None = None,
     *,
     service: str | None = None,
@@ -128,13 +126,12 @@ def plan(
     Raises ``InvalidInput`` for a file, service or URL that is wrong, ``BrokerUnavailable``, and
     ``PermissionRefused`` for a login, a virtual host or a tag.
     """
-    wanted = topology if isinstance(topology, Topology) else load_topology(topology)
-    wanted = expand(wanted) if service is None else needed_by(wanted, service)
+    wanted = wanted_by(service, topology)
     return make_plan(wanted, observe(wanted, BrokerSettings.of(broker), management_url))
 
 
 def check(
-    topology: Topology | str | os.PathLike[str] | None = None,
+    topology: TopologySource = None,
     broker: BrokerSettings | str | None = None,
     *,
     service: str | None = None,
@@ -154,11 +151,16 @@ def check(
 
     Raises as :func:`plan`.
     """
-    wanted = topology if isinstance(topology, Topology) else load_topology(topology)
-    wanted = expand(wanted) if service is None else needed_by(wanted, service)
+    wanted = wanted_by(service, topology)
     observation = observe(wanted, BrokerSettings.of(broker), management_url, for_probe=True)
     outcomes = make_plan(wanted, observation).outcomes
     return Health(outcomes, tuple(_presences(wanted, observation)))
+
+
+def wanted_by(service: str | None, source: TopologySource) -> ExpandedTopology:
+    """What is needed, by a service or at all."""
+    topology = topology_from(source)
+    return expand(topology) if service is None else needed_by(topology, service)
 
 
 def _presences(wanted: Topology, observation: Observation) -> Iterator[ConsumerPresence]:
@@ -186,8 +188,8 @@ def observe(
     """By the HTTP API where there is one. Changes nothing; see the two for what is raised.
     ``for_probe``: with consumers, sooner given up, and without lines in the broker's log."""
     if management_url is None:
-        with (QuietProber if for_probe else Prober)(broker) as prober:
-            return observe_by_amqp(topology, prober)
+        with ProbeChannel(broker, name="attune_mq plan") as asker:
+            return observe_by_amqp(topology, (QuietProber if for_probe else Prober)(asker))
     timeout_s = CHECK_TIMEOUT_S if for_probe else DEFAULT_TIMEOUT_S
     client = management_client(management_url, broker, timeout_s=timeout_s)
     return observe_by_management(client, virtual_host(broker.urls[0]), consumers=for_probe)

@@ -15,17 +15,13 @@ declares an exchange as it is, once a passive declaration has seen it. Should it
 between, then this makes it anew.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from attune_mq.amqp.channel_methods import ChannelMethods
 from attune_mq.amqp.probe_channel import ProbeChannel, Refusal
-from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.declaring import declare, uncompared
 from attune_mq.broker.observation import Absent, Indeterminate, Verdict
 from attune_mq.broker.replies import Different, NotPermitted, NotThere, parse_reply
@@ -41,34 +37,11 @@ _ALTERNATE = re.compile(r"but current is (?:(none)|'(.*)')$", re.DOTALL)
 
 
 class Prober:
-    """Asks about one object after the other, by ``asker`` or on a connection of its own, which this
-    context manager closes. ``answer_within_s``: as a ``ProbeChannel`` has it.
+    """Asks about one object after the other. ``consumer_counts`` has every queue that was seen."""
 
-    ``consumer_counts`` has every queue that was seen so far.
-    """
-
-    def __init__(
-        self,
-        settings: BrokerSettings,
-        asker: ProbeChannel | None = None,
-        *,
-        answer_within_s: float | None = None,
-    ) -> None:
+    def __init__(self, asker: ProbeChannel) -> None:
         self.consumer_counts: dict[str, int] = {}
-        self._asker = asker or ProbeChannel(
-            settings, name="attune_mq plan", answer_within_s=answer_within_s
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._asker.close()
+        self._asker = asker
 
     def verdict(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Verdict:
         """Whether it is there and equal. Raises ``BrokerUnavailable``, ``LoginRefused``,

@@ -3,8 +3,6 @@
 The texts are those of RabbitMQ 3.10 to 4.3; what none of them matches stays as it came.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ fast messages come and go, and which instances of families there are. The API is
 late. Nothing is changed; looking at a queue that expires counts as using it.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,8 +20,7 @@ from attune_mq.broker.observation import ObservedQueue, Source, listed_queues
 from attune_mq.errors import AttuneError, LoginRefused, PermissionRefused, VirtualHostRefused
 from attune_mq.topology.dead_letter_queues import DeadLetterQueues
 from attune_mq.topology.expansion import dead_letter_queue_name, expand, retry_queue_name
-from attune_mq.topology.families import instantiate
-from attune_mq.topology.instances import instances_among
+from attune_mq.topology.families import instances_among, instantiate
 from attune_mq.topology.model import Topology
 
 API_TIMEOUT_S = 10.0

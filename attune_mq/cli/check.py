@@ -2,14 +2,12 @@
 connected. Exit code 0: everything visible is well; 1: something is missing; 4: a permission to look
 is missing; 5: something is different."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 
 from attune_mq.broker.planning import Health, check
 from attune_mq.cli.context import Context, add_selection, selected
-from attune_mq.cli.output import conflict_as_json, named, place, title, unknown_as_json
+from attune_mq.cli.output import object_as_json, place, title
 from attune_mq.exit_codes import comparison_code, not_permitted
 
 _PRESENCE = {True: "is connected", False: "is not connected", None: "is not visible over AMQP"}
@@ -33,12 +31,12 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 def as_json(health: Health) -> dict[str, Any]:
     return {
         "healthy": health.healthy,
-        "missing": [named(one.declaration) for one in health.missing],
-        "conflicts": [conflict_as_json(one) for one in health.conflicts],
+        "missing": [object_as_json(one) for one in health.missing],
+        "conflicts": [object_as_json(one) for one in health.conflicts],
         "consumers": [
             {"tag": one.tag, "queue": one.queue, "present": one.present} for one in health.consumers
         ],
-        "unknown": [unknown_as_json(one) for one in health.unknown],
+        "unknown": [object_as_json(one) for one in health.unknown],
     }
 
 

@@ -2,8 +2,6 @@
 and other arguments of queues, and exchanges, while messages flow. Stops if messages are missing. An
 interrupted migration resumes when the command is run again."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 from typing import Any
@@ -12,16 +10,9 @@ from attune_mq.cli.context import Context
 from attune_mq.cli.output import ProgressBar
 from attune_mq.errors import InvalidInput
 from attune_mq.exit_codes import EXIT_CONFLICT, EXIT_FINDINGS, EXIT_OK
+from attune_mq.migration import report
 from attune_mq.migration.context import DEFAULT_STALL_S, MigrationTimeouts
 from attune_mq.migration.migrating import migrate
-from attune_mq.migration.report import (
-    CountMismatch,
-    Migrated,
-    MigratedExchange,
-    Migration,
-    Planned,
-    Progress,
-)
 from attune_mq.topology.durations import format_duration, parse_duration_ms
 from attune_mq.topology.equivalence import written
 
@@ -67,7 +58,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             on_plan=reporter.plan,
             on_progress=reporter.progress,
         )
-    except CountMismatch as mismatch:
+    except report.CountMismatch as mismatch:
         reporter.bar.close()
         context.note(f"attune-mq: {mismatch}")
         return EXIT_CONFLICT
@@ -95,16 +86,16 @@ class _Reporter:
         self.bar = ProgressBar()
         self._context = context
         self._messages: dict[str, int] = {}
-        self._last: Progress | None = None
+        self._last: report.Progress | None = None
         self._total = 0
 
-    def plan(self, everything: tuple[Planned, ...]) -> None:
+    def plan(self, everything: tuple[report.Planned, ...]) -> None:
         for one in everything:
             self._messages[one.name] = one.messages
             for line in _planned_lines(one):
                 self._context.note(line)
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: report.Progress) -> None:
         if self._last is None or self._last[:2] != progress[:2]:
             self._total = max(self._messages.get(progress.name, 0), progress.moved)
         self._last = progress
@@ -117,7 +108,7 @@ class _Reporter:
             self._context.note(f"attune-mq: interrupted while {at}; run it again to resume")
 
 
-def _planned_lines(one: Planned) -> Iterator[str]:
+def _planned_lines(one: report.Planned) -> Iterator[str]:
     """A line of its own for each property that differs."""
     remarks = [f"{one.messages} messages, {one.consumers} consumers"] if one.kind == "queue" else []
     if one.unfinished:
@@ -127,7 +118,7 @@ def _planned_lines(one: Planned) -> Iterator[str]:
         yield f"    {each.field}: {written(each.found)} -> {written(each.expected)}"
 
 
-def _show(result: Migration, context: Context, *, dry_run: bool) -> None:
+def _show(result: report.Migration, context: Context, *, dry_run: bool) -> None:
     if context.is_json:
         context.emit(_as_json(result, dry_run=dry_run))
         return
@@ -139,8 +130,8 @@ def _show(result: Migration, context: Context, *, dry_run: bool) -> None:
     context.line(f"{count}, {len(result.skipped)} skipped")
 
 
-def _migrated_line(one: Migrated) -> str:
-    if isinstance(one, MigratedExchange):
+def _migrated_line(one: report.Migrated) -> str:
+    if isinstance(one, report.MigratedExchange):
         return f"migrated  exchange {one.exchange}: {one.seconds:.1f} s"
     known = f", {one.recognised} known from before" if one.recognised else ""
     lost = f", {one.lost} LOST" if one.lost else ""
@@ -151,7 +142,7 @@ def _migrated_line(one: Migrated) -> str:
     )
 
 
-def _as_json(result: Migration, *, dry_run: bool) -> dict[str, Any]:
+def _as_json(result: report.Migration, *, dry_run: bool) -> dict[str, Any]:
     """A dry run has the key ``planned`` beside the two."""
     lists: dict[str, Any] = {
         "migrated": [_migrated_as_json(one) for one in result.migrated],
@@ -162,9 +153,9 @@ def _as_json(result: Migration, *, dry_run: bool) -> dict[str, Any]:
     return lists
 
 
-def _migrated_as_json(one: Migrated) -> dict[str, Any]:
+def _migrated_as_json(one: report.Migrated) -> dict[str, Any]:
     seconds = round(one.seconds, 3)
-    if isinstance(one, MigratedExchange):
+    if isinstance(one, report.MigratedExchange):
         return {"exchange": one.exchange, "seconds": seconds}
     return {
         "queue": one.queue,
@@ -177,7 +168,7 @@ def _migrated_as_json(one: Migrated) -> dict[str, Any]:
     }
 
 
-def _planned_as_json(one: Planned) -> dict[str, Any]:
+def _planned_as_json(one: report.Planned) -> dict[str, Any]:
     counts = {"messages": one.messages, "consumers": one.consumers} if one.kind == "queue" else {}
     changes = [
         {"field": each.field, "expected": written(each.expected), "found": written(each.found)}

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from attune_mq.broker.report import Conflict, Ignored, Unknown
+    from attune_mq.broker.report import Conflict, Extra, Ignored, Outcome, Step
     from attune_mq.topology.declaration import Declaration
     from attune_mq.topology.source import Where
 
 REDRAW_S = 0.1
 MAX_BAR_WIDTH = 40
+_SHOWN = ("permission", "why", "detail")
 QUIET, STRONG, RED, YELLOW = "2", "1", "31;1", "33;1"
 
 
@@ -52,10 +53,6 @@ def title(declaration: Declaration) -> str:
     return f"{declaration.kind} {declaration.name}"
 
 
-def named(declaration: Declaration) -> dict[str, Any]:
-    return {"kind": declaration.kind, "name": declaration.name}
-
-
 def difference_as_json(one: Conflict | Ignored) -> dict[str, Any]:
     return {
         "field": one.field,
@@ -65,12 +62,12 @@ def difference_as_json(one: Conflict | Ignored) -> dict[str, Any]:
     }
 
 
-def conflict_as_json(conflict: Conflict) -> dict[str, Any]:
-    return named(conflict.declaration) | difference_as_json(conflict)
-
-
-def unknown_as_json(unknown: Unknown) -> dict[str, Any]:
-    return named(unknown.declaration) | {"why": unknown.why, "detail": unknown.detail}
+def object_as_json(one: Outcome | Step | Extra) -> dict[str, Any]:
+    """What a comparison or a set-up found of one object."""
+    shown = {name: getattr(one, name) for name in _SHOWN if hasattr(one, name)}
+    known: Any = one
+    difference = difference_as_json(known) if hasattr(known, "found") else {}
+    return {"kind": one.declaration.kind, "name": one.declaration.name, **shown, **difference}
 
 
 class ProgressBar:

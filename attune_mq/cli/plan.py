@@ -2,25 +2,21 @@
 code 0: no visible difference; 1: differences; 4: a permission to look is missing; 5: conflicts that
 setup cannot resolve."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
 from attune_mq.broker.planning import Plan, plan, remedy
-from attune_mq.broker.report import Conflict, Ignored
+from attune_mq.broker.report import Conflict, Ignored, Step
 from attune_mq.cli.context import Context, add_selection, selected
 from attune_mq.cli.output import (
     QUIET,
     Styled,
-    conflict_as_json,
     difference_as_json,
-    named,
+    object_as_json,
     place,
     printable,
-    unknown_as_json,
 )
 from attune_mq.exit_codes import comparison_code, not_permitted
 from attune_mq.topology.declaration import Declaration, ExchangeDeclaration
@@ -59,15 +55,12 @@ def as_json(found: Plan) -> dict[str, Any]:
         for some in _by_object(found.ignored)
     }
     return {
-        "create": [named(one.declaration) for one in found.create],
-        "unchanged": [
-            named(one.declaration) | ignored.get((one.declaration.kind, one.declaration.name), {})
-            for one in found.unchanged
-        ],
-        "conflicts": [conflict_as_json(one) for one in found.conflicts],
-        "extra": [named(one.declaration) for one in found.extra],
+        "create": [object_as_json(one) for one in found.create],
+        "unchanged": [object_as_json(one) | ignored.get(_key(one), {}) for one in found.unchanged],
+        "conflicts": [object_as_json(one) for one in found.conflicts],
+        "extra": [object_as_json(one) for one in found.extra],
         "source": found.source,
-        "unknown": [unknown_as_json(one) for one in found.unknown],
+        "unknown": [object_as_json(one) for one in found.unknown],
     }
 
 
@@ -75,7 +68,7 @@ def _by_object(steps: Sequence[S]) -> list[list[S]]:
     return [list(some) for _, some in groupby(steps, _key)]
 
 
-def _key(step: Conflict | Ignored) -> tuple[str, str]:
+def _key(step: Step) -> tuple[str, str]:
     return step.declaration.kind, step.declaration.name
 
 

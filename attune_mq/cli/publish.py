@@ -1,7 +1,5 @@
 """Publish one message, with the exchange and routing key that the topology gives its type."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

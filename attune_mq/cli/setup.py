@@ -1,26 +1,12 @@
 """Create what the topology declares and the broker lacks. Existing objects are not changed."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any, Literal
 
+from attune_mq.broker import report as outcomes
 from attune_mq.broker.infrastructure import setup_infrastructure
-from attune_mq.broker.report import (
-    Conflict,
-    Created,
-    Ensured,
-    Invalid,
-    Missing,
-    MissingInfrastructure,
-    Outcome,
-    Refused,
-    SetupReport,
-    Unchanged,
-    Unknown,
-)
 from attune_mq.cli.context import Context, add_selection, selected
-from attune_mq.cli.output import conflict_as_json, named, title, unknown_as_json
+from attune_mq.cli.output import object_as_json, title
 from attune_mq.exit_codes import setup_code
 
 LISTS = (
@@ -48,32 +34,18 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         report = setup_infrastructure(
             topology, context.broker(), mode=mode, management_url=context.management_url
         )
-    except MissingInfrastructure as error:
+    except outcomes.MissingInfrastructure as error:
         _show(error.report, context)
         raise
     _show(report, context)
     return setup_code(report)
 
 
-def as_json(report: SetupReport) -> dict[str, list[dict[str, Any]]]:
-    return {name: [_as_json(outcome) for outcome in getattr(report, name)] for name in LISTS}
+def as_json(report: outcomes.SetupReport) -> dict[str, list[dict[str, Any]]]:
+    return {name: [object_as_json(outcome) for outcome in getattr(report, name)] for name in LISTS}
 
 
-def _as_json(outcome: Outcome) -> dict[str, Any]:
-    match outcome:
-        case Created() | Ensured() | Unchanged():
-            return named(outcome.declaration)
-        case Conflict():
-            return conflict_as_json(outcome)
-        case Refused(permission=permission, detail=detail):
-            return named(outcome.declaration) | {"permission": permission, "detail": detail}
-        case Invalid(detail=detail) | Missing(detail=detail):
-            return named(outcome.declaration) | {"detail": detail}
-        case Unknown():
-            return unknown_as_json(outcome)
-
-
-def _show(report: SetupReport, context: Context) -> None:
+def _show(report: outcomes.SetupReport, context: Context) -> None:
     if context.is_json:
         context.emit(as_json(report))
         return
@@ -83,29 +55,33 @@ def _show(report: SetupReport, context: Context) -> None:
     context.line(_summary(report))
 
 
-def _line(outcome: Outcome) -> str | None:
+def _line(outcome: outcomes.Outcome) -> str | None:
     match outcome:
-        case Ensured() | Unchanged():
+        case outcomes.Ensured() | outcomes.Unchanged():
             return None
-        case Created():
+        case outcomes.Created():
             return f"created    {title(outcome.declaration)}"
-        case Conflict():
+        case outcomes.Conflict():
             return f"different  {outcome}"
-        case Refused():
+        case outcomes.Refused():
             return f"refused    {outcome}"
-        case Invalid():
+        case outcomes.Invalid():
             return f"invalid    {outcome}"
-        case Missing():
+        case outcomes.Missing():
             return f"missing    {outcome}"
-        case Unknown(detail=detail):
+        case outcomes.Unknown(detail=detail):
             return f"unknown    {title(outcome.declaration)}: {detail}"
 
 
-def _summary(report: SetupReport) -> str:
+def _summary(report: outcomes.SetupReport) -> str:
     counts = {name: len(getattr(report, name)) for name in LISTS}
     label = {"conflicts": "different"}
     summary = ", ".join(f"{n} {label.get(name, name)}" for name, n in counts.items() if n)
-    unseen = [one.declaration for one in report.outcomes if isinstance(one, Ensured | Unknown)]
+    unseen = [
+        one.declaration
+        for one in report.outcomes
+        if isinstance(one, outcomes.Ensured | outcomes.Unknown)
+    ]
     if any(one.kind == "binding" for one in unseen):
         summary += "; AMQP does not show whether a binding exists: give --management-url"
     return summary or "nothing to set up"

@@ -1,7 +1,5 @@
 """Dead letters: listed, shown, replayed and purged."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

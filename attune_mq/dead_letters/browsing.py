@@ -20,8 +20,6 @@ sets a limit below twice its count), and its copy is not confirmed: we are kille
 broker is out of memory or disk.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 from collections.abc import Iterator
@@ -30,17 +28,10 @@ from typing import Self
 
 import pika
 
+from attune_mq import errors
 from attune_mq.amqp.channel_methods import Refused
 from attune_mq.amqp.connection import Channel, Connection
 from attune_mq.amqp.settings import BrokerSettings
-from attune_mq.errors import (
-    AttuneError,
-    BrokerUnavailable,
-    InfrastructureError,
-    InvalidInput,
-    PermissionRefused,
-    PublishError,
-)
 from attune_mq.message.delivery import BROKERS_COUNTS, Delivery
 from attune_mq.message.outgoing import Outgoing
 from attune_mq.publishing.publisher import Publisher
@@ -114,7 +105,7 @@ class Browser:
             if error is None:
                 self.requeue()
             elif isinstance(error, Exception):
-                with contextlib.suppress(AttuneError):
+                with contextlib.suppress(errors.AttuneError):
                     self.requeue()
         finally:
             self._connection.close()
@@ -157,7 +148,7 @@ class Browser:
             return
         if delivery.redeliveries >= self._worn_at:
             outcome = self._publisher.send([_copy(delivery)])[0]
-            if isinstance(outcome, PublishError):
+            if isinstance(outcome, errors.PublishError):
                 raise outcome
             self.take_out(delivery)
 
@@ -169,22 +160,22 @@ def queue_errors(queue: str) -> Iterator[None]:
         yield
     except Refused as error:
         if error.is_connection and error.code != NOT_IMPLEMENTED:
-            raise BrokerUnavailable(f"the broker closed the connection: {error}") from error
+            raise errors.BrokerUnavailable(f"the broker closed the connection: {error}") from error
         raise _refusal(queue, error.code, error.text) from error
 
 
 def _refusal(queue: str, code: int, text: str) -> Exception:
     if code == NOT_FOUND:
-        return InfrastructureError(
+        return errors.InfrastructureError(
             f"there is no queue '{queue}' on the broker; `attune-mq setup` makes those of the file"
         )
     if code == ACCESS_REFUSED:
-        return PermissionRefused(f"queue '{queue}' needs the permission read: {code} {text}")
+        return errors.PermissionRefused(f"queue '{queue}' needs the permission read: {code} {text}")
     if "timed out" in text:  # the broker's consumer_timeout, 30 minutes by default
-        return BrokerUnavailable(
+        return errors.BrokerUnavailable(
             f"queue '{queue}': messages were kept for too long, and are back in it: {code} {text}"
         )
-    return InvalidInput(f"queue '{queue}' cannot be looked into: {code} {text}")
+    return errors.InvalidInput(f"queue '{queue}' cannot be looked into: {code} {text}")
 
 
 def _copy(delivery: Delivery) -> Outgoing:

@@ -1,14 +1,12 @@
 """Where a dead letter is to be sent again, by the topology of today. Pure."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pika
 
-from attune_mq.dead_letters.dead_letter import DeadLetter, headers_without_deaths
+from attune_mq.dead_letters.dead_letter import DeadLetter
 from attune_mq.message.delivery import Delivery
 from attune_mq.message.outgoing import Outgoing
 from attune_mq.topology.dead_letter_queues import NamedDeadLetterQueue
@@ -112,7 +110,3 @@ def fresh(delivery: Delivery, route: Route, headers: dict[Any, Any]) -> Outgoing
     properties.expiration = None
     properties.user_id = None
     return Outgoing(route.exchange, route.routing_key, delivery.body, properties)
-
-
-def fresh_headers(delivery: Delivery) -> dict[Any, Any]:
-    return headers_without_deaths(delivery.headers)

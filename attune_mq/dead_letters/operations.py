@@ -10,10 +10,7 @@ and replaying take any queue of the broker whose name the file does not have, as
 program has filled.
 """
 
-from __future__ import annotations
-
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -23,18 +20,17 @@ from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.dead_letters.browsing import Browser, queue_errors
 from attune_mq.dead_letters.dead_letter import DeadLetter
 from attune_mq.dead_letters.destinations import Destinations
-from attune_mq.dead_letters.replaying import Matching, Replay, Replayer, Request
+from attune_mq.dead_letters.replaying import Matching, Replay, Replayer
 from attune_mq.errors import InfrastructureError
 from attune_mq.message.synchronous import check_ran, check_synchronous
 from attune_mq.message.telemetry import Telemetry
 from attune_mq.publishing.publisher import DEFAULT_TIMEOUT_S, Publisher
 from attune_mq.topology.dead_letter_queues import DeadLetterQueues, NamedDeadLetterQueue
 from attune_mq.topology.model import Topology, UnknownName
-from attune_mq.topology_file import load_topology
+from attune_mq.topology_file import TopologySource, topology_from
 
 DEFAULT_SHOWN = 20
 
-TopologySource = Topology | str | os.PathLike[str] | None
 Broker = BrokerSettings | str | None
 
 
@@ -65,7 +61,7 @@ def list_dead_letters(
 
     Raises ``BrokerUnavailable``, ``LoginRefused``, ``VirtualHostRefused``, ``PermissionRefused``.
     """
-    routes = DeadLetterQueues(_loaded(topology)).routes
+    routes = DeadLetterQueues(topology_from(topology)).routes
     settings = BrokerSettings.of(broker)
     with ProbeChannel(settings, name="attune_mq dlq") as probe:
         counts = {
@@ -136,10 +132,16 @@ def replay_dead_letters(
     check_synchronous(matching, "matching")
     check_synchronous(on_survey, "on_survey")
     check_synchronous(on_progress, "on_progress")
-    request = Request(matching, limit, stop or threading.Event())
     with _opened(queue, topology, broker, timeout_s=timeout_s, telemetry=telemetry) as opened:
         destinations = Destinations(opened.file, opened.resting)
-        replayer = Replayer(opened.browser, opened.publisher, destinations, request)
+        replayer = Replayer(
+            opened.browser,
+            opened.publisher,
+            destinations,
+            matching,
+            limit,
+            stop or threading.Event(),
+        )
         survey = replayer.survey()
         check_ran(on_survey(survey), "on_survey")
         if survey.stopped:
@@ -157,7 +159,7 @@ def purge_dead_letters(queue: str, topology: TopologySource = None, broker: Brok
     Raises :class:`~attune_mq.topology.model.UnknownName` for any other, and otherwise as
     :func:`show_dead_letters`.
     """
-    name = DeadLetterQueues(_loaded(topology)).find(queue).name
+    name = DeadLetterQueues(topology_from(topology)).find(queue).name
     with ProbeChannel(BrokerSettings.of(broker), name="attune_mq dlq") as probe, queue_errors(name):
         return Purge(name, probe.open_channel().queue_purge(name))
 
@@ -178,7 +180,7 @@ def _opened(
     timeout_s: float = DEFAULT_TIMEOUT_S,
     telemetry: Telemetry | None = None,
 ) -> Iterator[_Opened]:
-    file, settings = _loaded(topology), BrokerSettings.of(broker)
+    file, settings = topology_from(topology), BrokerSettings.of(broker)
     unknown: UnknownName | None = None
     try:
         resting = DeadLetterQueues(file).find(queue)
@@ -208,7 +210,3 @@ def _message_count(probe: ProbeChannel, queue: str) -> int | None:
     except InfrastructureError:
         return None
     return int(declared.message_count or 0)
-
-
-def _loaded(topology: TopologySource) -> Topology:
-    return topology if isinstance(topology, Topology) else load_topology(topology)

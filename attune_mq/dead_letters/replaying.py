@@ -19,17 +19,10 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from attune_mq.dead_letters.browsing import Browser
-from attune_mq.dead_letters.dead_letter import DeadLetter
-from attune_mq.dead_letters.destinations import (
-    Destinations,
-    NoRoute,
-    fresh,
-    fresh_headers,
-    place,
-)
+from attune_mq.dead_letters.dead_letter import DeadLetter, headers_without_deaths
+from attune_mq.dead_letters.destinations import Destinations, NoRoute, fresh, place
 from attune_mq.errors import NotConfirmed, PublishError, Unroutable
 from attune_mq.message.delivery import Delivery
 from attune_mq.message.outgoing import Outgoing, Receipt
@@ -64,71 +57,60 @@ class Replay:
         return replace(self, replayed=0, left=self.left + self.replayed, destinations=())
 
 
-class Request(NamedTuple):
-    """What is to be replayed: of the messages that ``matching`` takes the first ``limit``."""
+@dataclass(frozen=True)
+class Replayer:
+    """``matching``, ``limit``: of the messages that it takes the first so many are replayed."""
 
+    browser: Browser
+    publisher: Publisher
+    destinations: Destinations
     matching: Matching
     limit: int | None
     stop: threading.Event
 
-
-class Replayer:
-    def __init__(
-        self,
-        browser: Browser,
-        publisher: Publisher,
-        destinations: Destinations,
-        request: Request,
-    ) -> None:
-        self._browser = browser
-        self._publisher = publisher
-        self._destinations = destinations
-        self._request = request
-
     def survey(self) -> Replay:
         """What would be sent where. Nothing is, and all is requeued."""
-        survey = _Tally(self._browser)
+        survey = _Tally(self.browser)
         for _, outgoing in self._sendable(survey):
             survey.sent(outgoing)
-        self._browser.requeue()
-        return survey.result(stopped=self._request.stop.is_set())
+        self.browser.requeue()
+        return survey.result(stopped=self.stop.is_set())
 
     def replay(self, on_progress: Callable[[int], None]) -> Replay:
         """Raises ``NotConfirmed`` where a message may be in its queue and is in this one for
         certain; what came before it is replayed, what comes after it is left."""
-        replay = _Tally(self._browser)
+        replay = _Tally(self.browser)
         for delivery, outgoing in self._sendable(replay):
-            outcome = self._publisher.send([outgoing])[0]
+            outcome = self.publisher.send([outgoing])[0]
             if isinstance(outcome, NotConfirmed):
                 raise outcome
             if isinstance(outcome, Receipt):
-                self._browser.take_out(delivery)
+                self.browser.take_out(delivery)
                 replay.sent(outgoing)
                 on_progress(replay.replayed)
             else:
                 replay.refused(outgoing, outcome)
-        return replay.result(stopped=self._request.stop.is_set())
+        return replay.result(stopped=self.stop.is_set())
 
     def _sendable(self, tally: _Tally) -> Iterator[tuple[Delivery, Outgoing]]:
-        request = self._request
-        if request.limit == 0:
+        if self.limit == 0:
             return
-        for delivery in self._browser.messages():
-            if request.stop.is_set():
+        for delivery in self.browser.messages():
+            if self.stop.is_set():
                 return
             tally.looked_at += 1
             letter = DeadLetter.of(delivery)
-            matches: object = request.matching(letter)
+            matches: object = self.matching(letter)
             check_ran(matches, "matching")
             if matches:
-                headers = fresh_headers(delivery)
-                route = self._destinations.of(letter, headers)
+                headers = headers_without_deaths(delivery.headers)
+                route = self.destinations.of(letter, headers)
                 if isinstance(route, NoRoute):
                     tally.unroutable += 1
                     tally.obstacles[route.why] += 1
                 else:
                     yield delivery, fresh(delivery, route, headers)
-            if tally.replayed == request.limit:
+            if tally.replayed == self.limit:
                 return
         tally.at_the_end = True
 

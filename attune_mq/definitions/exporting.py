@@ -1,7 +1,5 @@
 """A topology as RabbitMQ's definitions JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -123,15 +123,9 @@ class _Importing:
         alternate = self._exchange_key(arguments.get(ALTERNATE_EXCHANGE))
         if alternate is not None:
             del arguments[ALTERNATE_EXCHANGE]
-        return Exchange(
-            name=declared.name,
-            type=declared.type,
-            durable=declared.durable,
-            auto_delete=declared.auto_delete,
-            internal=declared.internal,
-            alternate_exchange=alternate,
-            arguments=arguments,
-        )
+        fields = {name: value for name, value in vars(declared).items() if name != "path"}
+        changed = {"alternate_exchange": alternate, "arguments": arguments}
+        return Exchange.model_validate(fields | changed)
 
     def _exchange_key(self, name: object) -> str | None:
         """What a file refers to the exchange by, if it can."""

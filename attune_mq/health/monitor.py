@@ -1,7 +1,5 @@
 """Everything that is known of a service's health, asked in one place."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time
@@ -12,15 +10,7 @@ from functools import partial
 from typing import Any
 
 from attune_mq.consuming.status import ConsumerStatus
-from attune_mq.health.checks import (
-    Ask,
-    Check,
-    CheckHistory,
-    HealthReport,
-    consumer_trouble,
-    consumer_warning,
-    loop_trouble,
-)
+from attune_mq.health import checks
 from attune_mq.health.topology_watch import TopologyWatch
 from attune_mq.message.synchronous import check_synchronous
 from attune_mq.service import Service
@@ -37,16 +27,16 @@ class Monitor:
         self._topology = TopologyWatch(
             service.topology, service.settings, service.name, management_url
         )
-        self._added: list[Check] = []
+        self._added: list[checks.Check] = []
         self._reports: dict[str, Report] = {}
-        self._ready = CheckHistory(self._readiness)
-        self._live = CheckHistory(self._liveness)
+        self._ready = checks.CheckHistory(self._readiness)
+        self._live = checks.CheckHistory(self._liveness)
         self._started_at = datetime.now(UTC)
 
-    def watch(self, name: str, ask: Ask) -> None:
+    def watch(self, name: str, ask: checks.Ask) -> None:
         """One more thing without which messages are not consumed as they should be."""
         check_synchronous(ask, f"watch of {name}")
-        self._added.append(Check(name, ask))
+        self._added.append(checks.Check(name, ask))
 
     def report(self, name: str, report: Report) -> None:
         """One more part of :meth:`status`, which makes nothing red."""
@@ -59,11 +49,11 @@ class Monitor:
     def stop(self) -> None:
         self._topology.stop()
 
-    def ready(self) -> HealthReport:
+    def ready(self) -> checks.HealthReport:
         """Whether messages are being consumed, now."""
         return self._ready.report()
 
-    def live(self) -> HealthReport:
+    def live(self) -> checks.HealthReport:
         """Whether this process can still consume: what is red here takes a new process."""
         return self._live.report()
 
@@ -97,30 +87,30 @@ class Monitor:
             **{name: _reported(report) for name, report in self._reports.items()},
         }
 
-    def _readiness(self) -> list[Check]:
+    def _readiness(self) -> list[checks.Check]:
         phase = self._service.phase
-        in_phase = Check("service", lambda: None if phase == "running" else f"it is {phase}")
+        in_phase = checks.Check("service", lambda: None if phase == "running" else f"it is {phase}")
         return [
             in_phase,
             *(
-                Check(
+                checks.Check(
                     f"consumer {one.tag}",
-                    partial(consumer_trouble, one, time.monotonic()),
-                    partial(consumer_warning, one),
+                    partial(checks.consumer_trouble, one, time.monotonic()),
+                    partial(checks.consumer_warning, one),
                 )
                 for one in self._service.consumers
             ),
-            Check("publisher", lambda: self._service.publisher.trouble),
-            Check("topology", lambda: self._topology.trouble),
+            checks.Check("publisher", lambda: self._service.publisher.trouble),
+            checks.Check("topology", lambda: self._topology.trouble),
             *self._added,
         ]
 
-    def _liveness(self) -> list[Check]:
+    def _liveness(self) -> list[checks.Check]:
         """A service that stops ends its loops, and is not to be killed for it."""
         if self._service.phase != "running":
             return []
         return [
-            Check(f"consumer {one.tag}", partial(loop_trouble, one, time.monotonic()))
+            checks.Check(f"consumer {one.tag}", partial(checks.loop_trouble, one, time.monotonic()))
             for one in self._service.consumers
         ]
 
@@ -129,7 +119,7 @@ def written(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def as_json(report: HealthReport) -> dict[str, Any]:
+def as_json(report: checks.HealthReport) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
         "ok": report.is_good,

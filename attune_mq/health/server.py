@@ -1,7 +1,5 @@
 """The endpoints: ``/livez``, ``/readyz``, ``/metrics``, ``/status``."""
 
-from __future__ import annotations
-
 import errno
 import json
 import logging

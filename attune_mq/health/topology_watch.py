@@ -1,13 +1,12 @@
 """Whether what a service needs is still on the broker: polled, never repaired."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+from attune_mq.amqp.probe_channel import ProbeChannel
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
 from attune_mq.broker.management import ManagementClient, management_client
 from attune_mq.broker.observation import ingress_name, listed_bindings
@@ -106,7 +105,9 @@ class TopologyWatch:
             self._stopping.wait(VERIFY_AGAIN_S)
 
     def _verify_while_connected(self) -> None:
-        with QuietProber(self._settings, answer_within_s=ANSWERED_WITHIN_S) as prober:
+        name = "attune_mq plan"
+        with ProbeChannel(self._settings, name=name, answer_within_s=ANSWERED_WITHIN_S) as asker:
+            prober = QuietProber(asker)
             while not self._stopping.is_set():
                 plan = make_plan(self._wanted, observe_by_amqp(self._wanted, prober))
                 self._take(plan, self.missing_bindings())

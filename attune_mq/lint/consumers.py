@@ -1,7 +1,5 @@
 """Rules about consumers: how much they take at once, and how long they may."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from attune_mq.lint.facts import ConsumerFact, Facts

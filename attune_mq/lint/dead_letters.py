@@ -1,7 +1,5 @@
 """Rules about dead letters: each has one resting place, which keeps it for a stated time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +15,7 @@ from attune_mq.topology.arguments import (
 from attune_mq.topology.dead_lettering import Death, Reason
 from attune_mq.topology.network import HopPath, QueueNode
 from attune_mq.topology.objects import EXCHANGE_TYPES
-from attune_mq.topology.reachability import reachable
+from attune_mq.topology.reachability import grouped, reachable
 
 
 @rule("error")
@@ -198,15 +196,12 @@ def _cycles(death: Death) -> bool:
 def _closed_cycles(edges: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
     """The sets of queues that lead to each other, each in the order in which one was come to from
     another; a queue that leads to itself alone is one."""
-    feeding: dict[str, list[str]] = {}
-    for source, targets in edges.items():
-        for target in targets:
-            feeding.setdefault(target, []).append(source)
+    feeding = grouped((target, source) for source, targets in edges.items() for target in targets)
     found: set[str] = set()
     for name in edges:
         if name in found or name not in feeding:
             continue
-        before = set(reachable([name], lambda each: feeding.get(each, ())))
+        before = set(reachable([name], feeding.__getitem__))
         members = [
             each for each in reachable([name], lambda each: edges.get(each, ())) if each in before
         ]

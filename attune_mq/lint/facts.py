@@ -4,23 +4,20 @@ The queues of a family stand for those of every instance: ``worker.{worker_id}.c
 as a name like any other, and ``{worker_id}`` as one word of a routing key.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from attune_mq.topology.arguments import ALTERNATE_EXCHANGE, Version, key_of, release
+from attune_mq.topology.arguments import Version, key_of, release
 from attune_mq.topology.contracts import ConsumerSpec, MessageContract
 from attune_mq.topology.dead_lettering import DeadLetter, Death, Reason, simulate_dead_lettering
-from attune_mq.topology.declaration import exchange_arguments
 from attune_mq.topology.exchange_types import Hop, is_wildcard
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE
 from attune_mq.topology.flow import Flow, Publication, trace
 from attune_mq.topology.model import ExpandedTopology, Topology
 from attune_mq.topology.network import Network, QueueNode
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES
-from attune_mq.topology.reachability import reachable
+from attune_mq.topology.reachability import grouped, reachable
 from attune_mq.topology.source import Path, Where
 
 ANY_KEY = ".".join(["any-word"] * 9)
@@ -63,11 +60,8 @@ class Facts:
     @cached_property
     def bindings_to(self) -> Mapping[str, Sequence[Hop]]:
         """Bindings by the name of the queue that they lead to."""
-        found: dict[str, list[Hop]] = {}
-        for bound in self.network.bindings:
-            if bound.destination_type == "queue":
-                found.setdefault(bound.destination, []).append(bound)
-        return found
+        bound = (one for one in self.network.bindings if one.destination_type == "queue")
+        return grouped((one.destination, one) for one in bound)
 
     @cached_property
     def consumers(self) -> tuple[ConsumerFact, ...]:
@@ -85,10 +79,7 @@ class Facts:
     @cached_property
     def consumers_of(self) -> Mapping[Path, Sequence[ConsumerFact]]:
         """Consumers by the path of their queue; no entry for a queue without any."""
-        found: dict[Path, list[ConsumerFact]] = {}
-        for consumer in self.consumers:
-            found.setdefault(consumer.queue.path, []).append(consumer)
-        return found
+        return grouped((consumer.queue.path, consumer) for consumer in self.consumers)
 
     @cached_property
     def exchange_types(self) -> Mapping[str, str]:
@@ -99,18 +90,12 @@ class Facts:
     @cached_property
     def exchanges_leading_on(self) -> frozenset[str]:
         """Names of the exchanges from which some way leads to a queue, for some message."""
-        feeding: dict[str, list[str]] = {}
-        for bound in self.network.bindings:
-            to_queue = bound.destination_type == "queue"
-            feeding.setdefault("<a queue>" if to_queue else bound.destination, []).append(
-                bound.source
-            )
-        for exchange in self.whole.exchanges.values():
-            alternate = exchange_arguments(self.whole, exchange).get(ALTERNATE_EXCHANGE)
-            if isinstance(alternate, str):
-                feeding.setdefault(alternate, []).append(exchange.name)
-        ends = ("<a queue>", DEFAULT_EXCHANGE)
-        return frozenset(reachable(ends, lambda name: feeding.get(name, ())))
+        alternates = (node.alternate for node in self.network.exchanges.values() if node.alternate)
+        feeding = grouped(
+            ("<a queue>" if hop.destination_type == "queue" else hop.destination, hop.source)
+            for hop in (*self.network.bindings, *alternates)
+        )
+        return frozenset(reachable(("<a queue>", DEFAULT_EXCHANGE), feeding.__getitem__))
 
     def contract(self, publication: Publication) -> MessageContract:
         *at, _, message_type = publication.path
@@ -126,15 +111,13 @@ class Facts:
         """Names of the queues in which dead letters come to rest, with those they come from. A
         queue that has a dead letter exchange itself is none: it is worked on. And what comes from
         a retry queue comes to be worked on, too."""
-        found: dict[str, list[QueueNode]] = {}
-        for fact in self.queues:
-            if fact.queue.purpose == "retry":
-                continue
-            names = {name for death in self.deaths_by_any_key(fact) for name in death.queues}
-            for name in sorted(names):
-                if self.network.queues[name].death is None:
-                    found.setdefault(name, []).append(fact)
-        return found
+        return grouped(
+            (name, fact)
+            for fact in self.queues
+            if fact.queue.purpose != "retry"
+            for name in sorted({n for one in self.deaths_by_any_key(fact) for n in one.queues})
+            if self.network.queues[name].death is None
+        )
 
     def deaths(self, fact: QueueNode, reason: Reason = "rejected") -> tuple[Death, ...]:
         """What becomes of messages that die in the queue, for each key that they can have then;

@@ -1,11 +1,10 @@
 """Rules about messages: what is published arrives, and at a consumer that handles it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
-from attune_mq.lint.facts import ConsumerFact, Facts
+from attune_mq.lint.facts import Facts
 from attune_mq.lint.rule import Fault, rule
+from attune_mq.topology.reachability import grouped
 
 ANY_TYPE = "*"
 
@@ -80,7 +79,7 @@ def message_misses_handler(facts: Facts) -> Iterator[Fault]:
     Fix: Publish it to the exchange, and with the key, that the queue of its consumer is bound to;
     or bind that queue to where it is published.
     """
-    handlers = _handlers(facts)
+    handlers = grouped((handled, one) for one in facts.consumers for handled in one.spec.handles)
     reached = _reached(facts)
     for each in facts.flow.publications:
         waiting = handlers.get(each.message_type)
@@ -120,11 +119,3 @@ def _reached(facts: Facts) -> set[str]:
         for consumer in facts.consumers
         for handled in set(consumer.spec.handles) & facts.flow.arrivals[consumer.queue.path]
     }
-
-
-def _handlers(facts: Facts) -> dict[str, list[ConsumerFact]]:
-    found: dict[str, list[ConsumerFact]] = {}
-    for consumer in facts.consumers:
-        for handled in consumer.spec.handles:
-            found.setdefault(handled, []).append(consumer)
-    return found

@@ -1,7 +1,5 @@
 """What a rule is, and what it finds."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,11 +15,10 @@ Severity = Literal["error", "warning", "note"]
 
 
 class Fault(NamedTuple):
-    """What one rule finds in one place; ``fix`` where there is more to say than the rule does."""
+    """What one rule finds in one place."""
 
     where: Where
     message: str
-    fix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,7 @@ class Rule:
         return map(self.finding, self.check(facts))
 
     def finding(self, fault: Fault) -> Finding:
-        fix = fault.fix or self.fix
-        return Finding(self.id, self.severity, fault.where, fault.message, fix)
+        return Finding(self.id, self.severity, fault.where, fault.message, self.fix)
 
 
 def rule(severity: Severity) -> Callable[[Check], Rule]:

@@ -4,8 +4,6 @@
 for which there is something to say, and says which these are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Literal
 

@@ -16,8 +16,6 @@ is due in an outbox) is read at a scrape. A scrape takes as long as its slowest 
 ``docs/metrics.md`` lists every metric. Each is in :data:`~attune_mq.metrics.table.METRICS` too.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -34,17 +32,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from attune_mq.amqp.settings import BrokerSettings
 from attune_mq.broker.management import management_client
 from attune_mq.message.labels import LabelValues
+from attune_mq.metrics import sources
 from attune_mq.metrics.events import EventCounts
-from attune_mq.metrics.sources import (
-    DatabaseState,
-    Due,
-    Failing,
-    OutboxBacklog,
-    OutboxFailures,
-    ProcessState,
-    QueueDepths,
-    Source,
-)
 from attune_mq.metrics.table import METRICS, Metric
 from attune_mq.service import Service
 from attune_mq.topology.expansion import expand
@@ -70,7 +59,7 @@ class Metrics(EventCounts):
     def __init__(self, topology: Topology) -> None:
         self._values = LabelValues(topology)
         super().__init__(self._values)
-        self._sources: list[Source] = []
+        self._sources: list[sources.Source] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -79,7 +68,7 @@ class Metrics(EventCounts):
     def watch(self, service: Service) -> None:
         """Exposes the state of its consumers and its publisher, and counts from 0 what it may do.
         Call it after the handlers are registered, before the service starts."""
-        self._sources.append(ProcessState(service, self._values))
+        self._sources.append(sources.ProcessState(service, self._values))
         topology = expand(service.topology)
         handled = service.handlers.message_types
         for tag, spec in topology.consumers.items():
@@ -104,22 +93,24 @@ class Metrics(EventCounts):
         management = None
         if management_url is not None:
             management = management_client(management_url, broker, timeout_s=SCRAPE_TIMEOUT_S)
-        self._sources.append(QueueDepths(topology, broker, self._values, management))
+        self._sources.append(sources.QueueDepths(topology, broker, self._values, management))
 
     def watch_outbox(
-        self, ask: Callable[[], Due], failing: Callable[[], Iterable[Failing]] | None = None
+        self,
+        ask: Callable[[], sources.Due],
+        failing: Callable[[], Iterable[sources.Failing]] | None = None,
     ) -> None:
         """Exposes the outbox. ``ask``: such as ``Outbox.backlog`` in a transaction; it may wait,
         and raise. ``failing``: likewise, such as ``Outbox.failing``; without it failed
         attempts to publish are left out."""
-        self._sources.append(OutboxBacklog(ask))
+        self._sources.append(sources.OutboxBacklog(ask))
         if failing is not None:
-            self._sources.append(OutboxFailures(failing))
+            self._sources.append(sources.OutboxFailures(failing))
 
     def watch_database(self, trouble: Callable[[], str | None]) -> None:
         """Exposes whether the database works. ``trouble``: why not, at once, such as
         ``DatabaseWatch.trouble``; ``None``: it does."""
-        self._sources.append(DatabaseState(trouble))
+        self._sources.append(sources.DatabaseState(trouble))
 
     def exposition(self) -> tuple[str, bytes]:
         """The content type and the body of an answer to Prometheus."""

@@ -1,7 +1,5 @@
 """Counting what happens: what every message causes is deferred, the rest is counted at once."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -10,18 +8,11 @@ from functools import lru_cache
 from prometheus_client.core import Metric as Family
 
 from attune_mq.errors import PublishRefused, Unroutable
+from attune_mq.message import settlement
 from attune_mq.message.delivery import Delivery
 from attune_mq.message.envelope import Envelope
 from attune_mq.message.labels import LabelValues
 from attune_mq.message.outgoing import Outcome as PublishOutcome, Outgoing, Receipt
-from attune_mq.message.settlement import (
-    Acknowledge,
-    DeadLetter,
-    Outcome,
-    RepublishWithCount,
-    TryAgain,
-    Unavailable,
-)
 from attune_mq.message.telemetry import Dropped, Requeued, Settled, Telemetry
 from attune_mq.metrics import table
 from attune_mq.metrics.counters import Counts, Deferred, Durations, Labels, gauge
@@ -98,29 +89,29 @@ class EventCounts(Telemetry):
             self._counts[table.REDELIVERED].add(self._of_tag(delivery.consumer_tag))
 
     def handled(
-        self, delivery: Delivery, envelope: Envelope, outcome: Outcome, seconds: float
+        self, delivery: Delivery, envelope: Envelope, outcome: settlement.Outcome, seconds: float
     ) -> None:
         waited_s = None
-        if _is_first_attempt(delivery) and not isinstance(outcome, Unavailable):
+        if _is_first_attempt(delivery) and not isinstance(outcome, settlement.Unavailable):
             waited_s = max(0.0, time.time() - seconds - envelope.timestamp.timestamp())
         self._handlings.add((delivery.consumer_tag, envelope.message_type, seconds, waited_s))
 
     def settled(self, delivery: Delivery, envelope: Envelope | None, how: Settled) -> None:
         message_type = envelope.message_type if envelope else None
-        if isinstance(how, Acknowledge):
+        if isinstance(how, settlement.Acknowledge):
             self._acknowledged.add((delivery.consumer_tag, message_type))
             return
         labels = self._of_consumer(delivery.consumer_tag, message_type)
         match how:
-            case TryAgain():
+            case settlement.TryAgain():
                 self._counts[table.RETRIED].add(labels)
-            case DeadLetter(reason):
+            case settlement.DeadLetter(reason):
                 self._counts[table.DEAD_LETTERED].add((*labels, reason))
-            case Dropped(DeadLetter(reason)):
+            case Dropped(settlement.DeadLetter(reason)):
                 self._counts[table.DROPPED].add((*labels, reason))
             case Requeued(reason):
                 self._counts[table.REQUEUED].add((*labels[:2], reason))
-            case RepublishWithCount():  # it comes again at once, and is counted as delivered then
+            case settlement.RepublishWithCount():  # it is delivered again at once, and counted
                 pass
 
     def published(self, message: Outgoing, outcome: PublishOutcome, seconds: float) -> None:

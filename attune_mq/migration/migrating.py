@@ -1,10 +1,7 @@
 """``migrate``: changes in place what RabbitMQ does not change in place."""
 
-from __future__ import annotations
-
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 
 from attune_mq.amqp.connection import Connection
 from attune_mq.amqp.settings import BrokerSettings, virtual_host
@@ -38,15 +35,15 @@ from attune_mq.migration.temporary_topology import TemporaryNames
 from attune_mq.publishing.publisher import Publisher
 from attune_mq.topology.declaration import BindingDeclaration, declarations
 from attune_mq.topology.expansion import expand
-from attune_mq.topology.model import ExpandedTopology, Topology, UnknownName
-from attune_mq.topology_file import load_topology
+from attune_mq.topology.model import ExpandedTopology, UnknownName
+from attune_mq.topology_file import TopologySource, topology_from
 
 DEFAULT_TIMEOUTS = MigrationTimeouts()
 _NAME = "attune_mq migrate"
 
 
 def migrate(
-    topology: Topology | str | os.PathLike[str] | None = None,
+    topology: TopologySource = None,
     broker: BrokerSettings | str | None = None,
     *,
     names: Sequence[str] = (),
@@ -89,11 +86,11 @@ def migrate(
     """
     check_synchronous(on_plan, "on_plan")
     check_synchronous(on_progress, "on_progress")
-    wanted = expand(topology if isinstance(topology, Topology) else load_topology(topology))
+    wanted = expand(topology_from(topology))
     selected = _selected(wanted, names)
     settings = BrokerSettings.of(broker)
     client = management_client(management_url, settings) if management_url is not None else None
-    with _connected(settings) as connection:
+    with closing(Connection.open(settings, name=_NAME)) as connection:
         control = Control(connection)
         with surveying(settings, client) as survey:
             found, jobs = find_jobs(wanted, selected, survey)
@@ -131,15 +128,6 @@ def _selected(wanted: ExpandedTopology, names: Sequence[str]) -> tuple[Declared,
     if not names:
         return tuple(declared)
     return tuple(one for one in declared if one.name in names or one.path[-1] in names)
-
-
-@contextmanager
-def _connected(settings: BrokerSettings) -> Iterator[Connection]:
-    connection = Connection.open(settings, name=_NAME)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _planned(job: Job, control: Control) -> Planned:

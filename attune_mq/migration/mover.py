@@ -19,8 +19,6 @@ that sees this happen writes it to the log (:mod:`.write_ahead_log`). A message 
 a node of a cluster without the log stops, and this process is killed before it could write.
 """
 
-from __future__ import annotations
-
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -31,20 +29,12 @@ from attune_mq.broker.inspection import QueueCounts
 from attune_mq.errors import PublishRefused
 from attune_mq.message.delivery import Delivery
 from attune_mq.message.outgoing import Outcome, Outgoing, Receipt
+from attune_mq.migration import write_ahead_log as log
 from attune_mq.migration.context import MigrationContext
 from attune_mq.migration.copies import from_staging, to_staging
 from attune_mq.migration.queue_reader import QueueReader
 from attune_mq.migration.report import CountMismatch
 from attune_mq.migration.temporary_topology import TemporaryNames
-from attune_mq.migration.write_ahead_log import (
-    BEGUN,
-    BROKER_EPOCH,
-    CLOSED,
-    OPENED,
-    UNCERTAIN,
-    RecoveryState,
-    record,
-)
 from attune_mq.publishing.publisher import Publisher
 
 RETRY_EVERY_S = 0.5
@@ -59,7 +49,7 @@ class Mover:
     messages, where the caller accepts loss."""
 
     def __init__(
-        self, context: MigrationContext, names: TemporaryNames, recovered: RecoveryState
+        self, context: MigrationContext, names: TemporaryNames, recovered: log.RecoveryState
     ) -> None:
         self._publisher = context.publisher
         self._counts = context.control.counts
@@ -67,7 +57,7 @@ class Mover:
         self._stall_s = context.timeouts.stall_s
         self._accept_loss = context.accept_loss
         self._names = names
-        self._record = partial(record, names.log_queue)
+        self._record = partial(log.record, names.log_queue)
         self._recovered = recovered
         self._staged = recovered.staged
         self._discarded = recovered.discarded_copies
@@ -87,8 +77,8 @@ class Mover:
             self._adjust(batch, self._recovered.copies[batch])
         self._recount()
         if not self._recovered.has_begun:
-            write(self._publisher, self._record(BEGUN, "yes"))
-        write(self._publisher, self._record(BROKER_EPOCH, "yes", is_transient=True))
+            write(self._publisher, self._record(log.BEGUN, "yes"))
+        write(self._publisher, self._record(log.BROKER_EPOCH, "yes", is_transient=True))
 
     def drain(
         self, reader: QueueReader, deliveries: Sequence[Delivery], *, is_deleted: bool = False
@@ -100,11 +90,11 @@ class Mover:
         batch, count = uuid.uuid4().hex, len(deliveries)
         copies = [to_staging(one, batch, self._names.staging_exchange) for one in deliveries]
         with self._uncertain_on_error(batch) if is_deleted else nullcontext():
-            outcomes = self._publisher.send([self._record(OPENED, batch), *copies])
+            outcomes = self._publisher.send([self._record(log.OPENED, batch), *copies])
             _raise_unless_sent(outcomes, may_be_refused=True)
             self.check_staged(count)  # what was refused is not there
         with self._uncertain_on_error(batch):  # acknowledged perhaps, and the log without it
-            reader.acknowledge(deliveries, self._record(CLOSED, batch, change=count))
+            reader.acknowledge(deliveries, self._record(log.CLOSED, batch, change=count))
         self._staged += count
         return count
 
@@ -124,7 +114,7 @@ class Mover:
             self._check_arrived(before, copies, keeps_all=keeps_all)
         is_staged = reader.queue == self._names.staging_queue
         taken = len(deliveries) - discarded if is_staged else 0
-        reader.acknowledge(deliveries, self._record(CLOSED, batch, change=-taken))
+        reader.acknowledge(deliveries, self._record(log.CLOSED, batch, change=-taken))
         self._staged -= taken
         self._discarded -= discarded
         self.recognised += len(deliveries) - len(fresh)
@@ -205,7 +195,7 @@ class Mover:
             self.lost += max(missing, 0)
 
     def _adjust(self, batch: str, change: int) -> None:
-        write(self._publisher, self._record(CLOSED, batch, change=change))
+        write(self._publisher, self._record(log.CLOSED, batch, change=change))
         self._staged += change
 
     @contextmanager
@@ -218,7 +208,7 @@ class Mover:
 
     def _mark_uncertain(self, batch: str) -> None:
         """Where the log cannot be reached, its node has stopped, and the broker epoch is over."""
-        self._publisher.send([self._record(UNCERTAIN, batch)])
+        self._publisher.send([self._record(log.UNCERTAIN, batch)])
 
 
 def write(publisher: Publisher, one: Outgoing) -> None:

@@ -4,11 +4,9 @@ The broker sends as many messages as the prefetch count allows before their size
 starts small, grows while messages are small, and shrinks when they are not.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from attune_mq.amqp.channel_methods import Refused
@@ -173,10 +171,8 @@ class HeldQueue:
 def reading(connection: Connection, queue: str) -> Iterator[QueueReader]:
     with _refusals(queue):
         reader = QueueReader(connection, queue)
-    try:
+    with closing(reader):
         yield reader
-    finally:
-        reader.close()
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """What is to be migrated, found over AMQP alone or by the HTTP API. Changes nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -145,10 +143,9 @@ class SurveyByManagement:
 class SurveyByAmqp:
     """The broker names one difference at a time: declared with that value, it names the next."""
 
-    def __init__(self, settings: BrokerSettings, asker: ProbeChannel) -> None:
-        self._settings = settings
+    def __init__(self, asker: ProbeChannel) -> None:
         self._asker = asker
-        self._prober = Prober(settings, asker)
+        self._prober = Prober(asker)
         self._migrations = Migrations(asker)
         self.queues: Mapping[str, QueueDeclaration] = {}  # AMQP does not list them
 
@@ -206,8 +203,8 @@ def surveying(settings: BrokerSettings, client: ManagementClient | None) -> Iter
     if client is not None:
         yield SurveyByManagement(client, virtual_host(settings.urls[0]))
         return
-    with closing(ProbeChannel(settings, name="attune_mq migrate")) as asker:
-        yield SurveyByAmqp(settings, asker)
+    with ProbeChannel(settings, name="attune_mq migrate") as asker:
+        yield SurveyByAmqp(asker)
 
 
 def find_jobs(

@@ -1,19 +1,19 @@
 """A topology as a diagram: its nodes and edges, and the text on them."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from attune_mq.rendering.diagram import DEAD, MAIN, Diagram, Edge, EdgeKind, Finding, Node, NodeKind
-from attune_mq.rendering.parts import Block, DeadParts, blocks, dead_letter_target
-from attune_mq.topology.contracts import ConsumerSpec
-from attune_mq.topology.declaration import exchange_arguments
+from attune_mq.topology.contracts import ConsumerSpec, Family
 from attune_mq.topology.durations import format_duration
+from attune_mq.topology.exchange_types import Hop
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.model import ExpandedTopology, Topology
+from attune_mq.topology.network import Network
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Exchange, Queue
+from attune_mq.topology.reachability import grouped
 from attune_mq.topology.source import Path, path_text
 
 DEFAULT_EXCHANGE_TITLE = "default exchange"
@@ -37,21 +37,40 @@ def compose(topology: Topology, findings: Sequence[Finding] = ()) -> Diagram:
     return Diagram(composer.nodes, tuple(composer.edges.values()), titles, findings)
 
 
+class Block(NamedTuple):
+    """The file itself, or one family of it."""
+
+    path: Path
+    holder: Topology | Family
+
+    @property
+    def family(self) -> str:
+        return str(self.path[-1]) if self.path else ""
+
+    def id_of(self, queue: str) -> str:
+        return f"queue {self.family}/{queue}" if self.family else f"queue {queue}"
+
+
+def blocks(topology: Topology) -> list[Block]:
+    return [Block(*each) for each in topology.blocks()]
+
+
 class _Composer:
     def __init__(self, topology: ExpandedTopology, findings: Sequence[Finding]) -> None:
         self.nodes: dict[str, Node] = {}
         self.edges: dict[tuple[str, str, EdgeKind], Edge] = {}
         self._topology = topology
         self._marks = Marks(topology, findings)
-        queues = [
-            (block.id_of(key), queue)
+        self._network = Network(topology, with_families=True)
+        queues = {
+            block.id_of(key): self._network.queue_at[*block.path, "queues", key]
             for block in blocks(topology)
-            for key, queue in block.holder.queues.items()
-        ]
-        self._queue_ids = {queue.name: node_id for node_id, queue in queues if queue.name}
-        targets = {node_id: dead_letter_target(topology, queue) for node_id, queue in queues}
-        self._targets = {node_id: target for node_id, target in targets.items() if target}
-        self._dead = DeadParts(topology, self._targets.values())
+            for key in block.holder.queues
+        }
+        self._queue_ids = {one.queue.name: key for key, one in queues.items() if one.queue.name}
+        self._deaths = {key: one.death for key, one in queues.items() if one.death}
+        self._keeping_key = {key for key, one in queues.items() if not one.gives_key}
+        self._dead = _DeadParts(topology, self._deaths.values())
 
     # nodes
 
@@ -59,10 +78,9 @@ class _Composer:
         for key, exchange in self._topology.exchanges.items():
             marks = self._marks.of(("exchanges", key))
             self._add_exchange(exchange.name, _exchange_details(exchange), marks)
-        for exchange in self._topology.exchanges.values():
-            alternate = exchange_arguments(self._topology, exchange).get("alternate-exchange")
-            if isinstance(alternate, str):
-                source, target = self._exchange(exchange.name), self._exchange(alternate)
+        for node in self._network.exchanges.values():
+            if (to := node.alternate) is not None:
+                source, target = self._exchange(node.name), self._exchange(to.destination)
                 self._edge(Edge(source, target, EdgeKind.ALTERNATE))
 
     def _add_exchange(
@@ -105,10 +123,11 @@ class _Composer:
 
     def _dead_letter_details(self, node_id: str, queue: Queue) -> tuple[str, ...]:
         """Only what the arrow does not show: a key that is not the name of the queue itself."""
-        target = self._targets.get(node_id)
-        if target is None or target.exchange == "" or target.routing_key in (None, queue.name):
+        death = self._deaths.get(node_id)
+        if death is None or death.destination == "" or node_id in self._keeping_key:
             return ()
-        return (f"dead letters with key {target.routing_key}",)
+        given = death.routing_key
+        return () if given == queue.name else (f"dead letters with key {given}",)
 
     def add_consumers(self, block: Block) -> None:
         """One node for each service at a queue, with the tags of its consumers."""
@@ -177,20 +196,21 @@ class _Composer:
     def add_dead_letters(self, block: Block) -> None:
         for key, queue in block.holder.queues.items():
             source = block.id_of(key)
-            target = self._targets.get(source)
-            if target is None:
+            death = self._deaths.get(source)
+            if death is None:
                 continue
-            if target.exchange != "":
-                end = self._exchange(target.exchange)
-            elif target.routing_key in self._queue_ids:
-                end = self._queue_ids[target.routing_key]
+            if death.destination != "":
+                end = self._exchange(death.destination)
+            elif death.routing_key in self._queue_ids:
+                end = self._queue_ids[death.routing_key]
             else:
                 continue
             if queue.purpose == "retry":
                 self._edge(Edge(end, source, EdgeKind.RETRY, tooltip="to wait before a retry"))
                 self._edge(Edge(source, end, EdgeKind.RETRY, tooltip="to be tried again"))
             else:
-                with_key = "" if target.routing_key is None else f"with key {target.routing_key}"
+                keeps_key = source in self._keeping_key
+                with_key = "" if keeps_key else f"with key {death.routing_key}"
                 self._edge(Edge(source, end, EdgeKind.DEAD_LETTER, tooltip=with_key))
 
 
@@ -230,15 +250,64 @@ def _binding_labels(binding: Binding) -> tuple[str, ...]:
     return tuple(f"{key} ({arguments})" for key in keys) if keys else (arguments,)
 
 
+class _DeadParts:
+    """Exchanges (by name) and queues (by id) that only dead letters reach."""
+
+    def __init__(self, topology: ExpandedTopology, deaths: Collection[Hop]) -> None:
+        self._topology = topology
+        keys = {death.routing_key for death in deaths if death.destination == ""} - {""}
+        self.exchanges = self._dead_exchanges({death.destination for death in deaths} - {""})
+        self.queues: set[str] = set()
+        for block in blocks(topology):
+            sources = self._sources("queue", block.holder.bindings)
+            for key, queue in block.holder.queues.items():
+                is_fed = sources[key] <= self.exchanges if key in sources else queue.name in keys
+                if is_fed or queue.purpose != "main":
+                    self.queues.add(block.id_of(key))
+
+    def _dead_exchanges(self, dead: set[str]) -> set[str]:
+        name_of = self._topology.exchange_name
+        used = {
+            name_of(contract.exchange)
+            for block in blocks(self._topology)
+            for contract in block.holder.messages.values()
+        }
+        for exchange in self._topology.exchanges.values():
+            if exchange.alternate_exchange is not None:
+                used.add(name_of(exchange.alternate_exchange))
+        feeders = self._sources("exchange", self._topology.bindings)
+        dead -= used
+        while True:
+            dead = {name for name in dead if feeders.get(name, set()) <= dead}
+            behind = {name for name, sources in feeders.items() if sources <= dead} - used
+            if behind <= dead:
+                return dead
+            dead |= behind
+
+    def _sources(
+        self, kind: Literal["exchange", "queue"], bindings: Iterable[Binding]
+    ) -> Mapping[str, set[str]]:
+        """The exchanges bound to each exchange, by name, or to each queue, by key."""
+        sources: dict[str, set[str]] = {}
+        for binding in bindings:
+            source, target = self._topology.exchange_name(binding.source), binding.destination
+            if kind == "exchange":
+                target = self._topology.exchange_name(target)
+            if binding.destination_type == kind and (kind == "queue" or source != target):
+                sources.setdefault(target, set()).add(source)
+        return sources
+
+
 class Marks:
     """Numbers of findings, from 1 on, by the path of what they are about."""
 
     def __init__(self, topology: ExpandedTopology, findings: Sequence[Finding]) -> None:
         self._topology = topology
-        self._numbers: dict[str, list[int]] = {}
-        for number, finding in enumerate(findings, 1):
-            for path in _enclosing(finding.where.path):
-                self._numbers.setdefault(path, []).append(number)
+        self._numbers = grouped(
+            (path, number)
+            for number, finding in enumerate(findings, 1)
+            for path in _enclosing(finding.where.path)
+        )
 
     def of(self, *paths: Path) -> tuple[int, ...]:
         """Numbers of the findings about what stands at these paths of the expanded topology.

@@ -1,7 +1,5 @@
 """Colours of all diagrams, and the style sheet of those in SVG: for light and dark."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 MONO = (
@@ -35,42 +33,27 @@ class Colour(NamedTuple):
     fill: str = ""
 
 
-LIGHT = {
-    "ground": Colour("#ffffff"),
-    "text": Colour("#1f2328"),
-    "muted": Colour("#59636e"),
-    "chip": Colour("#d1d9e0", "#ffffff"),
-    "service": Colour("#818b98", "#f6f8fa"),
-    "exchange": Colour("#6366f1", "#eef2ff"),
-    "queue": Colour("#0e7490", "#ecfeff"),
-    "consumer": Colour("#15803d", "#f0fdf4"),
-    "publish": Colour("#818b98"),
-    "binding": Colour("#6366f1"),
-    "consume": Colour("#15803d"),
-    "dead": Colour("#cf222e", "#ffffff"),
-    "dead-panel": Colour("#f5c6cb", "#fff5f5"),
-    "retry": Colour("#b45309"),
-    "warning": Colour("#9a6700"),
-    "on-mark": Colour("#ffffff"),
+_COLOURS = {
+    "ground": (Colour("#ffffff"), Colour("#0d1117")),
+    "text": (Colour("#1f2328"), Colour("#e6edf3")),
+    "muted": (Colour("#59636e"), Colour("#9198a1")),
+    "chip": (Colour("#d1d9e0", "#ffffff"), Colour("#3d444d", "#0d1117")),
+    "service": (Colour("#818b98", "#f6f8fa"), Colour("#818b98", "#212830")),
+    "exchange": (Colour("#6366f1", "#eef2ff"), Colour("#8b8ff5", "#1e1f4b")),
+    "queue": (Colour("#0e7490", "#ecfeff"), Colour("#22b8cf", "#0b2f38")),
+    "consumer": (Colour("#15803d", "#f0fdf4"), Colour("#3fb950", "#0f2d1a")),
+    "publish": (Colour("#818b98"), Colour("#818b98")),
+    "binding": (Colour("#6366f1"), Colour("#8b8ff5")),
+    "consume": (Colour("#15803d"), Colour("#3fb950")),
+    "dead": (Colour("#cf222e", "#ffffff"), Colour("#ff7b72", "#0d1117")),
+    "dead-panel": (Colour("#f5c6cb", "#fff5f5"), Colour("#5a2428", "#1c1214")),
+    "retry": (Colour("#b45309"), Colour("#e3a23c")),
+    "warning": (Colour("#9a6700"), Colour("#d29922")),
+    "on-mark": (Colour("#ffffff"), Colour("#0d1117")),
 }
-_DARK = {
-    "ground": Colour("#0d1117"),
-    "text": Colour("#e6edf3"),
-    "muted": Colour("#9198a1"),
-    "chip": Colour("#3d444d", "#0d1117"),
-    "service": Colour("#818b98", "#212830"),
-    "exchange": Colour("#8b8ff5", "#1e1f4b"),
-    "queue": Colour("#22b8cf", "#0b2f38"),
-    "consumer": Colour("#3fb950", "#0f2d1a"),
-    "publish": Colour("#818b98"),
-    "binding": Colour("#8b8ff5"),
-    "consume": Colour("#3fb950"),
-    "dead": Colour("#ff7b72", "#0d1117"),
-    "dead-panel": Colour("#5a2428", "#1c1214"),
-    "retry": Colour("#e3a23c"),
-    "warning": Colour("#d29922"),
-    "on-mark": Colour("#0d1117"),
-}
+"""For light and for dark."""
+LIGHT = {name: light for name, (light, _) in _COLOURS.items()}
+_DARK = {name: dark for name, (_, dark) in _COLOURS.items()}
 BOXES = {
     **{name: LIGHT[name] for name in ("service", "exchange", "queue", "consumer")},
     "dead": Colour(LIGHT["dead"].stroke, LIGHT["dead-panel"].fill),

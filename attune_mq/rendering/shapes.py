@@ -1,7 +1,5 @@
 """SVG's shapes as text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 

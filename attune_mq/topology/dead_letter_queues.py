@@ -6,8 +6,6 @@ published to it, and no exchange is bound to it but those that queues dead-lette
 to which a TTL gives messages back, for another try or to a handler, is not taken for one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -17,7 +15,7 @@ from attune_mq.topology.expansion import dead_letter_queue_name
 from attune_mq.topology.families import including, instance_with_queue, instantiate
 from attune_mq.topology.model import Topology, UnknownName
 from attune_mq.topology.objects import Binding, DeadLetterTo, Queue
-from attune_mq.topology.reachability import reachable
+from attune_mq.topology.reachability import grouped, reachable
 from attune_mq.topology.routing import Router
 from attune_mq.topology.validation import nearest
 
@@ -47,10 +45,8 @@ class DeadLetterQueues:
         expanded = self._router.topology
         self._queues = {queue.name: queue for queue in expanded.queues.values() if queue.name}
         self._keys = {queue.name: key for key, queue in expanded.queues.items()}
-        self._bindings: dict[str, list[Binding]] = {}
-        for binding in expanded.bindings:
-            if binding.destination_type == "queue":
-                self._bindings.setdefault(binding.destination, []).append(binding)
+        to_queues = (one for one in expanded.bindings if one.destination_type == "queue")
+        self._bindings = dict(grouped((one.destination, one) for one in to_queues))
 
     @cached_property
     def routes(self) -> tuple[DeadLetterRoute, ...]:
@@ -171,9 +167,7 @@ class DeadLetterQueues:
         topology = self._router.topology
         queues = [queue for _, block in topology.blocks() for queue in block.queues.values()]
         rules = [queue.dead_letter for queue in queues]
-        behind: dict[str, list[str]] = {}
-        for binding in topology.bindings:
-            if binding.destination_type == "exchange":
-                behind.setdefault(binding.source, []).append(binding.destination)
+        between = (one for one in topology.bindings if one.destination_type == "exchange")
+        behind = grouped((one.source, one.destination) for one in between)
         found = [rule.to for rule in rules if isinstance(rule, DeadLetterTo)]
-        return set(reachable(found, lambda exchange: behind.get(exchange, ())))
+        return set(reachable(found, behind.__getitem__))

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from attune_mq.topology.fields import NO_ARGUMENTS
+from attune_mq.topology.reachability import grouped
 from attune_mq.topology.source import Path
 
 Headers = Mapping[str, Any]
@@ -69,10 +70,7 @@ class DirectTable(BindingTable):
     """Key and binding key are equal. Wildcards mean nothing here."""
 
     def __init__(self, bindings: Hops) -> None:
-        by_key: dict[str, list[Hop]] = {}
-        for hop in bindings:
-            by_key.setdefault(hop.routing_key, []).append(hop)
-        self._by_key = {key: tuple(hops) for key, hops in by_key.items()}
+        self._by_key = dict(grouped((hop.routing_key, hop) for hop in bindings))
 
     def possible(self, keys: Sequence[str]) -> Hops:
         if len(keys) == 1:

@@ -1,24 +1,17 @@
 """Families and their instances: ``worker.{worker_id}.executions`` for one worker id."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import reduce
 from typing import NamedTuple, TypeVar
 
 from attune_mq.errors import InvalidInput
+from attune_mq.topology import objects
 from attune_mq.topology.contracts import Family, MessageContract
+from attune_mq.topology.expansion import RETRY_INFIX, dead_letter_queue_name, expand
 from attune_mq.topology.fields import MAX_NAME_BYTES, FrozenDict
 from attune_mq.topology.model import Block, ExpandedTopology, Topology, UnknownName
-from attune_mq.topology.objects import (
-    BUILT_IN_EXCHANGES,
-    Binding,
-    DeadLetterQueue,
-    DeadLetterTo,
-    OwnDeadLetterQueue,
-    Queue,
-)
-from attune_mq.topology.reachability import reachable
+from attune_mq.topology.reachability import grouped, reachable
 from attune_mq.topology.source import Path
 
 T = TypeVar("T", bound=Topology)
@@ -89,7 +82,7 @@ def _instance(topology: T, key: str, family: Family, fill: Callable[[str], str])
     return instance.changed(sources, exchanges=FrozenDict(kept), bindings=bindings)
 
 
-def _queue(queue: Queue, fill: Callable[[str], str]) -> Queue:
+def _queue(queue: objects.Queue, fill: Callable[[str], str]) -> objects.Queue:
     name = fill(queue.name)
     if len(name.encode()) > LONGEST_INSTANCE_NAME_BYTES:
         raise InvalidInput(
@@ -98,13 +91,13 @@ def _queue(queue: Queue, fill: Callable[[str], str]) -> Queue:
         )
     update: dict[str, object] = {"name": name}
     rule = queue.dead_letter
-    if isinstance(rule, DeadLetterTo) and rule.routing_key is not None:
+    if isinstance(rule, objects.DeadLetterTo) and rule.routing_key is not None:
         filled = rule.model_copy(update={"routing_key": fill(rule.routing_key)})
         update["dead_letter"] = filled
     return queue.model_copy(update=update)
 
 
-def _binding(binding: Binding, fill: Callable[[str], str]) -> Binding:
+def _binding(binding: objects.Binding, fill: Callable[[str], str]) -> objects.Binding:
     keys = tuple(fill(key) for key in binding.routing_keys)
     return binding.model_copy(
         update={"routing_key": fill(binding.routing_key), "routing_keys": keys}
@@ -115,7 +108,7 @@ def _contract(contract: MessageContract, fill: Callable[[str], str]) -> MessageC
     return contract.model_copy(update={"routing_key": fill(contract.routing_key)})
 
 
-def _links(binding: Binding, exchanges: set[str]) -> bool:
+def _links(binding: objects.Binding, exchanges: set[str]) -> bool:
     between = binding.destination_type == "exchange"
     return between and binding.destination in exchanges and binding.source in exchanges
 
@@ -127,23 +120,23 @@ def exchanges_of(part: Topology, whole: Topology) -> set[str]:
     names |= {b.destination for b in part.bindings if b.destination_type == "exchange"}
     names |= {contract.exchange for contract in part.messages.values()}
     for rule in (part.dead_letter, *(queue.dead_letter for queue in part.queues.values())):
-        if isinstance(rule, DeadLetterQueue | OwnDeadLetterQueue) and rule.exchange:
+        if isinstance(rule, objects.DeadLetterQueue | objects.OwnDeadLetterQueue) and rule.exchange:
             names.add(rule.exchange)
-        elif isinstance(rule, DeadLetterTo):
+        elif isinstance(rule, objects.DeadLetterTo):
             names.add(rule.to)
-    return _closed(names - {""} - set(BUILT_IN_EXCHANGES), whole)
+    return _closed(names - {""} - set(objects.BUILT_IN_EXCHANGES), whole)
 
 
 def _closed(names: set[str], whole: Topology) -> set[str]:
     """With alternates, and with the exchanges from which messages come to these."""
-    leading: dict[str, list[str]] = {}
-    for key, exchange in whole.exchanges.items():
-        if exchange.alternate_exchange:
-            leading.setdefault(key, []).append(exchange.alternate_exchange)
-    for binding in whole.bindings:
-        if binding.destination_type == "exchange" and binding.source:
-            leading.setdefault(binding.destination, []).append(binding.source)
-    return set(reachable(names, lambda name: leading.get(name, ())))
+    exchanges = whole.exchanges.items()
+    leading = [(key, one.alternate_exchange) for key, one in exchanges if one.alternate_exchange]
+    leading += [
+        (one.destination, one.source)
+        for one in whole.bindings
+        if one.destination_type == "exchange" and one.source
+    ]
+    return set(reachable(names, grouped(leading).__getitem__))
 
 
 def _origins(
@@ -151,7 +144,7 @@ def _origins(
     key: str,
     family: Family,
     fill: Callable[[str], str],
-    links: tuple[Binding, ...],
+    links: tuple[objects.Binding, ...],
 ) -> dict[Path, Path]:
     inside: Path = ("families", key)
     origins: dict[Path, Path] = {("queues", k): (*inside, "queues", k) for k in family.queues}
@@ -212,6 +205,34 @@ def including(topology: ExpandedTopology, instance: Instance) -> ExpandedTopolog
         queues=FrozenDict({**topology.queues, **queues}),
         bindings=(*topology.bindings, *bindings),
     )
+
+
+def including_all(topology: Topology, instances: Collection[Instance]) -> ExpandedTopology:
+    """The topology with the queues and bindings of these instances in it."""
+    return reduce(including, instances, expand(topology))
+
+
+def instances_among(topology: Topology, queues: Collection[str]) -> tuple[Instance, ...]:
+    """Those to which some of these queues of a broker belong, in the order of the queues.
+
+    A queue that the library adds to one that is there too is taken for that, and not for an
+    instance of its own: ``worker.{id}`` would otherwise have a worker ``7.dlq``.
+    """
+    expanded = expand(topology)
+    own = {queue.name for queue in expanded.queues.values()}
+    there = set(queues)
+    found: dict[str, Instance] = {}
+    for name in queues:
+        if expanded.families and name not in own and not _is_added(name, there):
+            instance = instance_with_queue(expanded, name)
+            if instance is not None:
+                found.setdefault(str(instance), instance)
+    return tuple(found.values())
+
+
+def _is_added(name: str, there: Collection[str]) -> bool:
+    main = name.removesuffix(dead_letter_queue_name(""))
+    return (main != name and main in there) or name.rpartition(RETRY_INFIX)[0] in there
 
 
 def _parameters(template: str, text: str) -> dict[str, str]:

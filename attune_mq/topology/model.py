@@ -12,16 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import Field, PrivateAttr, StrictStr
 
 from attune_mq.errors import InvalidInput
+from attune_mq.topology import objects
 from attune_mq.topology.contracts import ConsumerSpec, Family, MessageContract
 from attune_mq.topology.fields import FrozenDict, FrozenMap, TopologyModel
-from attune_mq.topology.objects import (
-    BUILT_IN_EXCHANGES,
-    Binding,
-    DeadLetterRule,
-    Exchange,
-    Queue,
-    QueueType,
-)
 from attune_mq.topology.source import Path, SourceMap, Where
 
 
@@ -33,7 +26,7 @@ class QueueDefaults(TopologyModel):
     """What each queue is unless it says otherwise: main, dead letter and retry queues alike,
     but not queues that are exclusive, auto-delete or transient, which are classic always."""
 
-    type: QueueType | None = None
+    type: objects.QueueType | None = None
 
 
 class Defaults(TopologyModel):
@@ -60,10 +53,10 @@ class Topology(TopologyModel):
     version: Literal[1]
     broker: BrokerExpectation | None = None
     defaults: Defaults = Defaults()
-    dead_letter: DeadLetterRule = False
-    exchanges: FrozenMap[Exchange] = Field(default_factory=FrozenDict)
-    queues: FrozenMap[Queue] = Field(default_factory=FrozenDict)
-    bindings: tuple[Binding, ...] = ()
+    dead_letter: objects.DeadLetterRule = False
+    exchanges: FrozenMap[objects.Exchange] = Field(default_factory=FrozenDict)
+    queues: FrozenMap[objects.Queue] = Field(default_factory=FrozenDict)
+    bindings: tuple[objects.Binding, ...] = ()
     messages: FrozenMap[MessageContract] = Field(default_factory=FrozenDict)
     consumers: FrozenMap[ConsumerSpec] = Field(default_factory=FrozenDict)
     families: FrozenMap[Family] = Field(default_factory=FrozenDict)
@@ -105,7 +98,7 @@ class Topology(TopologyModel):
     def exchange_type(self, key: str) -> str:
         """Of one of the file's or a built-in one; ``direct``, as the default exchange is, else."""
         exchange = self.exchanges.get(key)
-        return exchange.type if exchange else BUILT_IN_EXCHANGES.get(key, "direct")
+        return exchange.type if exchange else objects.BUILT_IN_EXCHANGES.get(key, "direct")
 
     def route(self, message_type: str) -> Route:
         """Where messages of this type are published.

@@ -3,8 +3,6 @@
 Names are the broker's. Bindings to what does not exist are left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +24,7 @@ from attune_mq.topology.exchange_types import BindingTable, Headers, Hop, bindin
 from attune_mq.topology.expansion import DEFAULT_EXCHANGE, retry_queue_name
 from attune_mq.topology.model import ExpandedTopology
 from attune_mq.topology.objects import BUILT_IN_EXCHANGES, Binding, Queue
+from attune_mq.topology.reachability import grouped
 from attune_mq.topology.source import Path
 
 TRACE = "amq.rabbitmq.trace"
@@ -204,18 +203,14 @@ class Network:
 
     def _exchanges(self) -> dict[str, ExchangeNode]:
         topology = self.topology
-        bindings: dict[str, list[Hop]] = {}
-        for hop in self.bindings:
-            bindings.setdefault(hop.source, []).append(hop)
+        bindings = grouped((hop.source, hop) for hop in self.bindings)
         nodes = {
-            name: ExchangeNode(
-                name, name == TRACE, binding_table(kind, bindings.get(name, ())), None
-            )
+            name: ExchangeNode(name, name == TRACE, binding_table(kind, bindings[name]), None)
             for name, kind in BUILT_IN_EXCHANGES.items()
         }
         for key, exchange in topology.exchanges.items():
             name = exchange.name
-            table = binding_table(exchange.type, bindings.get(name, ()))
+            table = binding_table(exchange.type, bindings[name])
             alternate = self._alternate(key)
             nodes[name] = ExchangeNode(name, exchange.internal, table, alternate)
         return nodes

@@ -1,7 +1,5 @@
 """Pydantic's errors as problems with a line, in words for the person who edits the file."""
 
-from __future__ import annotations
-
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,19 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from attune_mq.topology import objects
 from attune_mq.topology.contracts import ConsumerSpec, Family, MessageContract
 from attune_mq.topology.document import Document
 from attune_mq.topology.fields import TopologyModel
 from attune_mq.topology.model import BrokerExpectation, Defaults, QueueDefaults, Topology
-from attune_mq.topology.objects import (
-    Binding,
-    DeadLetterQueue,
-    DeadLetterTo,
-    Exchange,
-    OwnDeadLetterQueue,
-    Queue,
-    Retry,
-)
 from attune_mq.topology.source import Path, Problem
 
 _EXPECTED = {
@@ -48,10 +38,10 @@ _MODELS: Mapping[Path, type[TopologyModel]] = {
     ("broker",): BrokerExpectation,
     ("defaults",): Defaults,
     ("defaults", "queue"): QueueDefaults,
-    ("exchanges", "*"): Exchange,
-    ("queues", "*"): Queue,
-    ("queues", "*", "retry"): Retry,
-    ("bindings", "*"): Binding,
+    ("exchanges", "*"): objects.Exchange,
+    ("queues", "*"): objects.Queue,
+    ("queues", "*", "retry"): objects.Retry,
+    ("bindings", "*"): objects.Binding,
     ("messages", "*"): MessageContract,
     ("consumers", "*"): ConsumerSpec,
     ("families", "*"): Family,
@@ -114,8 +104,8 @@ def _model_at(path: Path, tags: Sequence[str | int]) -> type[TopologyModel]:
         return _model_at(path[2:], tags)
     if path and path[-1] == "dead_letter":
         if "<to>" in tags:
-            return DeadLetterTo
-        return DeadLetterQueue if len(path) == 1 else OwnDeadLetterQueue
+            return objects.DeadLetterTo
+        return objects.DeadLetterQueue if len(path) == 1 else objects.OwnDeadLetterQueue
     general = tuple(
         "*" if index == 1 and path[0] != "defaults" else step for index, step in enumerate(path)
     )

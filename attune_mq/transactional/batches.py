@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Protocol
@@ -114,6 +114,7 @@ class Terms:
     claim_name: Callable[[], str]
 
 
+@dataclass
 class Batches:
     """One batch at a time, for any thread.
 
@@ -121,24 +122,15 @@ class Batches:
     :meth:`settle`: a transaction for each batch instead of two. It is kept until that is committed.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        outbox: Outbox,
-        publisher: SupportsPublish,
-        terms: Terms,
-        failing: FailingDestinations,
-        select: Callable[[Claim, int, Sequence[str]], list[ClaimedMessage]],
-    ) -> None:
-        self._engine = engine
-        self._outbox = outbox
-        self._publisher = publisher
-        self._terms = terms
-        self._failing = failing
-        self._select = select
-        self._turn = threading.RLock()
-        self._unsettled: _Settlement | None = None
-        self._publishing_since_s: float | None = None
+    engine: Engine
+    outbox: Outbox
+    publisher: SupportsPublish
+    terms: Terms
+    failing: FailingDestinations
+    select: Callable[[Claim, int, Sequence[str]], list[ClaimedMessage]]
+    _turn: threading.RLock = field(default_factory=threading.RLock, init=False)
+    _unsettled: _Settlement | None = field(default=None, init=False)
+    _publishing_since_s: float | None = field(default=None, init=False)
 
     @property
     def publishing_s(self) -> float:
@@ -154,7 +146,7 @@ class Batches:
         nothing could be published.
         """
         with self._turn:
-            claimed_by = self._terms.claim_name()
+            claimed_by = self.terms.claim_name()
             batch = self._settle_and_claim(failing, claimed_by)
             relayed = self._relay(batch, claimed_by) if batch else Relayed()
             if settle or not relayed.confirmed:
@@ -165,23 +157,23 @@ class Batches:
         """Writes the outcome of the last batch."""
         with self._turn:
             if self._unsettled is not None:
-                with self._engine.begin() as tx:
+                with self.engine.begin() as tx:
                     self._write_outcome(tx)
                 self._unsettled = None
 
     def _settle_and_claim(self, failing: Sequence[str], claimed_by: str) -> list[ClaimedMessage]:
-        claim = partial(self._outbox.claim, claimed_by=claimed_by, lease=self._terms.lease)
-        with self._engine.begin() as tx:
+        claim = partial(self.outbox.claim, claimed_by=claimed_by, lease=self.terms.lease)
+        with self.engine.begin() as tx:
             self._write_outcome(tx)
-            batch = self._select(partial(claim, tx), self._terms.batch_size, failing)
+            batch = self.select(partial(claim, tx), self.terms.batch_size, failing)
         self._unsettled = None
         return batch
 
     def _write_outcome(self, tx: Connection) -> None:
         if (known := self._unsettled) is not None:
-            self._outbox.delete_confirmed(tx, known.confirmed)
-            self._outbox.postpone_failed(tx, known.failures, claimed_by=known.claimed_by)
-            self._outbox.release(tx, known.untried, claimed_by=known.claimed_by)
+            self.outbox.delete_confirmed(tx, known.confirmed)
+            self.outbox.postpone_failed(tx, known.failures, claimed_by=known.claimed_by)
+            self.outbox.release(tx, known.untried, claimed_by=known.claimed_by)
 
     def _relay(self, batch: Sequence[ClaimedMessage], claimed_by: str) -> Relayed:
         self._publishing_since_s = time.monotonic()
@@ -199,7 +191,7 @@ class Batches:
 
     def _publish(self, batch: Sequence[ClaimedMessage]) -> Sequence[Exception | None]:
         try:
-            return self._publisher.publish_envelopes([row.message for row in batch])
+            return self.publisher.publish_envelopes([row.message for row in batch])
         except BrokerUnavailable:
             raise
         except Exception as error:
@@ -217,7 +209,7 @@ class Batches:
     ) -> _Settlement:
         pairs = list(zip(batch, outcomes, strict=True))
         _log_failures(pairs)
-        self._failing.learn(pairs)
+        self.failing.learn(pairs)
         return _Settlement(
             claimed_by,
             confirmed=[row.row_id for row, error in pairs if error is None],
@@ -225,7 +217,7 @@ class Batches:
         )
 
     def _failure(self, row: ClaimedMessage, error: Exception) -> Failure:
-        pause = min(self._terms.longest_retry, _FIRST_RETRY * 2 ** min(row.attempts, 20))
+        pause = min(self.terms.longest_retry, _FIRST_RETRY * 2 ** min(row.attempts, 20))
         text = f"{type(error).__name__}: {error}"[:_MAX_ERROR_LENGTH]
         # As every database can store it: a text that it refused would keep the whole batch.
         return Failure(row.row_id, text.encode(errors="replace").decode().replace("\0", "?"), pause)

@@ -24,7 +24,6 @@ import socket
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -39,22 +38,6 @@ _KEYS = text(
     " WHERE locktype = 'advisory' AND objsubid = 1 AND granted"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-
-
-class RelayLock(Protocol):
-    """The lock of one relay, and the view of those of others. For one thread at a time."""
-
-    def take(self) -> None:
-        """Before the first claim, and now and then again; nothing to do while it is held."""
-
-    def absent(self, tx: Connection, ids: set[str]) -> set[str]:
-        """Those of ``ids`` that are known to be gone."""
-
-    def release(self) -> None:
-        """As the end of the process does: other relays release its claims."""
-
-    def leave_to_parent(self) -> None:
-        """In a fork: the parent goes on to hold the lock."""
 
 
 class Identity:
@@ -82,12 +65,9 @@ def gone(lock: RelayLock, tx: Connection, claims: Collection[str]) -> set[str]:
     return {claim for claim, relay_id in ids.items() if relay_id in absent}
 
 
-def lock_on(engine: Engine, relay_id: str) -> RelayLock:
-    kind = AdvisoryLock if engine.dialect.name == "postgresql" else LockFile
-    return kind(engine, relay_id)
-
-
 class AdvisoryLock:
+    """The lock of one relay, and the view of those of others. For one thread at a time."""
+
     def __init__(self, engine: Engine, relay_id: str) -> None:
         self._engine = engine
         self._id = relay_id
@@ -95,7 +75,8 @@ class AdvisoryLock:
         self._is_locked = False
 
     def take(self) -> None:
-        """Raises SQLAlchemy's error where the database is unavailable.
+        """Before the first claim, and now and then again; nothing to do while it is held. Raises
+        SQLAlchemy's error where the database is unavailable.
 
         It does not wait for the lock: a half-open session holds it until the server notices, and
         until then this relay counts as running; a later call takes it."""
@@ -113,18 +94,21 @@ class AdvisoryLock:
             self._is_locked = self._session.execute(lock, {"key": _key(self._id)}).scalar_one()
 
     def absent(self, tx: Connection, ids: set[str]) -> set[str]:
+        """Those of ``ids`` that are known to be gone."""
         if not ids - {self._id}:
             return set()
         keys = set(tx.execute(_KEYS).scalars())
         return {one for one in ids if one != self._id and _key(one) not in keys}
 
     def release(self) -> None:
+        """As the end of the process does: other relays release its claims."""
         session, self._session, self._is_locked = self._session, None, False
         if session is not None:
             with suppress(SQLAlchemyError):
                 session.close()
 
     def leave_to_parent(self) -> None:
+        """In a fork: the parent goes on to hold the lock."""
         if self._session is not None:
             # Kept: its destructor would write to the parent's socket.
             _left_to_parents.append(self._session)
@@ -139,7 +123,7 @@ def _key(relay_id: str) -> int:
 
 
 class LockFile:
-    """For SQLite, whose processes share a file system."""
+    """The same for SQLite, whose processes share a file system."""
 
     def __init__(self, engine: Engine, relay_id: str) -> None:
         self._engine = engine
@@ -179,6 +163,14 @@ class LockFile:
 
     def leave_to_parent(self) -> None:
         self.release()  # closes a copy of the descriptor: the parent's holds the lock
+
+
+RelayLock = AdvisoryLock | LockFile
+
+
+def lock_on(engine: Engine, relay_id: str) -> RelayLock:
+    kind = AdvisoryLock if engine.dialect.name == "postgresql" else LockFile
+    return kind(engine, relay_id)
 
 
 def _start_of_names(tx: Connection) -> Path:

@@ -20,8 +20,6 @@ Another relay on the outbox detects that a process died and releases its claims,
 :mod:`attune_mq.transactional.claim_holders` can tell; else they end after ``lease_s``.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 import weakref
@@ -32,15 +30,7 @@ from sqlalchemy import Engine
 
 from attune_mq.errors import LifecycleError
 from attune_mq.forking import OwnProcess, after_fork
-from attune_mq.transactional.batches import (
-    Batches,
-    FailingDestinations,
-    Relayed,
-    SupportsPublish,
-    Terms,
-    claim_of_each,
-    claim_others,
-)
+from attune_mq.transactional import batches
 from attune_mq.transactional.claim_holders import Identity, gone, lock_on
 from attune_mq.transactional.outbox import Failing, Outbox
 from attune_mq.transactional.relay_thread import RelayThread
@@ -84,7 +74,7 @@ class OutboxRelay:
         self,
         engine: Engine,
         outbox: Outbox,
-        publisher: SupportsPublish,
+        publisher: batches.SupportsPublish,
         *,
         batch_size: int = 100,
         lease_s: float = 60.0,
@@ -95,7 +85,7 @@ class OutboxRelay:
         self._engine = engine
         self._outbox = outbox
         self._identity = Identity(name)
-        self._terms = Terms(
+        self._terms = batches.Terms(
             batch_size=batch_size,
             lease=timedelta(seconds=lease_s),
             longest_retry=timedelta(seconds=longest_retry_s),
@@ -107,10 +97,10 @@ class OutboxRelay:
         self._looking = threading.Lock()
         self._look_at_s = 0.0
         self._stuck: tuple[Failing, ...] = ()
-        self._failing = FailingDestinations()
+        self._failing = batches.FailingDestinations()
         self._first, self._second = (
-            Batches(engine, outbox, publisher, self._terms, self._failing, select)
-            for select in (claim_others, claim_of_each)
+            batches.Batches(engine, outbox, publisher, self._terms, self._failing, select)
+            for select in (batches.claim_others, batches.claim_of_each)
         )
         self._threads = tuple(
             RelayThread(turn, name=thread_name, full=batch_size, poll_interval_s=poll_interval_s)
@@ -197,7 +187,7 @@ class OutboxRelay:
                 self._lock.release()
         return has_ended
 
-    def run_once(self) -> Relayed:
+    def run_once(self) -> batches.Relayed:
         """One turn: claims a batch, publishes and settles it; another for destinations that fail.
 
         Raises SQLAlchemy's error when the database refuses, :class:`BrokerUnavailable` when nothing
@@ -209,23 +199,23 @@ class OutboxRelay:
         most = self._relay_most(True)
         return most + self._second.relay(failing) if failing else most
 
-    def _relay_most(self, is_last: bool) -> Relayed:
+    def _relay_most(self, is_last: bool) -> batches.Relayed:
         self._look()
         relayed = self._first.relay(self._failing.known(), settle=is_last)
         if relayed.failed:  # the other thread publishes what is left of these destinations
             self._threads[1].wake()
         return relayed
 
-    def _relay_failing(self, is_last: bool) -> Relayed:
+    def _relay_failing(self, is_last: bool) -> batches.Relayed:
         failing = self._failing.known()
         if not failing:
             self._second.settle()
-            return Relayed()
+            return batches.Relayed()
         relayed = self._second.relay(failing, settle=is_last)
         if relayed.confirmed:
             self._threads[0].wake()
         elif is_last:  # the next batch is likely to fail too, and the caller of stop() waits
-            return Relayed()
+            return batches.Relayed()
         return relayed
 
     def _look(self) -> None:

@@ -1,7 +1,5 @@
 """The position of a consumer in a stream, stored in the transaction of the effect."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -14,6 +12,8 @@ from attune_mq.message.stream_positions import StreamDelivery, StreamPosition
 from attune_mq.transactional.engine import insert_into, reading
 from attune_mq.transactional.schema import to_us, utc_now
 from attune_mq.transactional.transactions import Prepared, run_in_transaction_with_retry
+
+_KEY = ("scope", "stream", "consumer")
 
 
 class StreamPositions:
@@ -128,20 +128,15 @@ class StreamPositions:
             new.generation, new.message_offset
         )
         return insert.on_conflict_do_update(
-            index_elements=["scope", "stream", "consumer"],
-            set_={
-                "generation": new.generation,
-                "message_offset": new.message_offset,
-                "fingerprint": new.fingerprint,
-                "advanced_at_us": new.advanced_at_us,
-            },
+            index_elements=_KEY,
+            set_={one.name: one for one in new if one.name not in _KEY},
             where=is_behind,
         ).returning(stored.message_offset)
 
     def _placing(self, tx: Connection) -> Executable:
         insert = insert_into(tx, self._table)
         return insert.on_conflict_do_update(
-            index_elements=["scope", "stream", "consumer"],
+            index_elements=_KEY,
             set_={
                 "generation": self._table.c.generation + 1,
                 "message_offset": insert.excluded.message_offset,

@@ -11,6 +11,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from attune_mq import BrokerSettings, parse_topology, setup_infrastructure
+from attune_mq.amqp.probe_channel import ProbeChannel
 from attune_mq.broker import (
     Absent,
     EmbeddedBroker,
@@ -306,11 +307,15 @@ def test_without_permission_what_is_missing_is_still_known(reading_url: str) -> 
     assert len(plan.create) == 15
 
 
+def asking(url: str) -> ProbeChannel:
+    return ProbeChannel(BrokerSettings.of(url), name="asking")
+
+
 class DeletingProber(Prober):
     """Lets the object be deleted after it was seen, and before it is compared."""
 
-    def __init__(self, settings: BrokerSettings, channel: BlockingChannel) -> None:
-        super().__init__(settings)
+    def __init__(self, asker: ProbeChannel, channel: BlockingChannel) -> None:
+        super().__init__(asker)
         self._other = channel
 
     def _look_for(self, wanted: ExchangeDeclaration | QueueDeclaration) -> Any:
@@ -341,10 +346,10 @@ def test_what_is_deleted_while_it_is_compared_is_not_made_anew(
     else:
         channel.exchange_declare(wanted.name, wanted.type, durable=True)
 
-    with DeletingProber(BrokerSettings.of(broker_url), channel) as prober:
-        verdict = prober.verdict(wanted)
-    with Prober(BrokerSettings.of(broker_url)) as prober:
-        assert prober.verdict(wanted) == Absent()
+    with asking(broker_url) as asker:
+        verdict = DeletingProber(asker, channel).verdict(wanted)
+    with asking(broker_url) as asker:
+        assert Prober(asker).verdict(wanted) == Absent()
 
     assert isinstance(verdict, Indeterminate)
 
@@ -356,7 +361,8 @@ def test_a_type_of_exchange_that_the_broker_does_not_know_ends_nothing(
     channel.exchange_declare("x", "direct", durable=True)
     channel.queue_declare("q", durable=True)
 
-    with Prober(BrokerSettings.of(broker_url)) as prober:
+    with asking(broker_url) as asker:
+        prober = Prober(asker)
         verdict = prober.verdict(ExchangeDeclaration("x", "x-made-up"))
         assert isinstance(verdict, Indeterminate)
         assert "unknown exchange type 'x-made-up'" in verdict.detail
@@ -371,7 +377,8 @@ def test_the_quiet_prober_says_the_same_of_an_exchange(
     channel.exchange_declare("x", "topic", durable=True, arguments=arguments)
     wanted = ExchangeDeclaration("x", "topic", arguments={"alternate-exchange": "lost"})
 
-    with QuietProber(BrokerSettings.of(broker_url)) as prober:
+    with asking(broker_url) as asker:
+        prober = QuietProber(asker)
         verdict = prober.verdict(wanted)
 
     if alternate == "lost":
@@ -386,7 +393,8 @@ def test_consumers_are_counted_on_the_way(channel: BlockingChannel, broker_url: 
     channel.basic_consume("q", print)
     channel.basic_consume("q", print)
 
-    with Prober(BrokerSettings.of(broker_url)) as prober:
+    with asking(broker_url) as asker:
+        prober = Prober(asker)
         prober.verdict(QueueDeclaration("q"))
         prober.verdict(QueueDeclaration("none"))
 
@@ -414,8 +422,9 @@ def test_over_the_http_api_another_virtual_host_and_another_service_are_told(
 
 
 def test_a_connection_that_is_lost_is_an_error_of_ours(broker_url: str) -> None:
-    with Prober(BrokerSettings.of(broker_url)) as prober:
+    with asking(broker_url) as asker:
+        prober = Prober(asker)
         observe_by_amqp(TOPOLOGY, prober)
-        assert prober._asker._connection is not None
-        prober._asker._connection.close()
+        assert asker._connection is not None
+        asker._connection.close()
         assert isinstance(prober.verdict(QueueDeclaration("q")), Absent)

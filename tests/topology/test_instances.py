@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attune_mq import Topology, load_topology, parse_topology
-from attune_mq.topology.instances import including_all, instances_among
+from attune_mq.topology.families import including_all, instances_among
 
 SHIPPED = load_topology("topology.yaml", environment={})
 GREEDY = parse_topology(
