@@ -1,5 +1,7 @@
 """``attune-executor``: runs the executor or the demonstration, checks its health."""
 
+from __future__ import annotations
+
 import argparse
 import logging
 import sys

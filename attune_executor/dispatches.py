@@ -5,6 +5,8 @@ As in :mod:`store`, every function takes the caller's transaction, and every cha
 compare-and-set.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal

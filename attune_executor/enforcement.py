@@ -1,5 +1,7 @@
 """The enforcement processor: creates one execution for each enforcement."""
 
+from __future__ import annotations
+
 from attune_executor import store
 from attune_executor.rules import Rule, Rules
 from attune_executor.transactions import Transactions, UnitOfWork

@@ -6,6 +6,8 @@ before ``running`` was heard of), but an execution never goes back, and a final 
 One exception: from ``scheduled`` to ``requested``, when no worker can get its dispatch any more.
 """
 
+from __future__ import annotations
+
 from attune_mq.payloads import ExecutionStatus
 
 _ON_THE_WAY = (

@@ -1,5 +1,7 @@
 """The execution manager: moves executions along their states."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from attune_executor import store

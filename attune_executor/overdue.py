@@ -4,6 +4,8 @@ An execution *has begun* when a worker reported it as running. After its dispatc
 begun is ended only when its worker is absent too; one that has not is failed or scheduled again.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 

@@ -1,5 +1,7 @@
 """Background tasks that run at intervals."""
 
+from __future__ import annotations
+
 import logging
 import threading
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """The rules file: which action a rule runs, and which runtime runs the action."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The execution scheduler: assigns each execution to a worker that is alive."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import timedelta
 

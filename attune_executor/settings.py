@@ -1,5 +1,7 @@
 """Settings: arguments, else ``ATTUNE_*`` variables, else a YAML file, else defaults."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from pathlib import Path

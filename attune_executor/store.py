@@ -8,6 +8,8 @@ follow, and only once. For a message that is late, repeated, or handled by two e
 time there is nothing to change, and the function returns that.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache

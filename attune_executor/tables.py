@@ -1,5 +1,7 @@
 """The executor's tables. The migrations make them; a test holds the two together."""
 
+from __future__ import annotations
+
 from enum import StrEnum
 
 import sqlalchemy as sa

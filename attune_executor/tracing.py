@@ -1,6 +1,8 @@
 """Traces of the executor, by OpenTelemetry's SDK and its variables (``OTEL_*``). This module
 imports OpenTelemetry, so it is imported only where tracing is on."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from importlib.metadata import entry_points

@@ -1,5 +1,7 @@
 """The watchdog of dispatches: ends or reschedules executions whose worker does not report."""
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable, Iterable

@@ -1,5 +1,7 @@
 """Worker liveness: a worker is alive while its queue has a consumer at the broker."""
 
+from __future__ import annotations
+
 import threading
 import time
 from collections.abc import Iterable

@@ -17,6 +17,8 @@ each with an ``__all__`` of its own. Each name is imported when it is first used
 line which needs few of them starts fast.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

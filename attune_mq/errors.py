@@ -11,6 +11,8 @@
 pika's exceptions never leave the library; they are the ``__cause__`` of one of these.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 

@@ -10,6 +10,8 @@ Source: https://docs.python.org/3/library/os.html#os.register_at_fork. Only :cla
 detects a fork of C code that does not call ``PyOS_AfterFork_Child``.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import weakref

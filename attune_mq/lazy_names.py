@@ -1,5 +1,7 @@
 """Names that a package exports and imports only when they are first used."""
 
+from __future__ import annotations
+
 import importlib
 import sys
 from collections.abc import Callable

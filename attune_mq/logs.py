@@ -14,6 +14,8 @@ Line breaks and control characters are escaped, so that no value forges a line o
 of a terminal. Passwords in URLs are masked. The library logs no payload.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import re

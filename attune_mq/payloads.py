@@ -13,6 +13,8 @@ There is no registry to enter it in: hand the class to the code that publishes o
 The rest of the library knows none of the classes here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, Self

@@ -1,5 +1,7 @@
 """A service on the topology: it sets up, consumes, publishes, and stops cleanly."""
 
+from __future__ import annotations
+
 import logging
 import signal
 import threading

@@ -20,6 +20,8 @@ With a broker: the fixture ``attune_broker_url`` (see :mod:`attune_mq.pytest_plu
 an empty virtual host on a private RabbitMQ node; ``service.start()`` sets it up and consumes.
 """
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,5 +1,7 @@
 """The topology file: where it is looked for, and reading it."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from pathlib import Path

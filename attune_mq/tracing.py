@@ -18,6 +18,8 @@ https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/. Without an SDK,
 configures, nothing is exported. No span has any part of a body.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Mapping
 from importlib.metadata import version

@@ -1,5 +1,7 @@
 """The figures of the demonstration: live on a terminal, as lines elsewhere, and as a summary."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass, field
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The steps of the demonstration: sensor, executor, workers and notifier on a private node."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess

@@ -4,6 +4,8 @@ A developer writes the next revision with ``python -m attune_executor.migrations
 against a database at the newest one.
 """
 
+from __future__ import annotations
+
 import logging
 import threading
 import time

@@ -1,5 +1,7 @@
 """For developers: writes a revision from the difference between the tables and a database."""
 
+from __future__ import annotations
+
 import sys
 
 from alembic import command

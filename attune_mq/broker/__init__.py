@@ -1,5 +1,7 @@
 """Brokers: what is set up, compared and observed on them, and embedded ones."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

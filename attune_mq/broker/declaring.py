@@ -5,6 +5,8 @@ there, and bindings. It answers such a batch with silence, or with one refusal t
 whose it is; then each is asked about alone.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, MutableSet, Sequence
 from dataclasses import dataclass, replace

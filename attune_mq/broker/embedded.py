@@ -11,6 +11,8 @@ when its owner is: after ``stop()``, after the process ended without it, and aft
 ``stop()`` deletes its data; ``kill()`` and ``restart()`` keep them.
 """
 
+from __future__ import annotations
+
 import logging
 import secrets
 import signal

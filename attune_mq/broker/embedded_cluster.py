@@ -16,6 +16,8 @@ itself alone and stops serving until it sees the others again (``pause_minority`
 Sources: https://www.rabbitmq.com/docs/cluster-formation, https://www.rabbitmq.com/docs/partitions.
 """
 
+from __future__ import annotations
+
 import json
 import secrets
 import time

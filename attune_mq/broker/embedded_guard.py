@@ -18,6 +18,8 @@ The program is run by its path, without ``site`` and without this package, so th
 30 ms: it may import nothing but the standard library.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import select

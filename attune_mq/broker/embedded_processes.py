@@ -1,5 +1,7 @@
 """The owner's end of :mod:`attune_mq.broker.embedded_guard`: requests and answers."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil

@@ -1,5 +1,7 @@
 """``setup_infrastructure``: what every service calls when it starts."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, MutableSet, Sequence
 from concurrent.futures import ThreadPoolExecutor

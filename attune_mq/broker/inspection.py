@@ -1,5 +1,7 @@
 """Asking the broker about one queue, now."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 from pika import spec

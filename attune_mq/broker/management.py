@@ -3,6 +3,8 @@
 Read only, with the standard library alone. Source: https://www.rabbitmq.com/docs/http-api-reference.
 """
 
+from __future__ import annotations
+
 import base64
 import http.client
 import json

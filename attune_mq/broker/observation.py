@@ -4,6 +4,8 @@ One description for plan, check, status, migration, metrics and health. What is 
 ``None`` in an :class:`ObservedQueue`, and :class:`Indeterminate`, with the reason, as a verdict.
 """
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field

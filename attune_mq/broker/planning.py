@@ -1,6 +1,8 @@
 """``plan`` and ``check``: desired and observed, compared: what set-up would do, and what else
 differs; for health probes, whether all of it is there and consumed."""
 
+from __future__ import annotations
+
 import re
 import shlex
 from collections import Counter

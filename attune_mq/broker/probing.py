@@ -15,6 +15,8 @@ declares an exchange as it is, once a passive declaration has seen it. Should it
 between, then this makes it anew.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import replace

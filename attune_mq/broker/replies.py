@@ -3,6 +3,8 @@
 The texts are those of RabbitMQ 3.10 to 4.3; what none of them matches stays as it came.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 

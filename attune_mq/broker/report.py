@@ -1,5 +1,7 @@
 """What becomes, or became, of each object of a topology: of a plan, a check and a set-up."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar

@@ -6,6 +6,8 @@ fast messages come and go, and which instances of families there are. The API is
 late. Nothing is changed; looking at a queue that expires counts as using it.
 """
 
+from __future__ import annotations
+
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

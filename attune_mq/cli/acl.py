@@ -1,5 +1,7 @@
 """Print the least-privilege permissions of a service, as patterns for rabbitmqctl."""
 
+from __future__ import annotations
+
 import argparse
 import shlex
 

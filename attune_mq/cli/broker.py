@@ -1,6 +1,8 @@
 """Run a private RabbitMQ node in the foreground until Ctrl-C or SIGTERM. Its URL is printed; its
 data is deleted at the end."""
 
+from __future__ import annotations
+
 import argparse
 import signal
 import sys

@@ -2,6 +2,8 @@
 connected. Exit code 0: everything visible is well; 1: something is missing; 4: a permission to look
 is missing; 5: something is different."""
 
+from __future__ import annotations
+
 import argparse
 from typing import Any
 

@@ -1,6 +1,8 @@
 """Write the definitions JSON that `rabbitmqctl import_definitions` and RabbitMQ's HTTP API accept,
 with everything the library adds. What definitions cannot hold is listed on standard error."""
 
+from __future__ import annotations
+
 import argparse
 
 from attune_mq.cli.context import Context

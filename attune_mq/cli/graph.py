@@ -1,6 +1,8 @@
 """Draw the topology: publishers, exchanges, bindings, queues, consumers and, in a colour of their
 own, the paths of dead letters. Lint findings are marked."""
 
+from __future__ import annotations
+
 import argparse
 import shutil
 import subprocess

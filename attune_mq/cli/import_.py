@@ -1,6 +1,8 @@
 """Convert RabbitMQ definitions JSON, or the objects of a broker, to a topology file. What a
 topology file cannot express is listed at its top and on standard error."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys

@@ -1,6 +1,8 @@
 """Check the design of the topology file, without a broker. Exit code 1: errors or warnings were
 found. Notes do not count."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import textwrap

@@ -1,5 +1,7 @@
 """``attune-mq``: finds the command, runs it, turns errors into exit codes."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import importlib

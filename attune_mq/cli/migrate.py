@@ -2,6 +2,8 @@
 and other arguments of queues, and exchanges, while messages flow. Stops if messages are missing. An
 interrupted migration resumes when the command is run again."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Iterator
 from typing import Any

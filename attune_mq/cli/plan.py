@@ -2,6 +2,8 @@
 code 0: no visible difference; 1: differences; 4: a permission to look is missing; 5: conflicts that
 setup cannot resolve."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Sequence
 from itertools import groupby

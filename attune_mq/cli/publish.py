@@ -1,5 +1,7 @@
 """Publish one message, with the exchange and routing key that the topology gives its type."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys

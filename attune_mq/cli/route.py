@@ -1,6 +1,8 @@
 """Simulate where a message goes, without a broker. Exit code 1: it reaches no queue. Names are
 those on the broker."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys

@@ -1,5 +1,7 @@
 """The queries of ``attune-mq route``, and the simulation that answers them."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field

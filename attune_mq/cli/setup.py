@@ -1,5 +1,7 @@
 """Create what the topology declares and the broker lacks. Existing objects are not changed."""
 
+from __future__ import annotations
+
 import argparse
 from typing import Any, Literal
 

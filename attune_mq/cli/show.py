@@ -2,6 +2,8 @@
 bindings, each with a comment that names its origin in the file. The output is a valid topology
 file."""
 
+from __future__ import annotations
+
 import argparse
 
 from attune_mq.cli.context import Context

@@ -2,6 +2,8 @@
 Exit code 1: there are problems. With --management-url also consumer tags and instances of
 families."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import shutil

@@ -1,5 +1,7 @@
 """Dead letters: listed, shown, replayed and purged."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

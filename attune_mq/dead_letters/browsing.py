@@ -20,6 +20,8 @@ sets a limit below twice its count), and its copy is not confirmed: we are kille
 broker is out of memory or disk.
 """
 
+from __future__ import annotations
+
 import contextlib
 import copy
 from collections.abc import Iterator

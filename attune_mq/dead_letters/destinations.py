@@ -1,5 +1,7 @@
 """Where a dead letter is to be sent again, by the topology of today. Pure."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple

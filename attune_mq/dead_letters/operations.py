@@ -10,6 +10,8 @@ and replaying take any queue of the broker whose name the file does not have, as
 program has filled.
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
 from collections.abc import Callable, Iterator

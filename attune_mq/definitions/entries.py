@@ -1,5 +1,7 @@
 """One object of a definitions file, its fields as they are meant, and its virtual host."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

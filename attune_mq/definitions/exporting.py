@@ -1,5 +1,7 @@
 """A topology as RabbitMQ's definitions JSON."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The text of a definitions file as one JSON object, or a sentence that says why it is none."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping, Sequence

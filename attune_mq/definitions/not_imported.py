@@ -3,6 +3,8 @@
 Names only: values of parameters hold URLs with passwords in them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any

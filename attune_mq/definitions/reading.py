@@ -5,6 +5,8 @@ Files that people keep are seldom what a broker wrote: a missing ``durable`` is 
 named, see :attr:`Definitions.not_imported`.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -6,6 +6,8 @@ since each is stale after :data:`~attune_mq.health.checks.ANSWER_MAX_AGE_S` seco
 to the server waits, and no fault is seen later than that.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

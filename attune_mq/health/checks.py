@@ -1,5 +1,7 @@
 """What is wrong, by what is known: no broker is asked here."""
 
+from __future__ import annotations
+
 import threading
 import time
 from collections.abc import Callable, Sequence

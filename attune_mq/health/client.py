@@ -1,5 +1,7 @@
 """Asking a health server, for containers that have no curl."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from http.client import HTTPException

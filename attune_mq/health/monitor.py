@@ -1,5 +1,7 @@
 """Everything that is known of a service's health, asked in one place."""
 
+from __future__ import annotations
+
 import os
 import socket
 import time

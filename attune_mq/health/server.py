@@ -1,5 +1,7 @@
 """The endpoints: ``/livez``, ``/readyz``, ``/metrics``, ``/status``."""
 
+from __future__ import annotations
+
 import errno
 import json
 import logging

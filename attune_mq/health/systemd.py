@@ -7,6 +7,8 @@ start the process there is no such socket, and nothing is sent.
 Source: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import socket

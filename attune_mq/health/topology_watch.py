@@ -1,5 +1,7 @@
 """Whether what a service needs is still on the broker: polled, never repaired."""
 
+from __future__ import annotations
+
 import logging
 import threading
 import time

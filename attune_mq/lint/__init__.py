@@ -6,6 +6,8 @@
 One function a rule, in modules by theme; what they look up stands in :mod:`.facts`.
 """
 
+from __future__ import annotations
+
 from attune_mq.lint import (
     arguments,
     bindings,

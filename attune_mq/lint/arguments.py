@@ -1,5 +1,7 @@
 """Rules about the arguments and properties with which queues and exchanges are declared."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple

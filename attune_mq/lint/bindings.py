@@ -1,5 +1,7 @@
 """Rules about bindings and exchanges: what they match and where they lead."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import Any
 

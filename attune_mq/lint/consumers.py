@@ -1,5 +1,7 @@
 """Rules about consumers: how much they take at once, and how long they may."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from attune_mq.lint.facts import ConsumerFact, Facts

@@ -1,5 +1,7 @@
 """Rules about dead letters: each has one resting place, which keeps it for a stated time."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

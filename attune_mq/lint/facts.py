@@ -4,6 +4,8 @@ The queues of a family stand for those of every instance: ``worker.{worker_id}.c
 as a name like any other, and ``{worker_id}`` as one word of a routing key.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple

@@ -1,5 +1,7 @@
 """Rules about messages: what is published arrives, and at a consumer that handles it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from attune_mq.lint.facts import Facts

@@ -1,5 +1,7 @@
 """Rules about names: those of the file, and those that the library makes of them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 
 from attune_mq.lint.facts import Facts

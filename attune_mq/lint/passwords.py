@@ -1,5 +1,7 @@
 """Secrets that stand in the file itself."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 

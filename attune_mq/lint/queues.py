@@ -1,5 +1,7 @@
 """Rules about queues: something comes in, something takes it out, and nothing grows for ever."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from attune_mq.lint.facts import Facts

@@ -1,5 +1,7 @@
 """Findings as other programs read them: SARIF 2.1.0, and GitHub's annotations."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any

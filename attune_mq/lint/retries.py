@@ -1,5 +1,7 @@
 """Rules about trying again: with a limit, and without the broker losing the message on the way."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from attune_mq.lint.facts import Facts

@@ -1,5 +1,7 @@
 """What a rule is, and what it finds."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -7,6 +7,8 @@ in a row count for the same line). Several rules are separated by commas. A supp
 reason, or of something that is not found, is a finding itself.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple

@@ -4,6 +4,8 @@
 for which there is something to say, and says which these are.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Literal
 

@@ -16,6 +16,8 @@ is due in an outbox) is read at a scrape. A scrape takes as long as its slowest 
 ``docs/metrics.md`` lists every metric. Each is in :data:`~attune_mq.metrics.table.METRICS` too.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterable, Iterator
 

@@ -5,6 +5,8 @@ one with these labels; these take 0.4 and 0.6 (``benchmarks/telemetry.py``). The
 registry, and have no ``_created`` beside each, which would double the series of a counter.
 """
 
+from __future__ import annotations
+
 import threading
 from bisect import bisect_left
 from collections import deque

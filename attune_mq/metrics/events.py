@@ -1,5 +1,7 @@
 """Counting what happens: what every message causes is deferred, the rest is counted at once."""
 
+from __future__ import annotations
+
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator

@@ -1,5 +1,7 @@
 """What is read at a scrape: consumers and publisher of this process, queues, an outbox."""
 
+from __future__ import annotations
+
 import logging
 import threading
 import time

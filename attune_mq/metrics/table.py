@@ -1,5 +1,7 @@
 """Every metric there is, in one place; ``docs/metrics.md`` holds the same table for people."""
 
+from __future__ import annotations
+
 from typing import Literal, NamedTuple
 
 Kind = Literal["counter", "gauge", "histogram"]

@@ -1,5 +1,7 @@
 """Changing in place what RabbitMQ does not change in place; see :mod:`.migrating`."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

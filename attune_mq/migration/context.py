@@ -1,5 +1,7 @@
 """What the migrations of one call share: connection, publisher, HTTP API, limits, listener."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 

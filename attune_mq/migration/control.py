@@ -1,5 +1,7 @@
 """Declaring, binding and deleting, a step at a time: each can be repeated without harm."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from attune_mq.amqp.channel_methods import ChannelMethods

@@ -12,6 +12,8 @@ Each copy says in ``x-attune-migrated`` by which batch it came and which message
 duplicates are recognised; see :mod:`.mover`.
 """
 
+from __future__ import annotations
+
 import copy
 import hashlib
 from collections.abc import Mapping

@@ -5,6 +5,8 @@ straight to the queue still comes. RabbitMQ confirms, and loses, what comes to a
 being deleted.
 """
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable

@@ -6,6 +6,8 @@ routed to some of its queues only: a stage of the new type, with all of its bind
 before, and the new exchange is bound to that first.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Set
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """``migrate``: changes in place what RabbitMQ does not change in place."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 

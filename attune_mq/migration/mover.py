@@ -19,6 +19,8 @@ that sees this happen writes it to the log (:mod:`.write_ahead_log`). A message 
 a node of a cluster without the log stops, and this process is killed before it could write.
 """
 
+from __future__ import annotations
+
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence

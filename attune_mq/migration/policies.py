@@ -7,6 +7,8 @@ smallest holds; of what is no limit, such as ``overflow``, the argument (measure
 Source: https://www.rabbitmq.com/docs/policies.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

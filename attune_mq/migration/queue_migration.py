@@ -5,6 +5,8 @@ killed anywhere continues when it is called again: the temporary topology exists
 the old one, or is missing, or is the new one. ``docs/migrating.md`` has the steps as a table.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager

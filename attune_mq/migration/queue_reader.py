@@ -4,6 +4,8 @@ The broker sends as many messages as the prefetch count allows before their size
 starts small, grows while messages are small, and shrinks when they are not.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager

@@ -1,5 +1,7 @@
 """What a migration is to do, how far it is, what it did, and why it stopped."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple

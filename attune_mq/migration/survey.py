@@ -1,5 +1,7 @@
 """What is to be migrated, found over AMQP alone or by the HTTP API. Changes nothing."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

@@ -19,6 +19,8 @@ migrated queue, which is what patterns match; what matches all names is looked f
 The names on the broker stay as they are, since later versions continue an interrupted migration.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace

@@ -7,6 +7,8 @@ Either way ready and unacked messages together only decrease. AMQP does not say 
 are unacked. The HTTP API does, some seconds late.
 """
 
+from __future__ import annotations
+
 import time
 from dataclasses import dataclass, field
 

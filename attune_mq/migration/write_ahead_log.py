@@ -13,6 +13,8 @@ The log is a queue of records, messages without a body:
 The headers are a format: an interrupted migration is continued by later versions.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,5 +1,7 @@
 """The order of items in their columns, such that few lines cross, and then their heights."""
 
+from __future__ import annotations
+
 from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from itertools import pairwise

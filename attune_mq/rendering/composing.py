@@ -1,5 +1,7 @@
 """A topology as a diagram: its nodes and edges, and the text on them."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace

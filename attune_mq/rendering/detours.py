@@ -1,5 +1,7 @@
 """Detours: the polylines of dead letters, retries, and bindings that lead back."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -1,5 +1,7 @@
 """Nodes and edges of a topology, before they have coordinates."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum

@@ -1,5 +1,7 @@
 """A diagram as DOT, the language of Graphviz: https://graphviz.org/doc/info/lang.html."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 
 from attune_mq.rendering.composing import compose

@@ -5,6 +5,8 @@ each panel columns, see :mod:`.layers`. Dead letters take a detour: out of a que
 down a lane, along a row between the panels, and into their target from the left.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain

@@ -3,6 +3,8 @@
 Source: https://mermaid.js.org/syntax/flowchart.html.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping, Sequence
 

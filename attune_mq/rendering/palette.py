@@ -1,5 +1,7 @@
 """Colours of all diagrams, and the style sheet of those in SVG: for light and dark."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 MONO = (

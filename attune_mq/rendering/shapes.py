@@ -1,5 +1,7 @@
 """SVG's shapes as text."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 

@@ -1,5 +1,7 @@
 """A diagram as SVG: one file, with colours for light and dark, and the reader's fonts."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import pairwise

@@ -1,6 +1,8 @@
 """The text in nodes and on edges, and the room it takes: without a font at hand, a little more
 than any usual font needs."""
 
+from __future__ import annotations
+
 import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple

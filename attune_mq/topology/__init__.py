@@ -1,5 +1,7 @@
 """The topology as values: its file, what it expands to, and how a broker routes by it."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

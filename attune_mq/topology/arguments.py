@@ -8,6 +8,8 @@ Sources: https://www.rabbitmq.com/docs/queues#optional-arguments, and the tables
 4.0.5 and 4.3.6, read off with their own ``capabilities()``. A test asks a broker.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

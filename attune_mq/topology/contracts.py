@@ -1,5 +1,7 @@
 """Messages and consumers: who says what, and who listens."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
 from typing import Annotated, Any
 

@@ -6,6 +6,8 @@ published to it, and no exchange is bound to it but those that queues dead-lette
 to which a TTL gives messages back, for another try or to a handler, is not taken for one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple

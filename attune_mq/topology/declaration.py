@@ -1,5 +1,7 @@
 """A topology as the ordered list of what a broker is asked for, before anything is sent."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

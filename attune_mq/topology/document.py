@@ -6,6 +6,8 @@ problem with a line, never a surprise. The text is read as a stream of events wi
 limit of depth and size, so that no file can exhaust the stack or the memory.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

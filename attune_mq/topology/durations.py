@@ -1,5 +1,7 @@
 """Durations as people write them: ``250ms``, ``30s``, ``5m``, ``24h``, ``7d``."""
 
+from __future__ import annotations
+
 import re
 from typing import Annotated, Any
 

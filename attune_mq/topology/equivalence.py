@@ -13,6 +13,8 @@ Source: https://www.rabbitmq.com/docs/queues#property-equivalence, and measured 
 taken to be off, as it is by default. Policies are never compared.
 """
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple

@@ -13,6 +13,8 @@ whatever ``Q`` is: only these can dead-letter at least once. From a classic queu
 expires while the broker is killed is lost (measured: hundreds of 2,000, and none this way).
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,5 +1,7 @@
 """Families and their instances: ``worker.{worker_id}.executions`` for one worker id."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import reduce

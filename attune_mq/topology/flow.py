@@ -12,6 +12,8 @@ of a plugin's type likewise. A dead letter may die of any reason, also where the
 RabbitMQ would drop it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

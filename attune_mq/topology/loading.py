@@ -1,5 +1,7 @@
 """YAML text to :class:`Topology`. Every problem of a file is reported at once."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from pydantic import ValidationError

@@ -3,6 +3,8 @@
 Names are the broker's. Bindings to what does not exist are left out.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -4,6 +4,8 @@ The terms are RabbitMQ's own, see https://www.rabbitmq.com/docs/queues and
 https://www.rabbitmq.com/docs/exchanges.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal

@@ -15,6 +15,8 @@ What asks for what (https://www.rabbitmq.com/docs/access-control, and measured o
 Topic permissions, which are a thing of their own, are not set here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple

@@ -1,5 +1,7 @@
 """What can be reached in a graph, step by step."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TypeVar

@@ -4,6 +4,8 @@ Works on the plain values of a document, so that a wrong reference is reported t
 whatever else is wrong in the file.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any

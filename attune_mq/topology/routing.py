@@ -19,6 +19,8 @@ https://www.rabbitmq.com/docs/sender-selected, https://www.rabbitmq.com/docs/dlx
 against which the tests compare it on random topologies.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 from attune_mq.errors import InvalidInput

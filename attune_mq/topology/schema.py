@@ -4,6 +4,8 @@ It is of draft 7, which editors know best: https://json-schema.org/draft-07. Wha
 (references, names given once, what goes with what) is checked when the file is loaded.
 """
 
+from __future__ import annotations
+
 import ast
 import inspect
 import warnings

@@ -1,5 +1,7 @@
 """The part of a topology that one service needs."""
 
+from __future__ import annotations
+
 from attune_mq.topology.expansion import expand
 from attune_mq.topology.families import exchanges_of
 from attune_mq.topology.fields import FrozenDict

@@ -1,5 +1,7 @@
 """Pydantic's errors as problems with a line, in words for the person who edits the file."""
 
+from __future__ import annotations
+
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence

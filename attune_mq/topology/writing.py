@@ -1,5 +1,7 @@
 """A topology as YAML that a person likes to read, and that loads again to an equal topology."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

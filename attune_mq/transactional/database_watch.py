@@ -1,5 +1,7 @@
 """A watchdog thread that checks whether the database accepts writes."""
 
+from __future__ import annotations
+
 import logging
 import threading
 import time

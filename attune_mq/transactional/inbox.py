@@ -1,5 +1,7 @@
 """The inbox: each message has its effect once, however often it is delivered."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from datetime import datetime
 

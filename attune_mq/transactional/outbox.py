@@ -1,5 +1,7 @@
 """The outbox: messages to publish are part of the transaction that decides to publish them."""
 
+from __future__ import annotations
+
 import json
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -21,6 +21,8 @@ Relays of older versions may use the same table. They set ``available_at_us`` of
 the moment of its insertion: here it counts as delayed until then.
 """
 
+from __future__ import annotations
+
 from typing import Literal
 
 import sqlalchemy as sa

@@ -20,6 +20,8 @@ Another relay on the outbox detects that a process died and releases its claims,
 :mod:`attune_mq.transactional.claim_holders` can tell; else they end after ``lease_s``.
 """
 
+from __future__ import annotations
+
 import threading
 import time
 import weakref

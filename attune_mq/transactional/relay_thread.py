@@ -1,5 +1,7 @@
 """A thread that takes turns, pauses where there is nothing to do, and backs off after errors."""
 
+from __future__ import annotations
+
 import logging
 import threading
 import time

@@ -4,6 +4,8 @@ SQLite has no type for it and PostgreSQL's follows a time zone; integers compare
 a Python ``datetime`` is read as it was written. The names of such columns end in ``_us``.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 

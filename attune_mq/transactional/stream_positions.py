@@ -1,5 +1,7 @@
 """The position of a consumer in a stream, stored in the transaction of the effect."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
