@@ -80,7 +80,7 @@ class EmbeddedBroker:
         if port is not None and not 0 < port < 65536:
             raise InvalidInput(f"port: expected 1 to 65535, got {port}")
         self.node_name = f"attune-{secrets.token_hex(4)}@localhost"
-        self._names: tuple[str, ...] = (self.node_name,)  # one of them is told in its handshake
+        self._names: tuple[str, ...] = (self.node_name,)  # its handshake has one of them
         self._cookie = secrets.token_hex(16)
         self._fixed_port = port
         self._management = management
