@@ -267,7 +267,7 @@ class Subscription:
             self._session = ChannelSession(
                 channel.state.number, self._pause, now_s, is_stream=reading is not None
             )
-            self.due_s = self._session.due_s
+            self.due_s, self._turned_at_s = self._session.due_s, now_s
             if self.is_stopping:
                 self._session.stop()
             self._registration = Registration(
