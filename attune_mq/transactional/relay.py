@@ -168,7 +168,8 @@ class OutboxRelay:
         started it, it does nothing.
         """
         if not self._process.is_another:
-            self._threads[0].wake()
+            for thread in self._threads:  # the message may be for a destination that has failed
+                thread.wake()
 
     def stop(self, deadline_s: float = 10.0) -> bool:
         """Publishes what is due, until the first failure, and ends the threads.

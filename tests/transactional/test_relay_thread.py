@@ -228,6 +228,20 @@ def test_a_message_is_published_at_once_however_many_there_are_that_nobody_takes
         wait_until(lambda: written in publisher.message_ids, "it is published")
 
 
+def test_who_wakes_the_relay_has_a_destination_that_has_failed_tried_at_once(
+    engine: Engine, outbox: Outbox
+) -> None:
+    poison = set(say(engine, outbox))
+    publisher = RecordingPublisher(lambda m: refuse(m) if m.message_id in poison else None)
+    relay = OutboxRelay(engine, outbox, publisher, batch_size=2, poll_interval_s=LONG_S)
+    with running(relay):
+        wait_until(lambda: bool(relay._failing.known()), "its destination is known to fail")
+        wait_until(lambda: not any(one.turn_s for one in relay._threads), "both threads wait")
+        [written] = say(engine, outbox)
+        relay.wake()
+        wait_until(lambda: written in publisher.message_ids, "it is published")
+
+
 def test_a_destination_that_confirms_nothing_for_long_delays_no_other(
     engine: Engine, outbox: Outbox
 ) -> None:
