@@ -9,10 +9,10 @@ import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-import pika.data
 import pika.exceptions
 
 from attune_mq import expand, parse_topology
+from attune_mq.amqp.headers import HAS_HEADERS, decode_properties
 from attune_mq.dead_letters import DeadLetter
 from attune_mq.dead_letters.dead_letter import headers_without_deaths
 from attune_mq.definitions import import_definitions
@@ -59,9 +59,10 @@ def envelope(data: bytes) -> None:
 def headers(data: bytes) -> None:
     """A header table as it comes in a frame, and all that is made of it."""
     try:
-        table, _ = pika.data.decode_table(struct.pack(">I", len(data)) + data, 0)
+        properties = decode_properties(struct.pack(">HI", HAS_HEADERS, len(data)) + data)
     except PIKA_ENDS_THE_CONNECTION:
         return
+    table = dict(properties.headers or {})
     delivered = delivery(headers=table, redelivered=True)
     DeadLetter.of(delivered)
     headers_without_deaths(table)
