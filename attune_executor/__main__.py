@@ -66,9 +66,16 @@ def _run(arguments: argparse.Namespace) -> int:
     from attune_executor.settings import load_settings
     from attune_mq import logs
 
-    others = ("config", "embedded", "log_level", "run")
-    given = {name: value for name, value in vars(arguments).items() if name not in others}
-    settings = load_settings(arguments.config, **given)
+    settings = load_settings(
+        arguments.config,
+        url=arguments.url,
+        topology=arguments.topology,
+        rules=arguments.rules,
+        database_url=arguments.database_url,
+        instance=arguments.instance,
+        health_port=arguments.health_port,
+        log_format=arguments.log_format,
+    )
     logs.configure(arguments.log_level, format=settings.log_format)
     try:
         with ExitStack() as stack:

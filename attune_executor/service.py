@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -84,8 +83,12 @@ class Executor:
 
     def _add_background_tasks(self, workers: WorkerQueues) -> None:
         settings, transactions = self.settings, self.transactions
-        seconds = (getattr(settings, f"{one.name}_s") for one in fields(Limits))
-        limits = Limits(*(timedelta(seconds=one) for one in seconds))
+        limits = Limits(
+            dispatch_grace=timedelta(seconds=settings.dispatch_grace_s),
+            dispatch_limit=timedelta(seconds=settings.dispatch_limit_s),
+            worker_absence=timedelta(seconds=settings.worker_absence_s),
+            running_limit=timedelta(seconds=settings.running_limit_s),
+        )
         attempts = settings.scheduling_attempts
         watchdog = DispatchWatchdog(transactions, workers, limits=limits, attempts=attempts)
         half_s = min(settings.dispatch_grace_s, settings.worker_absence_s) / 2

@@ -311,11 +311,17 @@ def _filter(text: str, now: datetime) -> Filter:
     if not equals or name not in FILTERS:
         known = ", ".join(f"{known}=…" for known in FILTERS)
         raise InvalidInput(f"--filter: expected one of {known}, got {text!r}")
-    if name == "error":
-        return lambda letter: value.casefold() in (letter.error or "").casefold()
-    if name not in ("older", "younger"):
-        field = {"type": "message_type", "id": "message_id"}.get(name, name)
-        return lambda letter: bool(getattr(letter, field) == value)
+    match name:
+        case "type":
+            return lambda letter: letter.message_type == value
+        case "reason":
+            return lambda letter: letter.reason == value
+        case "id":
+            return lambda letter: letter.message_id == value
+        case "queue":
+            return lambda letter: letter.queue == value
+        case "error":
+            return lambda letter: value.casefold() in (letter.error or "").casefold()
     then = _ago(text, value, now)
     if name == "older":
         return lambda letter: letter.died_at is not None and letter.died_at < then

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 REDRAW_S = 0.1
 MAX_BAR_WIDTH = 40
-_SHOWN = ("permission", "why", "detail")
 QUIET, STRONG, RED, YELLOW = "2", "1", "31;1", "33;1"
 
 
@@ -64,10 +63,26 @@ def difference_as_json(one: Conflict | Ignored) -> dict[str, Any]:
 
 def object_as_json(one: Outcome | Step | Extra) -> dict[str, Any]:
     """What a comparison or a set-up found of one object."""
-    shown = {name: getattr(one, name) for name in _SHOWN if hasattr(one, name)}
-    known: Any = one
-    difference = difference_as_json(known) if hasattr(known, "found") else {}
-    return {"kind": one.declaration.kind, "name": one.declaration.name, **shown, **difference}
+    from attune_mq.broker import report
+
+    named = {"kind": one.declaration.kind, "name": one.declaration.name}
+    match one:
+        case report.Conflict() | report.Ignored():
+            return named | difference_as_json(one)
+        case report.Refused(permission=permission, detail=detail):
+            return named | {"permission": permission, "detail": detail}
+        case report.Unknown(why=why, detail=detail):
+            return named | {"why": why, "detail": detail}
+        case report.Invalid(detail=detail) | report.Missing(detail=detail):
+            return named | {"detail": detail}
+        case (
+            report.Create()
+            | report.Created()
+            | report.Ensured()
+            | report.Unchanged()
+            | report.Extra()
+        ):
+            return named
 
 
 class ProgressBar:

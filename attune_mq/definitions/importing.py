@@ -123,9 +123,15 @@ class _Importing:
         alternate = self._exchange_key(arguments.get(ALTERNATE_EXCHANGE))
         if alternate is not None:
             del arguments[ALTERNATE_EXCHANGE]
-        fields = {name: value for name, value in vars(declared).items() if name != "path"}
-        changed = {"alternate_exchange": alternate, "arguments": arguments}
-        return Exchange.model_validate(fields | changed)
+        return Exchange(
+            name=declared.name,
+            type=declared.type,
+            durable=declared.durable,
+            auto_delete=declared.auto_delete,
+            internal=declared.internal,
+            alternate_exchange=alternate,
+            arguments=arguments,
+        )
 
     def _exchange_key(self, name: object) -> str | None:
         """What a file refers to the exchange by, if it can."""

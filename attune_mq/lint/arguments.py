@@ -181,18 +181,22 @@ def property_not_for_queue_type(facts: Facts) -> Iterator[Fault]:
     """
     for fact in facts.queues:
         if fact.type in (QUORUM, STREAM):
-            queue = fact.queue
-            refused = {
-                "exclusive": queue.exclusive,
-                "auto_delete": queue.auto_delete,
-                "durable": not queue.durable,
-                "name": queue.is_server_named,
-            }
-            for field in filter(refused.get, refused):
+            for field in _refused_properties(fact):
                 where = facts.where(*fact.path, field)
                 yield Fault(
                     where, f"{fact.type} queue {fact.name} cannot have {_PROPERTIES[field]}"
                 )
+
+
+def _refused_properties(fact: QueueNode) -> Iterator[str]:
+    if fact.queue.exclusive:
+        yield "exclusive"
+    if fact.queue.auto_delete:
+        yield "auto_delete"
+    if not fact.queue.durable:
+        yield "durable"
+    if fact.queue.is_server_named:
+        yield "name"
 
 
 @rule("error")
