@@ -119,16 +119,6 @@ class Connection:
         return self.loop.end is None and self.link.is_open
 
     @property
-    def version(self) -> str:
-        """Of the broker; ``""`` where it does not say."""
-        return self.link.version
-
-    @property
-    def frame_bytes(self) -> int:
-        """The largest frame that was agreed on."""
-        return self.link.frame_max
-
-    @property
     def why_over(self) -> AttuneError:
         """As an error of ours, once it is not open."""
         end = self.loop.end or pika_errors.ConnectionWrongStateError("the connection is not open")

@@ -40,6 +40,7 @@ class Link(Protocol):
     bytes_received: int
     """To be counted by the code that receives: the heartbeat goes by it."""
     frame_max: int
+    """Bytes of the largest frame that was agreed on; 0 before."""
     channel_max: int
     version: str
     """Of the broker; ``""`` where it does not say."""

@@ -80,7 +80,7 @@ class ProbeChannel:
     def version(self) -> str:
         """Of the broker that answered last; ``""`` where it does not say."""
         if isinstance(self._connection, Connection):
-            return self._connection.version
+            return self._connection.link.version
         return self._channel.version if isinstance(self._channel, BorrowedChannel) else ""
 
     def close(self) -> None:

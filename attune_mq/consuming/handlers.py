@@ -139,8 +139,7 @@ class Handlers:
         """Calls the handler of a message that was read."""
         try:
             returned: object = self._handlers[type(message.payload)](message)
-            if returned is not None:
-                check_ran(returned, "the handler")
+            check_ran(returned, "the handler")
         except BaseException as error:  # also SystemExit: a handler cannot end the consumer
             return self._unavailable(error) or failure_of(error)
         return DONE

@@ -78,7 +78,9 @@ class QueueReader:
         resized = self._resized(deliveries)
         if resized:  # all have arrived: none is in flight while there is no consumer
             self._channel.basic_cancel(self._tag)
-        self._channel.send(record.frames(self._channel.state.number, self._connection.frame_bytes))
+        self._channel.send(
+            record.frames(self._channel.state.number, self._connection.link.frame_max)
+        )
         self._channel.basic_ack(deliveries[-1].delivery_tag, multiple=True)
         self._channel.tx_commit()
         if resized:

@@ -297,7 +297,7 @@ class ConfirmConnection:
             case spec.Confirm.SelectOk():
                 if self._last_failure is not None:
                     logger.info("Publisher '%s' is connected again", self._name)
-                self._confirms.opened(channel.number, connection.frame_bytes, now_s)
+                self._confirms.opened(channel.number, connection.link.frame_max, now_s)
                 self._last_failure = None
                 self._logged.clear()
             case _:
@@ -332,8 +332,7 @@ class ConfirmConnection:
             return
         try:
             frames, refused = self._confirms.data_to_send(self._runtime.monotonic())
-            if refused:
-                resolve(refused)
+            resolve(refused)
             if frames:
                 connection.loop.send(frames)
         except BaseException as error:

@@ -79,8 +79,8 @@ def simulated(broker_of_a_few_words: Broker, time: SimulatedTime) -> Connection:
 def test_a_connection_that_is_open_knows_its_broker(connection: Connection, broker: Any) -> None:
     assert connection.is_open
     assert not connection.link.blocked
-    assert connection.version == broker.version
-    assert connection.frame_bytes == 131_072
+    assert connection.link.version == broker.version
+    assert connection.link.frame_max == 131_072
 
 
 def test_any_of_several_hosts_will_do(broker_url: str) -> None:
